@@ -1,0 +1,112 @@
+"""From a sequence to an image: simulation and reconstruction."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import MRzeroCore as mr0
+import pypulseq
+from torch import Tensor
+
+from pulseq_zero.errors import SequenceError
+from pulseq_zero.reconstruction import reconstruct
+from pulseq_zero.repetitions import Repetitions
+from pulseq_zero.simulation import Simulation, Simulator
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """What one run of the imaging model yields.
+
+    Attributes
+    ----------
+    image
+        (x, y) complex image, 1 for undephased magnetisation 1 of proton density 1. Several
+        receive coils are combined by the root of the sum of squares.
+    simulation
+        The simulated signal (samples, coils) and its error estimate.
+    repetitions
+        The sequence as it was simulated.
+    """
+
+    image: Tensor
+    simulation: Simulation
+    repetitions: Repetitions
+
+    @property
+    def signal(self) -> Tensor:
+        """(samples, coils) complex signal."""
+        return self.simulation.signal
+
+
+def acquire(
+    repetitions: Repetitions,
+    simulator: Simulator,
+    *,
+    matrix: tuple[int, int] | None,
+    fov: tuple[float, float],
+) -> Acquisition:
+    """Simulate and reconstruct one sequence.
+
+    Parameters
+    ----------
+    repetitions
+        The sequence.
+    simulator
+        Simulates it.
+    matrix
+        Pixels of the image in x and y, or None for as many as k-space resolves.
+    fov
+        Field of view in x and y [m].
+
+    Raises
+    ------
+    SequenceError
+        If the sequence has no ADC samples.
+    """
+    if not bool(repetitions.is_sample.any()):
+        raise SequenceError("the sequence has no ADC samples; add an ADC event to its readout")
+    simulation = simulator(repetitions)
+    kspace = repetitions.kspace()
+    if not repetitions.gradient_moment.requires_grad:
+        # Times do not move the samples: without the gradient the reconstruction is an FFT
+        kspace = kspace.detach()
+    image = reconstruct(
+        simulation.signal,
+        kspace,
+        matrix=matrix or resolved_matrix(kspace, fov),
+        fov=fov,
+        voxel_size=_voxel_size(simulator.data),
+    )
+    return Acquisition(image, simulation, repetitions)
+
+
+def _voxel_size(data: mr0.SimData) -> tuple[float, float] | None:
+    """Return the size of the phantom's voxels [m]: half a turn of what they can encode."""
+    x, y = (float(limit) for limit in data.nyquist[:2])
+    # Voxels that are no grid have no such limit, and no size that could scale an image
+    return (0.5 / x, 0.5 / y) if math.isfinite(x * y) else None
+
+
+def defined_fov(sequence: pypulseq.Sequence) -> tuple[float, float]:
+    """Field of view in x and y [m] that the sequence states in its definition ``FOV``.
+
+    Raises
+    ------
+    SequenceError
+        If the sequence does not define it.
+    """
+    fov = sequence.definitions.get("FOV")
+    if fov is None or len(fov) < 2:
+        raise SequenceError(
+            "the sequence has no definition FOV; add seq.set_definition('FOV', [x, y, z]) in m "
+            "or give fov="
+        )
+    return float(fov[0]), float(fov[1])
+
+
+def resolved_matrix(kspace: Tensor, fov: tuple[float, float]) -> tuple[int, int]:
+    """Return the pixels in x and y that k-space samples (samples, 4) [1/m] resolve over a FOV."""
+    x, y = (max(1, 2 * round(float(kspace[:, axis].abs().max()) * fov[axis])) for axis in (0, 1))
+    return x, y

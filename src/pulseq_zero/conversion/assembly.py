@@ -1,0 +1,193 @@
+"""All blocks of a sequence, put together to repetitions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulseq_zero.conversion.blocks import BlockTimeline, Mark, timeline
+from pulseq_zero.conversion.pulses import SubPulses
+from pulseq_zero.errors import SequenceError
+from pulseq_zero.repetitions import PulseUse
+from pulseq_zero.tracing import TracedBlock, TracedSequence, raw, traced_numpy, wires_of
+
+# Corners of the gradients that are nearer to another mark [s] are no marks of their own.
+_NEAR = 1e-6
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Repetitions before they are tensors.
+
+    Attributes
+    ----------
+    traced
+        What may depend on the parameters, in the order in which Repetitions has it: angles and
+        phases of the pulses, durations, gradient moments and receiver phases of the events.
+    pulse_use, event_count, adc_usage, labels
+        What does not.
+    """
+
+    traced: tuple[Any, Any, Any, Any, Any]
+    pulse_use: tuple[PulseUse, ...]
+    event_count: tuple[int, ...]
+    adc_usage: NDArray[np.int64]
+    labels: dict[str, NDArray[np.int64]]
+
+
+def assemble(
+    sequence: TracedSequence, *, with_corners: bool = True, sub_pulses: SubPulses = 1
+) -> Assembly:
+    """Put a sequence's blocks together.
+
+    Parameters
+    ----------
+    sequence
+        A sequence that was made inside of tracing.
+    with_corners
+        Whether events between pulse and readout end at the corners of the gradients, so that
+        diffusion sees their shape. Otherwise one event spans the time to the next sample or
+        pulse.
+    sub_pulses
+        In how many rotations to cut each pulse, for all pulses or by their use.
+
+    Raises
+    ------
+    SequenceError
+        If the sequence holds no pulse.
+    """
+    lines = _timelines(sequence, with_corners, sub_pulses)
+    marks = np.concatenate([line.marks for line in lines] or [np.zeros(0, int)])
+    pulses = np.flatnonzero(marks == Mark.PULSE)
+    if len(pulses) == 0:
+        raise SequenceError("the sequence holds no RF pulse, so there is nothing to simulate")
+    xp = traced_numpy
+    durations = xp.concatenate([line.durations for line in lines])
+    moments = xp.concatenate([line.moments for line in lines])
+    ends = _event_ends(marks, raw(durations), pulses)
+    first, last = pulses[0] + 1, ends[-1] + 1
+    starts = np.append(0, ends[:-1] + 1 - first)
+    event_time = xp.add.reduceat(durations[first:last], starts)
+    gradient_moment = xp.stack(
+        [xp.add.reduceat(moments[first:last, axis], starts) for axis in range(3)], axis=1
+    )
+    rotations = [rotation for line in lines for rotation in line.rotations]
+    is_sample = marks[ends] == Mark.SAMPLE
+    adc_phase = xp.zeros(len(ends))
+    skipped = int(np.sum(marks[:first] == Mark.SAMPLE))
+    adc_phase[is_sample] = xp.concatenate([line.receiver_phase for line in lines])[skipped:]
+    repetition = np.searchsorted(pulses, ends, side="left") - 1
+    # A turn about z is put into the phases of all that follows.
+    turned = xp.cumsum(xp.array([0.0, *(rotation.turn for rotation in rotations)]))
+    return Assembly(
+        (
+            xp.array([rotation.angle for rotation in rotations]),
+            xp.array([rotation.phase for rotation in rotations]) - turned[:-1],
+            event_time,
+            gradient_moment,
+            adc_phase + turned[1:][repetition],
+        ),
+        tuple(rotation.use for rotation in rotations),  # type: ignore[misc]
+        tuple(np.bincount(repetition, minlength=len(pulses)).tolist()),
+        is_sample.astype(np.int64),
+        _labels(sequence, lines, skipped),
+    )
+
+
+def _timelines(
+    sequence: TracedSequence, with_corners: bool, sub_pulses: SubPulses
+) -> list[BlockTimeline]:
+    known: dict[Any, BlockTimeline] = {}
+    lines = []
+    for block in sequence.traced_blocks():
+        key = _identity(block)
+        if key not in known:
+            known[key] = timeline(
+                block, sequence.system, with_corners=with_corners, sub_pulses=sub_pulses
+            )
+        lines.append(known[key])
+    return lines
+
+
+def _identity(block: TracedBlock) -> Any:
+    """Equal for blocks that hold the same numbers from the same source."""
+    events = (
+        tuple((name, _key(value)) for name, value in sorted(vars(event).items()))
+        for event in block.events
+        if hasattr(event, "type") and event.type in ("rf", "trap", "grad", "adc")
+    )
+    return _key(block.duration), *events
+
+
+def _key(value: Any) -> Any:
+    plain = raw(value)
+    if isinstance(plain, np.ndarray):
+        return plain.tobytes(), np.asarray(wires_of(value)).tobytes()
+    if isinstance(plain, (str, int, float, complex, np.generic, type(None))):
+        return plain, wires_of(value)
+    return id(value)
+
+
+def _event_ends(
+    marks: NDArray[np.int64],
+    durations: NDArray[np.float64],
+    pulses: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """List the intervals that events end with: at pulses, samples, and corners where they count."""
+    at = np.flatnonzero(marks != Mark.NOTHING)
+    time = np.cumsum(durations)[at]
+    fixed = marks[at] != Mark.CORNER
+    # Corners are taken in order of time, each if it is not near to what was taken before it
+    # or to a pulse or sample after it.
+    chosen = fixed.copy()
+    latest, upcoming = -np.inf, np.inf
+    next_fixed = np.full(len(at), np.inf)
+    for index in range(len(at) - 1, -1, -1):
+        next_fixed[index] = upcoming
+        upcoming = time[index] if fixed[index] else upcoming
+    within = _within_readout(marks[at])
+    for index in range(len(at)):
+        if fixed[index]:
+            latest = time[index]
+        elif (
+            not within[index]
+            and time[index] - latest > _NEAR
+            and next_fixed[index] - time[index] > _NEAR
+        ):
+            chosen[index], latest = True, time[index]
+    ends = at[chosen]
+    ends = ends[ends > pulses[0]]
+    samples = np.flatnonzero(marks == Mark.SAMPLE)
+    if len(samples) and samples[-1] > pulses[-1]:
+        return ends[ends <= samples[-1]]
+    return np.append(ends[ends <= pulses[-1]], len(marks) - 1)
+
+
+def _within_readout(marks: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Find the marks that lie between two samples without a pulse between them."""
+    repetition = np.cumsum(marks == Mark.PULSE)
+    index = np.arange(len(marks))
+    samples = marks == Mark.SAMPLE
+    first = np.full(repetition.max(initial=0) + 1, len(marks))
+    last = np.full(len(first), -1)
+    np.minimum.at(first, repetition[samples], index[samples])
+    np.maximum.at(last, repetition[samples], index[samples])
+    return (index > first[repetition]) & (index < last[repetition])
+
+
+def _labels(
+    sequence: TracedSequence, lines: list[BlockTimeline], skipped: int
+) -> dict[str, NDArray[np.int64]]:
+    """List the values that the labels in use have at each sample."""
+    counts = [len(raw(line.receiver_phase)) for line in lines]
+    counts = [count for count in counts if count]
+    if not counts or not (sequence.label_set_library.data or sequence.label_inc_library.data):
+        return {}
+    values = sequence.evaluate_labels(evolution="adc")
+    return {
+        name: np.repeat(np.asarray(value, dtype=np.int64), counts)[skipped:]
+        for name, value in values.items()
+    }

@@ -1,0 +1,117 @@
+"""One block as MR-zero sees it: marks in time, and what lies between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pypulseq import Opts
+
+from pulseq_zero.conversion.gradients import AXES, SAME_TIME, corners, moment_until, numpy_for
+from pulseq_zero.conversion.pulses import Rotation, SubPulses, frequency, phase, rotations
+from pulseq_zero.tracing import TracedBlock, raw
+
+
+class Mark(IntEnum):
+    """What ends an interval."""
+
+    NOTHING = 0
+    PULSE = 1
+    SAMPLE = 2
+    CORNER = 3
+
+
+@dataclass(frozen=True)
+class BlockTimeline:
+    """A block, cut at its marks.
+
+    Attributes
+    ----------
+    marks
+        (intervals,) what ends each interval; the last one ends with the block.
+    durations
+        (intervals,) [s].
+    moments
+        (intervals, xyz) gradient moments [1/m].
+    rotations
+        The pulses, in order.
+    receiver_phase
+        (samples,) phase of the receiver at each sample [rad].
+    """
+
+    marks: NDArray[np.int64]
+    durations: Any
+    moments: Any
+    rotations: tuple[Rotation, ...]
+    receiver_phase: Any
+
+
+def timeline(
+    block: TracedBlock, system: Opts, *, with_corners: bool, sub_pulses: SubPulses
+) -> BlockTimeline:
+    """Cut a block at its pulses, samples and, if wanted, corners of its gradients."""
+    events: dict[str, list[SimpleNamespace]] = {kind: [] for kind in ("rf", "adc", "gradient")}
+    for event in block.events:
+        if isinstance(event, SimpleNamespace):
+            kind = "gradient" if event.type in ("trap", "grad") else event.type
+            events.get(kind, []).append(event)
+    pulses = tuple(
+        pulse
+        for rf in events["rf"]
+        for pulse in rotations(
+            rf,
+            system,
+            is_selective=any(_is_on(gradient, rf) for gradient in events["gradient"]),
+            sub_pulses=sub_pulses,
+        )
+    )
+    times: list[Any] = [[pulse.time] for pulse in pulses]
+    kinds = [Mark.PULSE for _ in pulses]
+    receiver_phase: Any = np.zeros(0)
+    for adc in events["adc"]:
+        samples, receiver_phase = _readout(adc, system)
+        times.append(samples)
+        kinds += [Mark.SAMPLE] * len(samples)
+    if with_corners:
+        for gradient in events["gradient"]:
+            times.append(corners(gradient)[0])
+            kinds += [Mark.CORNER] * len(times[-1])
+    xp = numpy_for(*times, block.duration)
+    all_times = xp.concatenate([*times, [block.duration]])
+    order = np.argsort(raw(all_times)[:-1], kind="stable")
+    edges = xp.concatenate([[0.0], all_times[:-1][order], all_times[-1:]])
+    durations = edges[1:] - edges[:-1]
+    # The order of the marks was chosen by value: replay has to choose alike.
+    _ = durations > -SAME_TIME
+    built_up = [np.zeros(len(edges))] * 3
+    for gradient in events["gradient"]:
+        built_up[AXES.index(gradient.channel)] = moment_until(gradient, edges)
+    xp = numpy_for(*built_up)
+    moments = xp.stack([until[1:] - until[:-1] for until in built_up], axis=1)
+    marks = np.append(np.array(kinds, dtype=int)[order], Mark.NOTHING)
+    return BlockTimeline(marks, durations, moments, pulses, receiver_phase)
+
+
+def _is_on(gradient: SimpleNamespace, rf: SimpleNamespace) -> bool:
+    """Whether a gradient is on in the middle of a pulse."""
+    times, amplitudes = map(raw, corners(gradient))
+    return bool(np.interp(raw(rf.delay) + raw(rf.center), times, amplitudes, 0.0, 0.0) != 0)
+
+
+def _readout(adc: SimpleNamespace, system: Opts) -> tuple[Any, Any]:
+    """Find times of the samples in the block [s] and phases of the receiver [rad]."""
+    xp = numpy_for(*vars(adc).values())
+    since_start = (np.arange(int(raw(adc.num_samples))) + 0.5) * adc.dwell
+    delay = adc.delay if raw(adc.delay) >= raw(adc.dead_time) else adc.dead_time
+    middle = 0.5 * raw(adc.num_samples) * adc.dwell
+    offset = 2 * np.pi * frequency(adc, system)
+    # As in pulses, the frequency runs backwards about the phase in the middle of the readout.
+    phases = phase(adc, system) + offset * middle - offset * (since_start - middle)
+    modulation = getattr(adc, "phase_modulation", None)
+    if modulation is not None and len(modulation):
+        phases = phases + xp.asarray(modulation)
+    return delay + since_start, np.pi / 2 - phases

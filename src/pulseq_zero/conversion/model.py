@@ -1,0 +1,215 @@
+"""A sequence function as a differentiable map from parameters to repetitions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pulseq_zero.conversion.assembly import assemble
+from pulseq_zero.conversion.pulses import SubPulses
+from pulseq_zero.errors import GradientLostError, PulseqZeroError, SequenceError
+from pulseq_zero.loading import failure
+from pulseq_zero.repetitions import Repetitions
+from pulseq_zero.tracing import (
+    GuardBroken,
+    Program,
+    TracedSequence,
+    raw,
+    recording,
+    trace,
+    wires_of,
+)
+from pulseq_zero.tracing.tape import OnLoss, Rounding
+
+_log = logging.getLogger("pulseq_zero")
+
+
+class SequenceModel:
+    """Repetitions as a function of the parameters of a sequence function.
+
+    The function runs at the first call only. After that its tape is replayed, until a
+    comparison in its code comes out differently for new parameters: then it runs again.
+
+    Parameters
+    ----------
+    function
+        An ordinary function that makes and returns a PyPulseq sequence.
+    arguments
+        What to pass to the function beside the parameters, by name.
+    sub_pulses
+        In how many rotations to cut each pulse, with the gradients acting between them: for
+        all pulses, or by their use, as ``{"inversion": 200}``. As one rotation, a pulse acts
+        on all spins as on those in the middle of its slice and of its band.
+    with_corners
+        Whether events end at the corners of the gradients between pulses and readouts, so
+        that diffusion sees their shape.
+    rounding
+        Derivative of ``round``, ``ceil`` and ``floor``, see :func:`pulseq_zero.tracing.tracing`.
+    on_loss
+        Whether a number that loses its gradient in the function raises an error or warns.
+
+    Attributes
+    ----------
+    retraces
+        How often the function had to run again.
+    traced_at
+        The parameters of its last run, None before the first.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        sub_pulses: SubPulses = 1,
+        with_corners: bool = True,
+        rounding: Rounding = "straight-through",
+        on_loss: OnLoss = "warn",
+    ) -> None:
+        self.retraces = 0
+        self.traced_at: dict[str, Tensor] | None = None
+        self._function = function
+        self._arguments = dict(arguments or {})
+        self._sub_pulses = sub_pulses
+        self._with_corners = with_corners
+        self._rounding: Rounding = rounding
+        self._on_loss: OnLoss = on_loss
+        self._conversion: Conversion | None = None
+
+    @property
+    def sequence(self) -> TracedSequence:
+        """The sequence of the last run of the function.
+
+        Raises
+        ------
+        SequenceError
+            If the function has not run yet.
+        """
+        if self._conversion is None:
+            raise SequenceError("the sequence function has not run yet; call the model first")
+        return self._conversion.sequence
+
+    def __call__(self, parameters: Mapping[str, Tensor]) -> Repetitions:
+        """Compute the repetitions for some parameters.
+
+        Parameters
+        ----------
+        parameters
+            By name; all are differentiable.
+
+        Raises
+        ------
+        GradientLostError
+            If a parameter reaches nothing that the simulation sees.
+        """
+        if self._conversion is not None and self._conversion.program.fits(parameters):
+            try:
+                return self._conversion(parameters)
+            except GuardBroken as broken:
+                self.retraces += 1
+                _log.info(
+                    "run %s again: %s", getattr(self._function, "__name__", self._function), broken
+                )
+        self.trace(parameters)
+        assert self._conversion is not None
+        return self._conversion(parameters)
+
+    def trace(self, parameters: Mapping[str, Tensor]) -> TracedSequence:
+        """Run the function, for replay and for the sequence that it makes."""
+        try:
+            run = trace(
+                self._function,
+                parameters,
+                self._arguments,
+                rounding=self._rounding,
+                on_loss=self._on_loss,
+            )
+        except PulseqZeroError:
+            raise
+        except Exception as error:
+            raise SequenceError(
+                f"the sequence function fails: {failure(error, self._function)}"
+            ) from error
+        conversion = Conversion(
+            run.sequence, sub_pulses=self._sub_pulses, with_corners=self._with_corners
+        )
+        lost = conversion.program.inputs_without_effect()
+        if lost:
+            raise GradientLostError(
+                f"the parameters {lost} reach nothing that the simulation sees: "
+                "use them in the sequence function, or pass them as arguments instead"
+            )
+        if not conversion.program.fits(parameters):
+            raise SequenceError(
+                "the sequence function uses a tensor that requires a gradient but is none of its "
+                "parameters: pass it as one"
+            )
+        self._conversion = conversion
+        self.traced_at = {name: value.detach().clone() for name, value in parameters.items()}
+        return run.sequence
+
+
+class Conversion:
+    """The way from a traced sequence's tape to repetitions.
+
+    Parameters
+    ----------
+    sequence
+        A sequence that was made inside of tracing.
+    sub_pulses, with_corners
+        As for :class:`SequenceModel`.
+    """
+
+    def __init__(
+        self,
+        sequence: TracedSequence,
+        *,
+        sub_pulses: SubPulses = 1,
+        with_corners: bool = True,
+    ) -> None:
+        self.sequence = sequence
+        with recording(sequence.tape):
+            self._assembly = assemble(sequence, with_corners=with_corners, sub_pulses=sub_pulses)
+        self.program = Program(
+            sequence.tape,
+            [(np.asarray(raw(x)), np.asarray(wires_of(x))) for x in self._assembly.traced],
+        )
+
+    def __call__(self, parameters: Mapping[str, Tensor]) -> Repetitions:
+        """Compute the repetitions for some parameters."""
+        angle, phase, time, moment, adc_phase = self.program(parameters)
+        assembly, device = self._assembly, angle.device
+        return Repetitions(
+            pulse_angle=angle,
+            pulse_phase=phase,
+            pulse_use=assembly.pulse_use,
+            event_count=assembly.event_count,
+            event_time=time,
+            gradient_moment=moment,
+            adc_phase=adc_phase,
+            adc_usage=torch.as_tensor(assembly.adc_usage, device=device),
+            labels={k: torch.as_tensor(v, device=device) for k, v in assembly.labels.items()},
+        )
+
+
+def convert(
+    sequence: TracedSequence, *, sub_pulses: SubPulses = 1, with_corners: bool = True
+) -> Repetitions:
+    """Convert a sequence that was made inside of ``with tracing():``.
+
+    The result is differentiable with respect to the tensors that the script used.
+
+    Parameters
+    ----------
+    sequence
+        The sequence.
+    sub_pulses, with_corners
+        As for :class:`SequenceModel`.
+    """
+    conversion = Conversion(sequence, sub_pulses=sub_pulses, with_corners=with_corners)
+    return conversion(conversion.program.sources)

@@ -1,0 +1,221 @@
+"""RF pulses as rotations.
+
+A pulse turns the magnetisation about an axis in the transverse plane. MR-zero counts the
+phase of that axis as Pulseq does, but lets spins precess clockwise: a spin at a frequency f
+turns with exp(-2 pi i f t). What changes within a pulse, its frequency offset and its own
+phase, therefore runs backwards here, about the phase that the pulse has as a whole. So
+pulses meet the spins that they meet on a scanner, and phases are those that Pulseq has.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from pypulseq import Opts
+
+from pulseq_zero.conversion.gradients import numpy_for
+from pulseq_zero.tracing import raw
+
+SubPulses = int | Mapping[str, int]
+
+# A pulse whose samples lie this near to a line in the complex plane, relative to the largest,
+# keeps its phase.
+_ON_A_LINE = 1e-6
+
+# How densely a pulse has to be sampled to be composed of its samples.
+_PER_PIECE = 4
+_PER_RADIAN = 20
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """A pulse or a piece of one, thought to act at one moment.
+
+    Attributes
+    ----------
+    time
+        When, since the start of the block [s].
+    angle, phase
+        Flip angle and phase [rad].
+    turn
+        By what angle the transverse magnetisation is turned about z after that [rad].
+    use
+        What the pulse is for.
+    """
+
+    time: Any
+    angle: Any
+    phase: Any
+    turn: Any
+    use: str
+
+
+def frequency(event: SimpleNamespace, system: Opts) -> Any:
+    """Frequency offset of an RF or ADC event [Hz]."""
+    return event.freq_offset + _parts_per_million(event, "freq_ppm", system)
+
+
+def phase(event: SimpleNamespace, system: Opts) -> Any:
+    """Phase offset of an RF or ADC event [rad]."""
+    return event.phase_offset + _parts_per_million(event, "phase_ppm", system)
+
+
+def rotations(
+    rf: SimpleNamespace, system: Opts, *, is_selective: bool, sub_pulses: SubPulses
+) -> tuple[Rotation, ...]:
+    """Rotations that stand for a pulse.
+
+    A pulse on a line in the complex plane (sinc, Gauss, block) is one rotation at its centre,
+    as seen by the spins in the middle of its slice. So is any other (adiabatic, off-resonant
+    without a gradient), as seen by the spins on resonance. As sub-pulses, it is as many, with
+    the gradients acting between them.
+
+    Parameters
+    ----------
+    rf
+        The pulse.
+    system
+        For offsets in parts per million.
+    is_selective
+        Whether a gradient is on during the pulse, so that its frequency means a place.
+    sub_pulses
+        In how many pieces to cut the pulse, for all pulses or by their use.
+    """
+    use = rf.use or "undefined"
+    pieces = sub_pulses if isinstance(sub_pulses, int) else sub_pulses.get(use, 1)
+    on_resonance = is_selective or np.all(raw(frequency(rf, system)) == 0)
+    if pieces == 1 and on_resonance and _keeps_its_phase(rf.signal):
+        return (_at_once(rf, system, use),)
+    return _composed(rf, system, use, pieces, is_selective)
+
+
+def sample_durations(rf: SimpleNamespace) -> Any:
+    """Find how long each sample of a pulse counts [s]: the pulse is linear between samples."""
+    xp = numpy_for(rf.t, rf.shape_dur)
+    edges = xp.concatenate([[0.0], 0.5 * (rf.t[1:] + rf.t[:-1]), [rf.shape_dur]])
+    return edges[1:] - edges[:-1]
+
+
+def _keeps_its_phase(signal: Any) -> bool:
+    """Whether a pulse stays on a line in the complex plane; guarded, if the pulse is traced."""
+    values = raw(signal)
+    if not np.iscomplexobj(values):
+        return True
+    largest = signal[int(np.argmax(np.abs(values)))]
+    across = signal.imag * largest.real - signal.real * largest.imag
+    along = largest.real * largest.real + largest.imag * largest.imag
+    return bool(np.max(np.abs(across)) <= _ON_A_LINE * along)
+
+
+def _at_once(rf: SimpleNamespace, system: Opts, use: str) -> Rotation:
+    r"""Integrate a pulse: :math:`2\pi\int s(t)\,dt` holds its angle and phase.
+
+    The sign of a real pulse goes into the phase as it is when traced, and from there on into
+    the angle: so the angle can be differentiated, and pass, through zero.
+    """
+    weights = 2 * np.pi * sample_durations(rf)
+    if np.iscomplexobj(raw(rf.signal)):
+        angle, own_phase = _polar(
+            np.sum(rf.signal.real * weights), np.sum(rf.signal.imag * weights)
+        )
+    else:
+        integral = np.sum(rf.signal * weights)
+        negative = raw(integral) < 0
+        angle, own_phase = (-integral, np.pi) if negative else (integral, 0.0)
+    return Rotation(rf.delay + rf.center, angle, own_phase + _phase_at_centre(rf, system), 0.0, use)
+
+
+def _phase_at_centre(rf: SimpleNamespace, system: Opts) -> Any:
+    return phase(rf, system) + 2 * np.pi * frequency(rf, system) * rf.center
+
+
+def _polar(real: Any, imaginary: Any) -> tuple[Any, Any]:
+    if raw(real) == 0 and raw(imaginary) == 0:
+        return real, 0.0
+    return np.hypot(real, imaginary), np.arctan2(imaginary, real)
+
+
+def _composed(
+    rf: SimpleNamespace, system: Opts, use: str, pieces: int, is_selective: bool
+) -> tuple[Rotation, ...]:
+    per_second = 2 * np.pi * frequency(rf, system)
+    signal, times, durations = _finely_sampled(rf, raw(per_second), pieces)
+    xp = numpy_for(signal, times, durations, rf.center, per_second)
+    # In a gradient the spins in the middle of the slice turn with the pulse's frequency: they
+    # meet it between the pieces, not within one.
+    within = 0.0 if is_selective else per_second * (times - rf.center)
+    signal = signal * xp.exp(1j * within)
+    _, own_phase = _polar(np.sum(signal.real * durations), np.sum(signal.imag * durations))
+    backwards = xp.conj(signal) * xp.exp(2j * own_phase)
+    ends = np.linspace(0, len(raw(durations)), pieces + 1).round().astype(int)
+    angle, phases, turn = _axis_and_angle(*_product(*_spinors(xp, backwards, durations), ends))
+    edges = xp.concatenate([[0.0], xp.cumsum(durations)])[ends]
+    middles = 0.5 * (edges[1:] + edges[:-1]) if pieces > 1 else xp.array([rf.center])
+    between = per_second * (middles - rf.center) if is_selective else xp.zeros(pieces)
+    centre = int(np.searchsorted(raw(edges)[1:-1], raw(rf.center), side="right"))
+    phases = phases + _phase_at_centre(rf, system) - between
+    return tuple(
+        Rotation(
+            rf.delay + middles[k], angle[k], phases[k], turn[k], use if k == centre else "other"
+        )
+        for k in range(pieces)
+    )
+
+
+def _finely_sampled(rf: SimpleNamespace, per_second: Any, pieces: int) -> tuple[Any, Any, Any]:
+    """Find samples of a pulse, their times [s] and durations [s], dense enough for its pieces.
+
+    A block pulse has two samples only.
+    """
+    duration = raw(rf.shape_dur)
+    needed = max(_PER_PIECE * pieces, int(np.ceil(_PER_RADIAN * abs(per_second) * duration)))
+    if len(raw(rf.t)) >= needed:
+        return rf.signal, rf.t, sample_durations(rf)
+    xp = numpy_for(rf.signal, rf.t, rf.shape_dur)
+    times = (np.arange(needed) + 0.5) * (rf.shape_dur / needed)
+    signal = xp.interp(times, rf.t, rf.signal.real)
+    if np.iscomplexobj(raw(rf.signal)):
+        signal = signal + 1j * xp.interp(times, rf.t, rf.signal.imag)
+    return signal, times, np.full(needed, 1 / needed) * rf.shape_dur
+
+
+def _spinors(xp: Any, signal: Any, durations: Any) -> tuple[Any, Any]:
+    r"""Rotation of each sample as the first column :math:`(a, b)` of its matrix in SU(2).
+
+    :math:`a = \cos(\theta/2),\; b = -i\sin(\theta/2)\,e^{i\varphi}`.
+    """
+    half = np.pi * signal * durations
+    size = xp.abs(half)
+    return xp.cos(size) + 0j, -1j * half * xp.sinc(size / np.pi)
+
+
+def _product(a: Any, b: Any, ends: Any) -> tuple[Any, Any]:
+    """Compose the rotations of each piece, in pairs of neighbours."""
+    xp = numpy_for(a, b)
+    longest = int(np.max(np.diff(ends)))
+    width = 1 << max(longest - 1, 0).bit_length()
+    grid_a, grid_b = xp.ones((len(ends) - 1, width)) + 0j, xp.zeros((len(ends) - 1, width)) + 0j
+    for piece, (start, end) in enumerate(itertools.pairwise(ends)):
+        grid_a[piece, : end - start] = a[start:end]
+        grid_b[piece, : end - start] = b[start:end]
+    while grid_a.shape[1] > 1:
+        a1, a2, b1, b2 = grid_a[:, ::2], grid_a[:, 1::2], grid_b[:, ::2], grid_b[:, 1::2]
+        grid_a, grid_b = a2 * a1 - xp.conj(b2) * b1, b2 * a1 + xp.conj(a2) * b1
+    return grid_a[:, 0], grid_b[:, 0]
+
+
+def _axis_and_angle(a: Any, b: Any) -> tuple[Any, Any, Any]:
+    """Split rotations into one about a transverse axis and a turn about z after it."""
+    half_turn = np.arctan2(a.imag, a.real)
+    angle = 2 * np.arctan2(np.hypot(b.real, b.imag), np.hypot(a.real, a.imag))
+    return angle, np.arctan2(b.imag, b.real) + np.pi / 2 + half_turn, -2 * half_turn
+
+
+def _parts_per_million(event: SimpleNamespace, name: str, system: Opts) -> Any:
+    value = getattr(event, name, 0)
+    return value * (1e-6 * system.gamma * system.B0) if np.any(raw(value)) else 0.0

@@ -1,0 +1,154 @@
+"""The numbers that an experiment is judged by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from pulseq_zero.limits import relative_sar
+from pulseq_zero.metrics import nrmse, ssim
+from pulseq_zero.phantom import Phantom
+
+
+def analytic_null(phantom: Phantom, region: str = "csf") -> float:
+    r"""Inversion time at which a perfect inversion nulls a region [s].
+
+    .. math:: 1 - 2 e^{-TI / T_1} = 0 \Rightarrow TI = \ln 2 \; T_1
+
+    for full relaxation before the inversion, with the T1 of the tissue pool of that name, or,
+    where the phantom has none, of the voxels that lie in the region most wholly.
+    """
+    share = phantom.masks[region]
+    pool = phantom.pools.get(region)
+    T1 = phantom.maps()["T1"] if pool is None else pool.T1
+    return math.log(2) * float(T1[share >= share.max()].mean())
+
+
+def flip_angles_of(experiment: Mapping[str, Any]) -> str | None:
+    """Name of the parameter whose squares count as SAR, if the experiment has one."""
+    name = experiment["loss"].get("settings", {}).get("flip_angles", "flip_angles")
+    return name if name in experiment["parameters"] else None
+
+
+def evaluate(
+    experiment: Mapping[str, Any],
+    phantom: Phantom,
+    *,
+    tight_images: Mapping[str, Tensor],
+    start_image: Tensor,
+    optimized_image: Tensor,
+    imported_image: Tensor,
+    parameters: Mapping[str, Tensor],
+    found: Mapping[str, Any],
+    history: pd.DataFrame,
+    scan: pd.DataFrame | None,
+) -> dict[str, Any]:
+    """Collect the numbers of one experiment.
+
+    Parameters
+    ----------
+    experiment
+        Content of its file.
+    phantom
+        What was imaged.
+    tight_images
+        (x, y) images of all stages at the tight accuracy.
+    start_image, optimized_image
+        (x, y) images at the optimization's accuracy.
+    imported_image
+        (x, y) image of the exported optimized file as MRzeroCore imports it, at the same
+        accuracy.
+    parameters
+        For each parameter its values (iterations + 1, ...).
+    found
+        ``best_iteration`` and ``seconds_per_iteration``.
+    history
+        The optimization's table.
+    scan
+        The brute-force scan, if there is one.
+    """
+    best = int(found["best_iteration"])
+    stages = {stage: _iteration(stage, best) for stage in tight_images}
+    numbers: dict[str, Any] = {
+        "title": experiment["title"],
+        "iterations": len(history) - 1,
+        "best_iteration": best,
+        "seconds_per_iteration": float(found["seconds_per_iteration"]),
+        "loss": {
+            "start": float(history["loss"].iloc[0]),
+            "best": float(history["loss"][best]),
+            "last": float(history["loss"].iloc[-1]),
+            "best_verified": _number(history["verified_loss"][best]),
+        },
+        "parameters": {
+            name: {
+                "start": _shown(values[0]),
+                "best": _shown(values[best]),
+                "last": _shown(values[-1]),
+            }
+            for name, values in parameters.items()
+        },
+        "stages": {
+            stage: {
+                "iteration": stages[stage],
+                "nrmse_to_start": nrmse(image.abs(), tight_images["start"].abs()),
+                "ssim_to_start": ssim(image, tight_images["start"]),
+            }
+            for stage, image in tight_images.items()
+        },
+        "nrmse_to_start_in_optimization": nrmse(optimized_image.abs(), start_image.abs()),
+        "loose_to_tight_nrmse": nrmse(optimized_image.abs(), tight_images["optimized"].abs()),
+        "export": {"imported_nrmse": nrmse(imported_image, optimized_image)},
+    }
+    flips = flip_angles_of(experiment)
+    if flips is not None:
+        for stage, iteration in stages.items():
+            sar = relative_sar(parameters[flips][iteration], parameters[flips][0])
+            numbers["stages"][stage]["relative_sar"] = float(sar)
+    if scan is not None:
+        name = experiment["scan"]["parameter"]
+        numbers["scan"] = {"parameter": name, "optimum": scan_optimum(scan, name)}
+    if experiment.get("figure") == "inversion_time":
+        numbers["analytic_null_s"] = analytic_null(phantom)
+    return numbers
+
+
+def scan_optimum(scan: pd.DataFrame, parameter: str) -> float:
+    """Where the loss of a scan is lowest, refined by a parabola through three points.
+
+    Parameters
+    ----------
+    scan
+        Evenly spaced values of the parameter, and ``loss``.
+    parameter
+        Name of the column of the parameter.
+    """
+    values, losses = scan[parameter].to_numpy(), scan["loss"].to_numpy()
+    lowest = int(np.argmin(losses))
+    if lowest in (0, len(losses) - 1):
+        return float(values[lowest])
+    left, middle, right = losses[lowest - 1 : lowest + 2]
+    shift = 0.5 * (left - right) / (left - 2 * middle + right)
+    return float(values[lowest] + shift * (values[1] - values[0]))
+
+
+def _iteration(stage: str, best: int) -> int:
+    if stage in ("start", "optimized"):
+        return 0 if stage == "start" else best
+    return int(stage.removeprefix("iteration_"))
+
+
+def _shown(values: Tensor) -> float | list[float]:
+    """Return a scalar, or the range of an array."""
+    if values.ndim == 0:
+        return float(values)
+    return [float(values.min()), float(values.max())]
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,70 @@
+"""From parameters to an image: the sequence function, the simulation and the reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import MRzeroCore as mr0
+import pypulseq
+from torch import Tensor
+
+from pulseq_zero.acquisition import Acquisition, acquire, defined_fov
+from pulseq_zero.conversion import SequenceModel
+from pulseq_zero.conversion.pulses import SubPulses
+from pulseq_zero.phantom import Phantom
+from pulseq_zero.simulation import Simulator
+
+SequenceFunction = Callable[..., pypulseq.Sequence]
+
+
+class ImagingModel:
+    """A function from sequence parameters to the image that the scanner would give.
+
+    The sequence function is run once and replayed afterwards; graph, plan and encoding
+    matrices of the simulation are kept from call to call.
+
+    Parameters
+    ----------
+    sequence_function
+        A plain PyPulseq function that returns its ``Sequence``.
+    phantom
+        What is imaged.
+    arguments
+        Further arguments of the sequence function, constant from call to call.
+    matrix
+        Pixels of the image in x and y; by default as many as the k-space samples resolve.
+    fov
+        Field of view in x and y [m]; by default the sequence's definition ``FOV``.
+    accuracy
+        Accuracy of the simulation, see `pulseq_zero.simulation.simulate`.
+    sub_pulses
+        Into how many rotations each pulse is cut, see `SequenceModel`.
+    simulation
+        Further settings of the `Simulator`, such as ``device`` or ``engine``.
+    """
+
+    def __init__(
+        self,
+        sequence_function: SequenceFunction,
+        phantom: Phantom | mr0.SimData,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        matrix: tuple[int, int] | None = None,
+        fov: tuple[float, float] | None = None,
+        accuracy: float = 1e-3,
+        sub_pulses: SubPulses = 1,
+        simulation: Mapping[str, Any] | None = None,
+    ) -> None:
+        data = phantom.simulation_data() if isinstance(phantom, Phantom) else phantom
+        self.sequence_model = SequenceModel(
+            sequence_function, arguments=dict(arguments or {}), sub_pulses=sub_pulses
+        )
+        self.simulator = Simulator(data, accuracy=accuracy, **dict(simulation or {}))
+        self._matrix, self._fov = matrix, fov
+
+    def __call__(self, parameters: Mapping[str, Tensor]) -> Acquisition:
+        """Simulate and reconstruct the sequence at these parameters."""
+        repetitions = self.sequence_model(parameters)
+        fov = self._fov or defined_fov(self.sequence_model.sequence)
+        return acquire(repetitions, self.simulator, matrix=self._matrix, fov=fov)

@@ -1,0 +1,368 @@
+"""The phantom: tissue pools on a grid of voxels, and regions to measure in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import MRzeroCore as mr0
+import torch
+from torch import Tensor
+
+from pulseq_zero.errors import PhantomError
+from pulseq_zero.phantom.grid import area_average
+from pulseq_zero.phantom.nifti import save_nifti
+from pulseq_zero.store import load_tensors, save_tensors
+
+MAP_UNITS: Mapping[str, str] = {
+    "PD": "relative",
+    "T1": "s",
+    "T2": "s",
+    "T2dash": "s",
+    "D": "1e-3 mm²/s",
+    "B0": "Hz",
+    "B1": "relative",
+}
+"""The maps of a phantom and their units, those of MRzeroCore."""
+
+# Voxels with less are dropped by MRzeroCore, too.
+_PD_THRESHOLD = 1e-6
+_FORMAT = "pulseq-zero phantom 1"
+
+
+@dataclass(frozen=True)
+class TissuePool:
+    """One tissue: how much of it each voxel holds, and how it behaves there.
+
+    Values where PD is zero mean nothing.
+
+    Attributes
+    ----------
+    PD
+        (x, y) proton density times the share of the voxel's volume.
+    T1, T2, T2dash
+        (x, y) relaxation times [s]; T2dash may be infinite.
+    D
+        (x, y) diffusion coefficient [1e-3 mm²/s].
+    B0
+        (x, y) off-resonance [Hz].
+    B1
+        (transmit channels, x, y) complex transmit field relative to the nominal one.
+    coil_sensitivity
+        (receive channels, x, y) complex sensitivity.
+    """
+
+    PD: Tensor
+    T1: Tensor
+    T2: Tensor
+    T2dash: Tensor
+    D: Tensor
+    B0: Tensor
+    B1: Tensor
+    coil_sensitivity: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        PD: Tensor,
+        T1: Tensor | float,
+        T2: Tensor | float,
+        T2dash: Tensor | float = torch.inf,
+        D: Tensor | float = 0.0,
+        B0: Tensor | float = 0.0,
+        B1: Tensor | float = 1.0,
+        coil_sensitivity: Tensor | float = 1.0,
+    ) -> TissuePool:
+        """Make a pool of maps and of numbers that hold everywhere.
+
+        Parameters
+        ----------
+        PD
+            (x, y) proton density.
+        T1, T2, T2dash, D, B0
+            (x, y) maps or numbers.
+        B1, coil_sensitivity
+            (channels, x, y) or (x, y) maps, or numbers.
+        """
+        PD = torch.as_tensor(PD).float()
+
+        def real(value: Tensor | float) -> Tensor:
+            tensor = torch.as_tensor(value)
+            if tensor.ndim == 0:
+                tensor = tensor.expand(PD.shape)
+            return _without_gaps(tensor.float(), PD)
+
+        def channels(value: Tensor | float) -> Tensor:
+            tensor = torch.as_tensor(value)
+            if tensor.ndim == 0:
+                tensor = tensor.expand(PD.shape)
+            if tensor.ndim == PD.ndim:
+                tensor = tensor[None]
+            return _without_gaps(tensor.to(torch.complex64), PD)
+
+        return cls(
+            PD=PD,
+            T1=real(T1),
+            T2=real(T2),
+            T2dash=real(T2dash),
+            D=real(D),
+            B0=real(B0),
+            B1=channels(B1),
+            coil_sensitivity=channels(coil_sensitivity),
+        )
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """Tissue pools in a single slice of voxels.
+
+    Tensors are (x, y): x from left to right, y from posterior to anterior. Voxel i of n is
+    centred at (i - n // 2) voxel sizes. A voxel may hold several pools (partial volume), each
+    of which is simulated by itself.
+
+    Attributes
+    ----------
+    pools
+        The tissues by name.
+    masks
+        (x, y) share of each voxel that belongs to a region, between 0 and 1, by name.
+    fov
+        Extent of the grid along x and y [m].
+    slice_thickness
+        Extent of the voxels along z [m].
+    origin
+        What the phantom was made of, as JSON can hold it.
+
+    Raises
+    ------
+    PhantomError
+        If a map is misshapen or unphysical.
+    """
+
+    pools: dict[str, TissuePool]
+    masks: dict[str, Tensor]
+    fov: tuple[float, float]
+    slice_thickness: float
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.pools:
+            raise PhantomError("the phantom has no tissue pool; give it at least one")
+        for name, pool in self.pools.items():
+            _check_pool(name, pool, self.matrix)
+        if not any((pool.PD > _PD_THRESHOLD).any() for pool in self.pools.values()):
+            raise PhantomError(
+                "the phantom is empty: PD is zero in every voxel of the slice; choose another slice"
+            )
+        for name, mask in self.masks.items():
+            if tuple(mask.shape) != self.matrix:
+                raise PhantomError(
+                    f"mask {name!r} has shape {tuple(mask.shape)}, but the maps have "
+                    f"{self.matrix}; give it on the same grid"
+                )
+            if not ((mask >= 0) & (mask <= 1)).all():
+                raise PhantomError(
+                    f"mask {name!r} has values outside 0 to 1; a mask holds each voxel's share"
+                )
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """Number of voxels along x and y."""
+        shape = next(iter(self.pools.values())).PD.shape
+        return shape[0], shape[-1]
+
+    def maps(self) -> dict[str, Tensor]:
+        """Combine the pools into (x, y) float32 maps to look at.
+
+        Returns
+        -------
+        dict
+            The maps of `MAP_UNITS`: PD summed over the pools, the others averaged with PD as
+            weight and zero where nothing is. B1 is the magnitude of all channels together.
+        """
+        pools = list(self.pools.values())
+        weight = torch.stack([pool.PD for pool in pools])
+        total = weight.sum(0)
+        maps = {"PD": total}
+        for name in list(MAP_UNITS)[1:]:
+            values = torch.stack(
+                [pool.B1.sum(0).abs() if name == "B1" else getattr(pool, name) for pool in pools]
+            )
+            product = torch.where(weight > 0, weight * values, 0.0).sum(0)
+            maps[name] = torch.where(total > 0, product / total, 0.0)
+        return maps
+
+    def mask(self, name: str, matrix: tuple[int, int] = (64, 64), threshold: float = 0.9) -> Tensor:
+        """Return the pixels of an image that lie in a region.
+
+        Parameters
+        ----------
+        name
+            One of ``masks``.
+        matrix
+            Matrix of an image with the phantom's field of view.
+        threshold
+            Share of a pixel's area that must belong to the region. A high one leaves out the
+            pixels at the edge, which show other tissue as well.
+
+        Returns
+        -------
+        Tensor
+            (x, y) bool.
+
+        Raises
+        ------
+        PhantomError
+            If there is no such region, or no pixel is left of it.
+        """
+        if name not in self.masks:
+            raise PhantomError(
+                f"the phantom has no region {name!r}, only {sorted(self.masks)}; "
+                "name its file under masks in the phantom's config"
+            )
+        inside = area_average(self.masks[name].double(), self.fov, matrix) >= threshold
+        if not inside.any():
+            raise PhantomError(
+                f"no pixel of {matrix[0]} x {matrix[1]} lies to {threshold:g} in region {name!r}; "
+                "lower the threshold, refine the image or choose another slice"
+            )
+        return inside
+
+    def scaled(self, **factors: float) -> Phantom:
+        """Return the same phantom with some maps multiplied, e.g. ``scaled(B1=0.8, T1=1.1)``."""
+        unknown = set(factors) - set(MAP_UNITS)
+        if unknown:
+            raise PhantomError(
+                f"the phantom has no map {sorted(unknown)[0]!r} to scale; "
+                f"choose among {', '.join(MAP_UNITS)}"
+            )
+        pools = {
+            name: replace(pool, **{key: getattr(pool, key) * by for key, by in factors.items()})
+            for name, pool in self.pools.items()
+        }
+        return replace(self, pools=pools, origin={**self.origin, "scaled": factors})
+
+    @property
+    def affine(self) -> Tensor:
+        """(3, 4) float32 voxel indices to positions [mm], the centre of the grid at zero."""
+        size = [self.fov[0] / self.matrix[0], self.fov[1] / self.matrix[1], self.slice_thickness]
+        shift = [-(self.matrix[0] // 2) * size[0], -(self.matrix[1] // 2) * size[1], 0.0]
+        return 1e3 * torch.cat([torch.diag(torch.tensor(size)), torch.tensor(shift)[:, None]], 1)
+
+    def to_mr0(self) -> mr0.TissueDict:
+        """Return the pools as MRzeroCore has them, with (x, y, z) maps of one slice."""
+        return mr0.TissueDict(
+            {
+                name: mr0.VoxelGridPhantom(
+                    *(getattr(pool, each.name)[..., None] for each in fields(pool)), self.affine
+                )
+                for name, pool in self.pools.items()
+                if (pool.PD > _PD_THRESHOLD).any()
+            }
+        )
+
+    def simulation_data(self, voxel_shape: Literal["sinc", "box"] = "sinc") -> mr0.SimData:
+        """Return all pools' voxels, one behind the other, as the simulation wants them.
+
+        Parameters
+        ----------
+        voxel_shape
+            ``"sinc"`` for band-limited voxels, ``"box"`` for sharp-edged ones.
+
+        Returns
+        -------
+        mr0.SimData
+            float32 data of the voxels that hold something.
+        """
+        return self.to_mr0().build(_PD_THRESHOLD, voxel_shape)
+
+    def save(self, path: Path | str) -> None:
+        """Save the phantom as safetensors."""
+        tensors = {
+            f"pools/{name}/{each.name}": getattr(pool, each.name)
+            for name, pool in self.pools.items()
+            for each in fields(pool)
+        }
+        tensors |= {f"masks/{name}": mask for name, mask in self.masks.items()}
+        metadata = {
+            "format": _FORMAT,
+            "pools": list(self.pools),
+            "masks": list(self.masks),
+            "fov": self.fov,
+            "slice_thickness": self.slice_thickness,
+            "origin": self.origin,
+        }
+        save_tensors(path, tensors, metadata)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Phantom:
+        """Load a phantom that `save` saved, bit by bit the same."""
+        tensors, metadata = load_tensors(path)
+        if metadata.get("format") != _FORMAT:
+            raise PhantomError(f"{path} holds no phantom of this version; build the phantom again")
+        try:
+            return cls(
+                pools={
+                    name: TissuePool(
+                        **{e.name: tensors[f"pools/{name}/{e.name}"] for e in fields(TissuePool)}
+                    )
+                    for name in metadata["pools"]
+                },
+                masks={name: tensors[f"masks/{name}"] for name in metadata["masks"]},
+                fov=(metadata["fov"][0], metadata["fov"][1]),
+                slice_thickness=metadata["slice_thickness"],
+                origin=metadata["origin"],
+            )
+        except (KeyError, IndexError, TypeError) as error:
+            raise PhantomError(
+                f"{path} lacks {error} of a phantom; build the phantom again"
+            ) from error
+
+    def save_nifti(self, folder: Path | str, name: str = "phantom") -> Path:
+        """Save the phantom as `pulseq_zero.phantom.nifti.save_nifti` does."""
+        return save_nifti(self, folder, name)
+
+
+def _without_gaps(values: Tensor, PD: Tensor) -> Tensor:
+    """Replace what is no number by zero where there is no tissue, as maps often have it."""
+    if values.shape[-2:] != PD.shape:
+        return values
+    return torch.where((PD == 0) & values.isnan(), torch.zeros((), dtype=values.dtype), values)
+
+
+def _check_pool(tissue: str, pool: TissuePool, matrix: tuple[int, int]) -> None:
+    """Raise an error if a map is misshapen, or unphysical where there is tissue."""
+    for each in fields(pool):
+        shape = tuple(getattr(pool, each.name).shape)
+        per_channel = each.name in ("B1", "coil_sensitivity")
+        if shape[1 if per_channel else 0 :] != matrix or (per_channel and len(shape) != 3):
+            raise PhantomError(
+                f"{each.name} of {tissue!r} has shape {shape}, but the PD map has {matrix}; "
+                "give all maps on the same grid"
+            )
+    PD, present = pool.PD, pool.PD > 0
+    _refuse(~(PD.isfinite() & (PD >= 0)), tissue, "PD", "negative, infinite or not a number")
+    for name in ("T1", "T2", "T2dash"):
+        values = getattr(pool, name)
+        _refuse(present & ~(values > 0), tissue, name, "not above zero or not a number")
+    _refuse(
+        present & ~(pool.D.isfinite() & (pool.D >= 0)),
+        tissue,
+        "D",
+        "negative, infinite or not a number",
+    )
+    for name in ("B0", "B1", "coil_sensitivity"):
+        finite = getattr(pool, name).isfinite()
+        finite = finite.all(0) if finite.ndim == 3 else finite
+        _refuse(present & ~finite, tissue, name, "infinite or not a number")
+
+
+def _refuse(wrong: Tensor, tissue: str, name: str, what: str) -> None:
+    if wrong.any():
+        x, y = wrong.nonzero()[0].tolist()
+        raise PhantomError(
+            f"{name} of {tissue!r} is {what} in {int(wrong.sum())} voxels, the first at "
+            f"(x, y) = ({x}, {y}); mend the map or set PD to zero there"
+        )

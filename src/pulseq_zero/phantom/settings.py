@@ -1,0 +1,83 @@
+"""The phantom's config and the definition of its tissues, checked against their schemas."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pulseq_zero.config import explain, read_yaml
+from pulseq_zero.errors import ConfigError
+
+
+def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the config's phantom section and fill in the defaults that its schema names.
+
+    Raises
+    ------
+    ConfigError
+        If it does not fit the schema.
+    """
+    # Configs made in Python may hold tuples and paths where YAML has lists and text.
+    try:
+        settings = json.loads(json.dumps({"source": "icbm152", **config}, default=str))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"phantom: holds what YAML has no form for: {error}") from error
+    schema = _schema("schema.yaml")
+    _validate(settings, schema, "phantom")
+    for key, entry in schema["$defs"][settings["source"]]["properties"].items():
+        if "default" in entry:
+            settings.setdefault(key, entry["default"])
+    for key in ("matrix", "fov"):
+        if key in settings and not isinstance(settings[key], list):
+            settings[key] = [settings[key]] * 2
+    return settings
+
+
+def read_definition(path: str) -> dict[str, Any]:
+    """Read the definition of a modelled head.
+
+    Parameters
+    ----------
+    path
+        A YAML file. A relative path is looked for in the current folder and where the package
+        keeps its own definitions.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or does not fit its schema, or a value's source is not listed.
+    """
+    package = Path(__file__).parents[1]
+    places = [Path(path), package.parents[1] / path, package / path]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise ConfigError(f"phantom.definition: {path} does not exist; check the path")
+    definition = read_yaml(found)
+    _validate(definition, _schema("definition.yaml"), str(path))
+    for tissue, values in definition["tissues"].items():
+        for name, entry in values.items():
+            if entry["source"] not in definition["sources"]:
+                raise ConfigError(
+                    f"{path}: {tissue}.{name} names the source {entry['source']!r}; "
+                    "list it under sources"
+                )
+    return definition
+
+
+@cache
+def _schema(name: str) -> dict[str, Any]:
+    return yaml.safe_load(resources.files(__package__).joinpath(name).read_text(encoding="utf-8"))
+
+
+def _validate(content: Any, schema: dict[str, Any], name: str) -> None:
+    """Raise an error that says in one sentence what does not fit the schema."""
+    found = explain(content, schema)
+    if found is not None:
+        key, mend = found
+        raise ConfigError(f"{name}{'.' if key else ''}{key}: {mend}")

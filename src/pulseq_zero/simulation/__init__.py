@@ -1,0 +1,27 @@
+"""Simulation of MR signals by phase distribution graphs, and the judges of it."""
+
+from pulseq_zero.simulation.graph import Thresholds
+from pulseq_zero.simulation.isochromats import (
+    Isochromats,
+    converged_isochromats,
+    isochromat_signal,
+)
+from pulseq_zero.simulation.simulator import (
+    ErrorEstimate,
+    Simulation,
+    Simulator,
+    converged_accuracy,
+    simulate,
+)
+
+__all__ = [
+    "ErrorEstimate",
+    "Isochromats",
+    "Simulation",
+    "Simulator",
+    "Thresholds",
+    "converged_accuracy",
+    "converged_isochromats",
+    "isochromat_signal",
+    "simulate",
+]

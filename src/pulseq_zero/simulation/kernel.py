@@ -1,0 +1,464 @@
+"""Compiled loops over blocks of voxels: propagation and its adjoint.
+
+The same mathematics as in `propagation`, which also has the formulas. The states of a block
+of voxels stay in the processor's cache through the whole sequence. Arrays of states are
+(states + 1, 2 * BLOCK): all real parts before all imaginary parts, so that loops run on whole
+vectors, and a last state of zeros that stands in for an ancestor that is not simulated. (Arrays
+of three dimensions, or slices handed to helpers, keep LLVM from vectorising.)
+"""
+
+# Compiled functions have no annotations: numba derives the types from the arguments.
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from pulseq_zero.simulation.kernel_math import exponential, sine_and_cosine
+
+BLOCK = 128
+
+# Where the rows of a rotation begin: cos θ, cos²(θ/2), ζ, μ, sin θ, exp(iφ).
+_ROTATION_ROWS = 9
+_COS, _KEEP, _ZR, _ZI, _MR, _MI, _SIN, _DR, _DI = range(0, _ROTATION_ROWS * BLOCK, BLOCK)
+# Likewise of the relaxation rates.
+_LONGITUDINAL, _TRANSVERSE = 0, BLOCK
+
+_ZERO, _ONE, _HALF, _TWO = np.float32(0), np.float32(1), np.float32(0.5), np.float32(2)
+_ROOT_HALF = np.float32(np.sqrt(0.5))
+_PER_TURN = np.float32(0.5 / np.pi)
+_TURN = np.float32(2 * np.pi)
+# Exponents of diffusion up to which it does nothing, and up to which three terms are enough
+# for float32.
+_NEGLIGIBLE, _SMALL, _SIXTH = np.float32(2e-8), np.float32(0.03), np.float32(1 / 6)
+
+_compiled = njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+
+
+@_compiled
+def _start(before, initial, start, size):
+    """Set the magnetisation before the first pulse."""
+    for v in range(size):
+        before[0, v] = initial[0, start + v]
+        before[0, BLOCK + v] = initial[1, start + v]
+
+
+@_compiled
+def _make_rotation(rotation, angle, phase, B1, direction, shim, start, size):
+    """Fill the rows of a rotation for one block of voxels."""
+    pulse_i, pulse_r = sine_and_cosine(phase * _PER_TURN)
+    for v in range(size):
+        sine, cosine = sine_and_cosine(angle * B1[shim, start + v] * _PER_TURN)
+        field_r, field_i = direction[shim, 0, start + v], direction[shim, 1, start + v]
+        dr = pulse_r * field_r - pulse_i * field_i
+        di = pulse_r * field_i + pulse_i * field_r
+        keep = _HALF + _HALF * cosine
+        rest = _ONE - keep
+        rotation[_COS + v] = cosine
+        rotation[_KEEP + v] = keep
+        rotation[_ZR + v] = _ROOT_HALF * sine * di
+        rotation[_ZI + v] = -_ROOT_HALF * sine * dr
+        rotation[_MR + v] = rest * (dr * dr - di * di)
+        rotation[_MI + v] = rest * (_TWO * dr * di)
+        rotation[_SIN + v] = sine
+        rotation[_DR + v] = dr
+        rotation[_DI + v] = di
+
+
+@_compiled
+def _rotate(rotation, before, after, offset, rounds, first, middle, stop):
+    """Make the states after a pulse; round by round, see `rounds.forward_rounds`."""
+    for n in range(first, middle):
+        state, a, b, c = offset + rounds[n, 0], rounds[n, 2], rounds[n, 3], rounds[n, 4]
+        kept = np.float32(rounds[n, 1])
+        for v in range(BLOCK):
+            keep = rotation[_KEEP + v]
+            zr, zi, mr, mi = (
+                rotation[_ZR + v],
+                rotation[_ZI + v],
+                rotation[_MR + v],
+                rotation[_MI + v],
+            )
+            br, bi, cr, ci = before[b, v], before[b, BLOCK + v], before[c, v], before[c, BLOCK + v]
+            real = keep * before[a, v] + mr * br + mi * bi + zr * cr - zi * ci
+            imag = keep * before[a, BLOCK + v] + mi * br - mr * bi + zr * ci + zi * cr
+            after[state, v] = kept * after[state, v] + real
+            after[state, BLOCK + v] = kept * after[state, BLOCK + v] + imag
+    for n in range(middle, stop):
+        state, a, b, c = offset + rounds[n, 0], rounds[n, 2], rounds[n, 3], rounds[n, 4]
+        kept = np.float32(rounds[n, 1])
+        for v in range(BLOCK):
+            cosine, zr, zi = rotation[_COS + v], rotation[_ZR + v], rotation[_ZI + v]
+            br, bi, cr, ci = before[b, v], before[b, BLOCK + v], before[c, v], before[c, BLOCK + v]
+            real = cosine * before[a, v] - zr * (br + cr) - zi * (bi + ci)
+            imag = cosine * before[a, BLOCK + v] - zr * (bi - ci) + zi * (br - cr)
+            after[state, v] = kept * after[state, v] + real
+            after[state, BLOCK + v] = kept * after[state, BLOCK + v] + imag
+
+
+@_compiled
+def _rotate_adjoint(rotation, before, toward, back, slopes, rounds, first, middle, stop):
+    """Take the gradient back through a pulse, see `rounds.backward_rounds`.
+
+    The slopes of the factors, sums of gradient* times ancestor, are added to ``slopes``, in
+    the rows of the rotation.
+    """
+    for n in range(first, middle):
+        state, kept = rounds[n, 0], np.float32(rounds[n, 1])
+        a, b, c, d = rounds[n, 2], rounds[n, 3], rounds[n, 4], rounds[n, 5]
+        for v in range(BLOCK):
+            m, w = before[state, v], before[state, BLOCK + v]
+            ar, ai, br, bi = toward[a, v], toward[a, BLOCK + v], toward[b, v], toward[b, BLOCK + v]
+            cr, ci, dr, di = toward[c, v], toward[c, BLOCK + v], toward[d, v], toward[d, BLOCK + v]
+            keep = rotation[_KEEP + v]
+            zr, zi, mr, mi = (
+                rotation[_ZR + v],
+                rotation[_ZI + v],
+                rotation[_MR + v],
+                rotation[_MI + v],
+            )
+            real = keep * ar + mr * br + mi * bi - zr * (cr + dr) + zi * (ci - di)
+            imag = keep * ai + mi * br - mr * bi - zr * (ci - di) - zi * (cr + dr)
+            back[state, v] = kept * back[state, v] + real
+            back[state, BLOCK + v] = kept * back[state, BLOCK + v] + imag
+            slopes[_KEEP + v] += ar * m + ai * w
+            slopes[_MR + v] += br * m - bi * w
+            slopes[_MI + v] -= br * w + bi * m
+            slopes[_ZR + v] -= (cr + dr) * m + (ci - di) * w
+            slopes[_ZI + v] += (cr + dr) * w - (ci - di) * m
+    for n in range(middle, stop):
+        state, kept, a, b = rounds[n, 0], np.float32(rounds[n, 1]), rounds[n, 2], rounds[n, 3]
+        for v in range(BLOCK):
+            m, w = before[state, v], before[state, BLOCK + v]
+            ar, ai, br, bi = toward[a, v], toward[a, BLOCK + v], toward[b, v], toward[b, BLOCK + v]
+            cosine, zr, zi = rotation[_COS + v], rotation[_ZR + v], rotation[_ZI + v]
+            back[state, v] = kept * back[state, v] + cosine * ar + zr * br + zi * bi
+            back[state, BLOCK + v] = kept * back[state, BLOCK + v] + cosine * ai + zr * bi - zi * br
+            slopes[_COS + v] += ar * m + ai * w
+            slopes[_ZR + v] += br * m + bi * w
+            slopes[_ZI + v] += br * w - bi * m
+
+
+@_compiled
+def _pulse_sums(rotation, slopes, B1, shim, start, size, angle, m_B1, m_phase):
+    """Return the gradients by angle and phase of a pulse; add those of the maps."""
+    by_angle = by_phase = _ZERO
+    for v in range(size):
+        wr, wi, ur, ui = slopes[_ZR + v], slopes[_ZI + v], slopes[_MR + v], slopes[_MI + v]
+        dr, di = rotation[_DR + v], rotation[_DI + v]
+        tilt = ur * (dr * dr - di * di) - ui * _TWO * dr * di - slopes[_KEEP + v]
+        tilting = rotation[_SIN + v] * (_HALF * tilt - slopes[_COS + v])
+        tilting += _ROOT_HALF * rotation[_COS + v] * (wr * di + wi * dr)
+        turning = -(wr * rotation[_ZI + v] + wi * rotation[_ZR + v])
+        turning -= _TWO * (ur * rotation[_MI + v] + ui * rotation[_MR + v])
+        by_angle += tilting * B1[shim, start + v]
+        by_phase += turning
+        if m_B1.shape[1] > 0:
+            m_B1[shim, start + v] += tilting * angle
+            m_phase[shim, start + v] += turning
+    return by_angle, by_phase
+
+
+@_compiled
+def _make_rates(rates, duration, R1, R2, D, start, size):
+    """Fill two rows: longitudinal and transverse relaxation over a repetition.
+
+    Returns the largest diffusion coefficient of the block.
+    """
+    largest = _ZERO
+    for v in range(size):
+        rates[_LONGITUDINAL + v] = exponential(-duration * R1[start + v])
+        rates[_TRANSVERSE + v] = exponential(-duration * R2[start + v])
+        largest = max(largest, D[start + v])
+    return largest
+
+
+@_compiled
+def _relax(
+    states, offset, count, relaxed, decay, transverse, b_end, first, rates, D, largest, start, size
+):
+    """Relax the states of one repetition; also return the decay, (states, BLOCK)."""
+    for state in range(count):
+        b = b_end[first + state]
+        kind = _TRANSVERSE if state < transverse else _LONGITUDINAL
+        if b * largest < _NEGLIGIBLE:
+            for v in range(size):
+                decay[state, v] = rates[kind + v]
+        elif b * largest < _SMALL:
+            for v in range(size):
+                x = b * D[start + v]
+                decay[state, v] = rates[kind + v] * (_ONE - x * (_ONE - x * (_HALF - x * _SIXTH)))
+        else:
+            for v in range(size):
+                decay[state, v] = rates[kind + v] * exponential(-b * D[start + v])
+        for v in range(BLOCK):
+            relaxed[state, v] = decay[state, v] * states[offset + state, v]
+            relaxed[state, BLOCK + v] = decay[state, v] * states[offset + state, BLOCK + v]
+    for v in range(BLOCK):
+        relaxed[transverse, v] += _ONE - decay[transverse, v]
+
+
+@_compiled
+def _relax_adjoint(
+    states,
+    offset,
+    count,
+    toward,
+    decay,
+    transverse,
+    rates,
+    start,
+    size,
+    sums,
+    maps,
+    drive,
+    r,
+    first,
+):
+    """Take the gradient back through relaxation; add those of times, weightings and rates."""
+    R1, R2, D, wanted = rates
+    g_duration, g_b_end = sums
+    m_R1, m_R2, m_D = maps
+    duration, b_end = drive
+    loss = np.zeros(BLOCK, np.float32)
+    for state in range(count):
+        if wanted:
+            # The undephased state relaxes towards 1: its distance from 1 decays.
+            level = _ONE if state == transverse else _ZERO
+            for v in range(size):
+                loss[v] = decay[state, v] * (
+                    toward[state, v] * (states[offset + state, v] - level)
+                    + toward[state, BLOCK + v] * states[offset + state, BLOCK + v]
+                )
+            by_rate = by_D = _ZERO
+            if state < transverse:
+                for v in range(size):
+                    by_rate += loss[v] * R2[start + v]
+                    by_D += loss[v] * D[start + v]
+            else:
+                for v in range(size):
+                    by_rate += loss[v] * R1[start + v]
+                    by_D += loss[v] * D[start + v]
+            g_duration[r] -= by_rate
+            g_b_end[first + state] -= by_D
+            if len(m_D) > 0:
+                rate = m_R2 if state < transverse else m_R1
+                for v in range(size):
+                    rate[start + v] -= duration[r] * loss[v]
+                    m_D[start + v] -= b_end[first + state] * loss[v]
+        for v in range(BLOCK):
+            toward[state, v] *= decay[state, v]
+            toward[state, BLOCK + v] *= decay[state, v]
+
+
+@_compiled
+def _emission(factor, k, time, b, sign, i, position, B0, R2, R2dash, D, start, size):
+    """Fill the phase and decay of an item up to its anchor."""
+    kx, ky, kz, kt = k[i, 0], k[i, 1], k[i, 2], k[i, 3]
+    for v in range(size):
+        u = start + v
+        turns = kx * position[0, u] + ky * position[1, u] + kz * position[2, u] + kt * B0[u]
+        magnitude = exponential(-time[i] * R2[u] - sign[i] * kt * R2dash[u] - b[i] * D[u])
+        sine, cosine = sine_and_cosine(turns - np.rint(turns))
+        factor[v] = magnitude * cosine
+        factor[BLOCK + v] = -magnitude * sine
+
+
+@_compiled
+def _emission_adjoint(states, s, toward, t, factor, given, i, slope, wanted, start, size):
+    """Take an item's gradient back to its state.
+
+    Where ``wanted``, the emission replaces ``factor``, and gradient times emission fills
+    ``slope``, real parts before imaginary ones.
+    """
+    for v in range(size):
+        slope[v], slope[BLOCK + v] = given[i, 2 * (start + v)], given[i, 2 * (start + v) + 1]
+    for v in range(size):
+        fr, fi, gr, gi = factor[v], factor[BLOCK + v], slope[v], slope[BLOCK + v]
+        toward[t, v] += fr * gr - fi * gi
+        toward[t, BLOCK + v] -= fr * gi + fi * gr
+    if not wanted:
+        return
+    for v in range(size):
+        fr, fi, gr, gi = factor[v], factor[BLOCK + v], slope[v], slope[BLOCK + v]
+        xr = fr * states[s, v] - fi * states[s, BLOCK + v]
+        xi = fr * states[s, BLOCK + v] + fi * states[s, v]
+        factor[v], factor[BLOCK + v] = xr, xi
+        slope[v], slope[BLOCK + v] = gr * xr - gi * xi, gr * xi + gi * xr
+
+
+@_compiled
+def _anchor_sums(slope, position, B0, R2, R2dash, D, start, size, sign, i, g_k, g_t, g_b):
+    """Add an item's gradients by position, time and diffusion weighting."""
+    sx = sy = sz = s0 = s2 = sd = sb = _ZERO
+    for v in range(size):
+        u = start + v
+        growing, turning = slope[v], slope[BLOCK + v]
+        sx += turning * position[0, u]
+        sy += turning * position[1, u]
+        sz += turning * position[2, u]
+        s0 += turning * B0[u]
+        s2 += growing * R2[u]
+        sd += growing * R2dash[u]
+        sb += growing * D[u]
+    g_k[i, 0] += _TURN * sx
+    g_k[i, 1] += _TURN * sy
+    g_k[i, 2] += _TURN * sz
+    g_k[i, 3] += _TURN * s0 - sign[i] * sd
+    g_t[i] -= s2
+    g_b[i] -= sb
+
+
+@_compiled
+def emit(graph, items, drive, voxels, emitted, first, stop):
+    """Propagate voxels ``first`` to ``stop`` and write what the items emit.
+
+    Parameters are tuples of arrays, see `compiled.CompiledBackend`; ``emitted`` is
+    (items, 2 * voxels).
+    """
+    first_state, transverse, forward, first_forward, _, _, largest = graph
+    order, first_item, local, sign = items
+    angle, phase, duration, b_end, k_anchor, t_anchor, b_anchor, shim = drive
+    R1, R2, R2dash, D, B0, B1, direction, position, initial = voxels
+    before = np.zeros((largest + 1, 2 * BLOCK), np.float32)
+    states = np.zeros((largest + 1, 2 * BLOCK), np.float32)
+    decay = np.zeros((largest, BLOCK), np.float32)
+    rotation = np.zeros(_ROTATION_ROWS * BLOCK, np.float32)
+    rates = np.zeros(2 * BLOCK, np.float32)
+    factor = np.zeros(2 * BLOCK, np.float32)
+    for start in range(first, stop, BLOCK):
+        size = min(BLOCK, stop - start)
+        _start(before, initial, start, size)
+        for r in range(len(angle)):
+            a, count = first_state[r], first_state[r + 1] - first_state[r]
+            _make_rotation(rotation, angle[r], phase[r], B1, direction, shim[r], start, size)
+            _rotate(
+                rotation, before, states, 0, forward,
+                first_forward[r, 0], first_forward[r, 1], first_forward[r + 1, 0],
+            )  # fmt: skip
+            for place in range(first_item[r], first_item[r + 1]):
+                i = order[place]
+                s = local[i]
+                _emission(
+                    factor, k_anchor, t_anchor, b_anchor, sign, i,
+                    position, B0, R2, R2dash, D, start, size,
+                )  # fmt: skip
+                for v in range(size):
+                    fr, fi, mr, mi = (
+                        factor[v],
+                        factor[BLOCK + v],
+                        states[s, v],
+                        states[s, BLOCK + v],
+                    )
+                    emitted[i, 2 * (start + v)] = fr * mr - fi * mi
+                    emitted[i, 2 * (start + v) + 1] = fr * mi + fi * mr
+            largest_D = _make_rates(rates, duration[r], R1, R2, D, start, size)
+            _relax(
+                states, 0, count, before, decay, transverse[r], b_end, a,
+                rates, D, largest_D, start, size,
+            )  # fmt: skip
+
+
+@_compiled
+def adjoint(graph, items, drive, voxels, gradient, emitted, sums, maps, timing, first, stop):
+    """Take the items' gradient back for voxels ``first`` to ``stop``.
+
+    ``sums`` receives the gradients of `Drive`, ``maps`` those of the maps (empty arrays where
+    they are not wanted), ``emitted`` the magnetisation (likewise).
+    """
+    first_state, transverse, forward, first_forward, backward, first_backward, largest = graph
+    order, first_item, local, sign = items
+    angle, phase, duration, b_end, k_anchor, t_anchor, b_anchor, shim = drive
+    R1, R2, R2dash, D, B0, B1, direction, position, initial = voxels
+    g_angle, g_phase, g_duration, g_b_end, g_k, g_t, g_b = sums
+    m_R1, m_R2, m_R2dash, m_D, m_B0, m_B1, m_phase, m_initial = maps
+    want_maps, want_emitted = len(m_R1) > 0, len(emitted) > 0
+    repetitions = len(angle)
+    history = np.zeros((first_state[repetitions], 2 * BLOCK), np.float32)
+    before = np.zeros((largest + 1, 2 * BLOCK), np.float32)
+    toward = np.zeros((largest + 1, 2 * BLOCK), np.float32)
+    back = np.zeros((largest + 1, 2 * BLOCK), np.float32)
+    decay = np.zeros((largest, BLOCK), np.float32)
+    rotation = np.zeros(_ROTATION_ROWS * BLOCK, np.float32)
+    rates = np.zeros(2 * BLOCK, np.float32)
+    slopes = np.zeros(_ROTATION_ROWS * BLOCK, np.float32)
+    factor = np.zeros(2 * BLOCK, np.float32)
+    slope = np.zeros(2 * BLOCK, np.float32)
+    for start in range(first, stop, BLOCK):
+        size = min(BLOCK, stop - start)
+        history[:] = _ZERO
+        before[:] = _ZERO
+        toward[:] = _ZERO
+        back[:] = _ZERO
+        _start(before, initial, start, size)
+        for r in range(repetitions):
+            a, count = first_state[r], first_state[r + 1] - first_state[r]
+            _make_rotation(rotation, angle[r], phase[r], B1, direction, shim[r], start, size)
+            _rotate(
+                rotation, before, history, a, forward,
+                first_forward[r, 0], first_forward[r, 1], first_forward[r + 1, 0],
+            )  # fmt: skip
+            largest_D = _make_rates(rates, duration[r], R1, R2, D, start, size)
+            _relax(
+                history, a, count, before, decay, transverse[r], b_end, a,
+                rates, D, largest_D, start, size,
+            )  # fmt: skip
+        for r in range(repetitions - 1, -1, -1):
+            a, count = first_state[r], first_state[r + 1] - first_state[r]
+            if r + 1 < repetitions:
+                _relax_adjoint(
+                    history, a, count, toward, decay, transverse[r],
+                    (R1, R2, D, timing or want_maps), start, size,
+                    (g_duration, g_b_end), (m_R1, m_R2, m_D), (duration, b_end), r, a,
+                )  # fmt: skip
+            for place in range(first_item[r], first_item[r + 1]):
+                i = order[place]
+                _emission(
+                    factor, k_anchor, t_anchor, b_anchor, sign, i,
+                    position, B0, R2, R2dash, D, start, size,
+                )  # fmt: skip
+                _emission_adjoint(
+                    history, a + local[i], toward, local[i], factor, gradient, i, slope,
+                    timing or want_maps or want_emitted, start, size,
+                )  # fmt: skip
+                if want_emitted:
+                    for v in range(size):
+                        emitted[i, 2 * (start + v)] = factor[v]
+                        emitted[i, 2 * (start + v) + 1] = factor[BLOCK + v]
+                if timing:
+                    _anchor_sums(
+                        slope, position, B0, R2, R2dash, D, start, size, sign, i, g_k, g_t, g_b
+                    )
+                if want_maps:
+                    tau = k_anchor[i, 3]
+                    for v in range(size):
+                        m_B0[start + v] += _TURN * tau * slope[BLOCK + v]
+                        m_R2[start + v] -= t_anchor[i] * slope[v]
+                        m_R2dash[start + v] -= sign[i] * tau * slope[v]
+                        m_D[start + v] -= b_anchor[i] * slope[v]
+            if r == 0:
+                _start(before, initial, start, size)
+            else:
+                c = first_state[r - 1]
+                largest_D = _make_rates(rates, duration[r - 1], R1, R2, D, start, size)
+                _relax(
+                    history, c, a - c, before, decay, transverse[r - 1], b_end, c,
+                    rates, D, largest_D, start, size,
+                )  # fmt: skip
+            _make_rotation(rotation, angle[r], phase[r], B1, direction, shim[r], start, size)
+            slopes[:] = _ZERO
+            _rotate_adjoint(
+                rotation, before, toward, back, slopes, backward,
+                first_backward[r, 0], first_backward[r, 1], first_backward[r + 1, 0],
+            )  # fmt: skip
+            by_angle, by_phase = _pulse_sums(
+                rotation, slopes, B1, shim[r], start, size, angle[r], m_B1, m_phase
+            )
+            g_angle[r] += by_angle
+            g_phase[r] += by_phase
+            toward, back = back, toward
+        if want_maps:
+            for v in range(size):
+                m_initial[0, start + v] += toward[0, v]
+                m_initial[1, start + v] += toward[0, BLOCK + v]

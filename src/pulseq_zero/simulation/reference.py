@@ -1,0 +1,56 @@
+"""MRzeroCore's own main pass: the reference, and the way for what ours leaves out."""
+
+from __future__ import annotations
+
+import MRzeroCore as mr0
+import torch
+from torch import Tensor
+
+from pulseq_zero.repetitions import Repetitions
+from pulseq_zero.simulation.graph import Thresholds
+
+
+def has_motion(data: mr0.SimData) -> bool:
+    """Tell whether the phantom moves."""
+    return data.voxel_motion is not None or data.phantom_motion is not None
+
+
+def execute_graph(
+    graph: mr0.Graph,
+    repetitions: Repetitions,
+    data: mr0.SimData,
+    thresholds: Thresholds,
+    initial: Tensor | None = None,
+) -> Tensor:
+    """Simulate with MRzeroCore, in float32 and on the phantom's device.
+
+    Parameters
+    ----------
+    graph
+        What `compute_graph` returned.
+    repetitions
+        The sequence.
+    data
+        The phantom.
+    thresholds
+        Which states are carried on and measured.
+    initial
+        (voxels,) magnetisation before the first pulse, or None for full relaxation.
+
+    Returns
+    -------
+    Tensor
+        (samples, coils) complex, differentiable.
+    """
+    sequence = repetitions.to(data.device).to_mr0()
+    if not sequence:
+        return torch.zeros(0, data.coil_sens.shape[0], dtype=torch.complex64, device=data.device)
+    return mr0.execute_graph(
+        graph,
+        sequence,
+        data,
+        min_emitted_signal=thresholds.min_emitted_signal,
+        min_latent_signal=thresholds.min_latent_signal,
+        print_progress=False,
+        intitial_mag=None if initial is None else initial.to(torch.complex64),
+    )

@@ -1,0 +1,104 @@
+"""Edges of the graph gathered by state, as the compiled loops read them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pulseq_zero.simulation.graph import KINDS, StateGraph
+
+# Places of the kinds of edges in the rounds of their states.
+_FORWARD_SLOT = {"++": 0, "-+": 1, "z+": 2, "zz": 0, "+z": 1, "-z": 2}
+_BACKWARD_SLOT = {"++": 0, "-+": 1, "+z": 2, "-z": 3, "zz": 0, "z+": 1}
+
+
+def forward_rounds(graph: StateGraph, nothing: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gather each state's ancestors: one of each kind in a round.
+
+    Parameters
+    ----------
+    graph
+        States and edges.
+    nothing
+        Number to stand for no ancestor.
+
+    Returns
+    -------
+    rounds, first_round
+        (rounds, 5): state, whether it adds to a round before, and the ancestors of kinds
+        ++, -+, z+ (for transverse states) or zz, +z, -z (for longitudinal ones), all numbered
+        within their repetitions. (repetitions + 1, 2): where a repetition's rounds of
+        transverse and of longitudinal states begin.
+    """
+    slot = np.array([_FORWARD_SLOT[kind] for kind in KINDS])[graph.kind]
+    states = np.arange(len(graph.emits)) - graph.first_state[graph.repetition]
+    return _rounds(
+        state=states,
+        longitudinal=2 * graph.repetition + ~graph.is_transverse,
+        edge_state=graph.target,
+        slot=slot,
+        partner=graph.source,
+        slots=3,
+        nothing=nothing,
+        repetitions=len(graph.count),
+    )
+
+
+def backward_rounds(graph: StateGraph, nothing: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gather each state's descendants, as `forward_rounds` does the ancestors.
+
+    Returns
+    -------
+    rounds, first_round
+        (rounds, 6): state *before* the pulse, whether it adds to a round before, and the
+        descendants of kinds ++, -+, +z, -z (for transverse states) or zz, z+ (for longitudinal
+        ones).
+    """
+    # The state before the first pulse comes first; all others move on by one repetition.
+    transverse = np.concatenate([[False], graph.is_transverse])
+    pulse = np.concatenate([[0], graph.repetition + 1])
+    first = np.concatenate([[0], 1 + graph.first_state[:-1]])
+    edge_pulse = graph.repetition[graph.target]
+    slot = np.array([_BACKWARD_SLOT[kind] for kind in KINDS])[graph.kind]
+    used = pulse < len(graph.count)
+    return _rounds(
+        state=(np.arange(len(pulse)) - first[pulse])[used],
+        longitudinal=(2 * pulse + ~transverse)[used],
+        edge_state=first[edge_pulse] + graph.source,
+        slot=slot,
+        partner=graph.target - graph.first_state[edge_pulse],
+        slots=4,
+        nothing=nothing,
+        repetitions=len(graph.count),
+    )
+
+
+def _rounds(
+    state: np.ndarray,
+    longitudinal: np.ndarray,
+    edge_state: np.ndarray,
+    slot: np.ndarray,
+    partner: np.ndarray,
+    slots: int,
+    nothing: int,
+    repetitions: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fill rounds; a state with two partners in a slot gets a second round.
+
+    ``longitudinal`` is twice the repetition, plus one for longitudinal states, and orders the
+    rounds; ``edge_state`` counts over all states.
+    """
+    address = edge_state * slots + slot
+    order = np.argsort(address, kind="stable")
+    ordered = address[order]
+    # How many edges with the same state and slot come before.
+    repeat = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    depth = np.ones(len(state), dtype=np.int64)
+    np.maximum.at(depth, edge_state[order], repeat + 1)
+    first = np.concatenate([[0], np.cumsum(depth)])
+    owner = np.repeat(np.arange(len(state)), depth)
+    table = np.full((first[-1], 2 + slots), nothing, dtype=np.int64)
+    table[:, 0] = state[owner]
+    table[:, 1] = np.arange(len(owner)) > first[owner]
+    table[first[edge_state[order]] + repeat, 2 + slot[order]] = partner[order]
+    bounds = np.searchsorted(longitudinal[owner], np.arange(2 * repetitions + 2))
+    return table, bounds.reshape(-1, 2)

@@ -1,0 +1,497 @@
+"""The signal of a sequence on a phantom."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import MRzeroCore as mr0
+import numpy as np
+import torch
+from torch import Tensor
+
+from pulseq_zero.errors import SimulationError
+from pulseq_zero.repetitions import Repetitions
+from pulseq_zero.simulation import reference
+from pulseq_zero.simulation.encoding import EncodingCache
+from pulseq_zero.simulation.graph import (
+    StateGraph,
+    Thresholds,
+    compute_graph,
+    rotation_table,
+    select_states,
+)
+from pulseq_zero.simulation.main_pass import Job, magnetisation_at_samples, sample_states
+from pulseq_zero.simulation.plan import Plan, make_plan
+from pulseq_zero.simulation.propagation import Backend, Drive, TorchBackend
+from pulseq_zero.simulation.readouts import PatternTable
+from pulseq_zero.simulation.timeline import Course, Timeline, make_timeline, state_positions
+from pulseq_zero.simulation.voxels import Voxels, check_maps, fingerprint, maps_require_grad
+
+Engine = Literal["pdg", "mrzero"]
+
+DEFAULT_MEMORY = 256 * 2**20
+
+# Readout segments that differ by less than this many rotations share an encoding matrix.
+_TOLERANCE = {torch.float32: 3e-5, torch.float64: 1e-12}
+
+# Diffusion inside a readout may err by this part of the accuracy before segments are halved.
+_DIFFUSION_SHARE = 0.1
+_SHORTEST_SEGMENT = 4
+
+
+@dataclass(frozen=True)
+class ErrorEstimate:
+    """What the simulation leaves out on purpose, relative to the signal.
+
+    Attributes
+    ----------
+    neglected_states
+        Signal of the states below the threshold, added up regardless of phase, as a part of
+        that of all states that the prepass knows.
+    diffusion
+        Bound of the error of using the mean diffusion coefficient between a readout
+        segment's anchor and its samples.
+    """
+
+    neglected_states: float
+    diffusion: float
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """The result of a simulation.
+
+    Attributes
+    ----------
+    signal
+        (samples, coils) complex, differentiable.
+    error
+        What was left out.
+    states
+        Number of states that were simulated.
+    engine
+        Which main pass was used.
+    """
+
+    signal: Tensor
+    error: ErrorEstimate
+    states: int
+    engine: Engine
+
+
+class Simulator:
+    """Simulates sequences on one phantom, keeping what they have in common.
+
+    Encoding matrices are kept as long as the phantom does not change; the plan is kept as
+    long as the graph and the trajectory do not change.
+
+    Parameters
+    ----------
+    data
+        The phantom.
+    accuracy
+        States with less signal than this, relative to the strongest, are left out, and
+        approximations inside readouts stay well below it.
+    device, dtype
+        Where to compute, and in which real precision (torch.float32 or torch.float64).
+    engine
+        "pdg" for this package's main pass, "mrzero" for MRzeroCore's (slow, float32, the
+        only one that knows motion).
+    memory
+        Bound for encoding matrices and everything of the phantom's size [bytes].
+    thresholds
+        State thresholds, instead of those that follow from the accuracy.
+    initial
+        (voxels,) longitudinal magnetisation before the first pulse; None for full relaxation.
+    backend
+        Who propagates states, or None for compiled loops on the CPU in float32 and torch
+        elsewhere.
+    """
+
+    def __init__(
+        self,
+        data: mr0.SimData,
+        accuracy: float = 1e-3,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        engine: Engine = "pdg",
+        memory: int = DEFAULT_MEMORY,
+        thresholds: Thresholds | None = None,
+        initial: Tensor | None = None,
+        backend: Backend | None = None,
+    ) -> None:
+        _check_options(accuracy, device, dtype, engine, memory)
+        if engine == "pdg" and reference.has_motion(data):
+            warnings.warn(
+                "the phantom moves, which only MRzeroCore's main pass knows: using that",
+                stacklevel=2,
+            )
+            engine = "mrzero"
+        if engine == "mrzero" and dtype != torch.float32:
+            raise SimulationError("MRzeroCore's main pass knows only dtype=torch.float32")
+        check_maps(data)
+        self.data = data
+        self.accuracy = accuracy
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.engine: Engine = engine
+        self.thresholds = thresholds or Thresholds.of_accuracy(accuracy)
+        self.initial = initial
+        self._memory = memory // 2
+        self._backend = backend or _default_backend(self.device, dtype)
+        self._cache = EncodingCache(memory // 2)
+        self._reach = _reach(data)
+        self._rotations = rotation_table(data)
+        self._graph: tuple[Repetitions, mr0.Graph, StateGraph] | None = None
+        self._plan: tuple[StateGraph, Repetitions, Plan] | None = None
+        self._voxels: tuple[object, Voxels] | None = None
+
+    def __call__(self, repetitions: Repetitions, graph: mr0.Graph | None = None) -> Simulation:
+        """Simulate a sequence.
+
+        Parameters
+        ----------
+        repetitions
+            The sequence; its tensors may require gradients.
+        graph
+            The phase distribution graph, or None to let the prepass make it.
+
+        Returns
+        -------
+        Simulation
+            Signal and error estimate.
+        """
+        repetitions = repetitions.to("cpu")
+        _check_sequence(repetitions)
+        full_graph, states = self._states(repetitions, graph)
+        if self.engine == "mrzero":
+            signal = reference.execute_graph(
+                full_graph, repetitions, self.data, self.thresholds, self.initial
+            )
+            estimate = ErrorEstimate(states.neglected, 0.0)
+            return Simulation(signal.to(self.device), estimate, len(states.emits), "mrzero")
+        plan, timeline, diffusion = self._timeline(states, repetitions)
+        signal = self._signal(plan, timeline, repetitions)
+        estimate = ErrorEstimate(states.neglected, diffusion)
+        return Simulation(signal, estimate, len(states.emits), "pdg")
+
+    @torch.no_grad()
+    def magnetisation(self, repetitions: Repetitions, repetition: int) -> Tensor:
+        """Transverse magnetisation that the ADC sees in one repetition, voxel by voxel.
+
+        Parameters
+        ----------
+        repetitions
+            The sequence.
+        repetition
+            Number of the repetition.
+
+        Returns
+        -------
+        Tensor
+            (samples of that repetition, voxels) complex: with proton density and receiver
+            phase, without coil sensitivity. The signal is its sum over coil-weighted voxels.
+        """
+        if self.engine != "pdg":
+            raise SimulationError("only engine='pdg' tells the magnetisation at the ADC")
+        repetitions = repetitions.detach().to("cpu")
+        _check_sequence(repetitions)
+        if not 0 <= repetition < len(repetitions.event_count):
+            raise SimulationError(
+                f"there is no repetition {repetition}; the sequence has "
+                f"{len(repetitions.event_count)}"
+            )
+        _, states = self._states(repetitions, None)
+        plan, timeline, _ = self._timeline(states, repetitions)
+        job, drive, voxels = self._prepare(plan, timeline, repetitions)
+        first = repetitions.first_event[repetition]
+        stop = first + repetitions.event_count[repetition]
+        begin = int(repetitions.is_sample[:first].sum())
+        seen = slice(begin, begin + int(repetitions.is_sample[first:stop].sum()))
+        factor = self._real(_row_factor(timeline, self.data))
+        found = magnetisation_at_samples(job, drive, voxels.detach(), factor, seen)
+        return found * self._receiver(repetitions)[seen, None] * self._real(self.data.PD).abs()
+
+    def _states(
+        self, repetitions: Repetitions, graph: mr0.Graph | None
+    ) -> tuple[mr0.Graph, StateGraph]:
+        if graph is not None:
+            return graph, select_states(graph, self.thresholds)
+        known = self._graph
+        if known is None or not _same_sequence(known[0], repetitions):
+            made = compute_graph(repetitions, self.data, self.thresholds, self._rotations)
+            known = (repetitions.detach(), made, select_states(made, self.thresholds))
+            self._graph = known
+        return known[1], known[2]
+
+    def _timeline(
+        self, states: StateGraph, repetitions: Repetitions
+    ) -> tuple[Plan, Timeline, float]:
+        """Plan, and cut readouts shorter until diffusion inside them is accurate enough."""
+        course = Course.of(repetitions)
+        start = state_positions(states, course.total)
+        spread = _diffusion_spread(self.data)
+        longest: int | None = None
+        known = self._plan
+        reusable = (
+            known is not None
+            and known[0].same_structure(states)
+            and _same_trajectory(known[1], repetitions)
+        )
+        while True:
+            if reusable and known is not None:
+                plan = known[2]
+            else:
+                patterns = PatternTable(self._reach, _TOLERANCE[self.dtype])
+                plan = make_plan(states, repetitions, course, start, patterns, longest)
+            timeline = make_timeline(states, course, start, plan.items)
+            b_offset = timeline.b_offset.detach()
+            bound = spread * float(b_offset.abs().max()) if len(b_offset) else 0.0
+            rows = max(plan.rows, default=0)
+            if reusable or bound <= _DIFFUSION_SHARE * self.accuracy or rows <= _SHORTEST_SEGMENT:
+                break
+            longest = max(_SHORTEST_SEGMENT, rows // 2)
+        self._plan = (states, repetitions.detach(), plan)
+        return plan, timeline, bound
+
+    def _signal(self, plan: Plan, timeline: Timeline, repetitions: Repetitions) -> Tensor:
+        job, drive, voxels = self._prepare(plan, timeline, repetitions)
+        samples = sample_states(job, drive, self._real(timeline.offset), voxels)
+        factor = self._real(_row_factor(timeline, self.data))
+        signal = samples.new_zeros(plan.sample_count, voxels.coils)
+        signal = signal.index_add(0, plan.items.sample.to(self.device), samples * factor[:, None])
+        return signal * self._receiver(repetitions)[:, None]
+
+    def _prepare(
+        self, plan: Plan, timeline: Timeline, repetitions: Repetitions
+    ) -> tuple[Job, Drive, Voxels]:
+        shims, shim = _distinct_shims(repetitions)
+        voxels = self._prepared_voxels(shims)
+        job = Job(
+            plan=plan,
+            shim=shim,
+            backend=self._backend,
+            cache=self._cache,
+            memory=self._memory,
+            position=voxels.position,
+            b_offset=self._real(timeline.b_offset.detach()),
+        )
+        drive = Drive(
+            angle=self._real(repetitions.pulse_angle),
+            phase=self._real(_within_a_turn(repetitions.pulse_phase)),
+            duration=self._real(timeline.duration),
+            b_end=self._real(timeline.b_end),
+            k_anchor=self._real(timeline.k_anchor),
+            t_anchor=self._real(timeline.t_anchor),
+            b_anchor=self._real(timeline.b_anchor),
+            shim=shim,
+        )
+        return job, drive, voxels
+
+    def _receiver(self, repetitions: Repetitions) -> Tensor:
+        phase = repetitions.adc_phase[repetitions.is_sample].double()
+        receiver = torch.polar(torch.ones_like(phase), phase)
+        return receiver.to(device=self.device, dtype=self.dtype.to_complex())
+
+    def _real(self, tensor: Tensor) -> Tensor:
+        return tensor.to(device=self.device, dtype=self.dtype)
+
+    def _prepared_voxels(self, shims: Tensor | None) -> Voxels:
+        """Return the voxels, anew where maps have changed or are differentiated by."""
+        version = (fingerprint(self.data), None if shims is None else shims.tolist())
+        differentiated = maps_require_grad(self.data) or (shims is not None and shims.requires_grad)
+        if self._voxels is not None and self._voxels[0] == version and not differentiated:
+            return self._voxels[1]
+        if self._voxels is None or self._voxels[0][0] != version[0]:  # type: ignore[index]
+            self._cache.clear()
+        voxels = Voxels.of(
+            self.data, device=self.device, dtype=self.dtype, shims=shims, initial=self.initial
+        )
+        self._voxels = (version, voxels.detach())
+        return voxels
+
+
+def simulate(
+    repetitions: Repetitions,
+    data: mr0.SimData,
+    accuracy: float = 1e-3,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    engine: Engine = "pdg",
+    memory: int = DEFAULT_MEMORY,
+) -> Simulation:
+    """Simulate a sequence on a phantom, once.
+
+    For several sequences on one phantom, keep a `Simulator`; its arguments are the same.
+
+    Returns
+    -------
+    Simulation
+        Signal and error estimate.
+    """
+    simulator = Simulator(data, accuracy, device=device, dtype=dtype, engine=engine, memory=memory)
+    return simulator(repetitions)
+
+
+def converged_accuracy(
+    repetitions: Repetitions,
+    data: mr0.SimData,
+    *,
+    change: float = 1e-3,
+    start: float = 1e-2,
+    smallest: float = 1e-5,
+    image: Callable[[Tensor], Tensor] | None = None,
+    device: torch.device | str = "cpu",
+    memory: int = DEFAULT_MEMORY,
+) -> float:
+    """Find the accuracy from which on the image no longer changes.
+
+    The threshold is halved until the image changes by less than ``change``, relative to its
+    norm, twice in a row: once may be chance, when no state lies between two thresholds.
+
+    Parameters
+    ----------
+    repetitions, data
+        Sequence and phantom.
+    change
+        Relative change of the image that counts as none.
+    start, smallest
+        First and last threshold to try.
+    image
+        Makes an image of a (samples, coils) signal; None compares the signals.
+    device, memory
+        As for `simulate`.
+
+    Returns
+    -------
+    float
+        The largest accuracy whose image the two following ones did not change.
+
+    Raises
+    ------
+    SimulationError
+        If the image still changes at the smallest threshold.
+    """
+    accuracies, images = [start], []
+    with torch.no_grad():
+        while True:
+            result = simulate(
+                repetitions.detach(), data, accuracies[-1], device=device, memory=memory
+            )
+            images.append(result.signal if image is None else image(result.signal))
+            if len(images) >= 3:
+                size = float(images[-1].abs().square().sum().sqrt())
+                steps = [
+                    float((images[-1] - earlier).abs().square().sum().sqrt())
+                    for earlier in images[-3:-1]
+                ]
+                if max(steps) <= change * size:
+                    return accuracies[-3]
+            if accuracies[-1] / 2 < smallest:
+                raise SimulationError(
+                    f"the image still changes by more than {change:g} at accuracy "
+                    f"{accuracies[-1]:g}; allow a smaller accuracy or a larger change"
+                )
+            accuracies.append(accuracies[-1] / 2)
+
+
+def _default_backend(device: torch.device, dtype: torch.dtype) -> Backend:
+    """Choose compiled loops where they apply: on the CPU and in float32."""
+    if device.type == "cpu" and dtype == torch.float32:
+        # Who computes on a GPU need not wait for the compiler's import.
+        from pulseq_zero.simulation.compiled import CompiledBackend
+
+        return CompiledBackend()
+    return TorchBackend()
+
+
+def _check_options(
+    accuracy: float,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    engine: str,
+    memory: int,
+) -> None:
+    if not 0 < accuracy < 1:
+        raise SimulationError(f"accuracy is {accuracy}, but must lie between 0 and 1")
+    if dtype not in (torch.float32, torch.float64):
+        raise SimulationError(f"dtype is {dtype}, but must be torch.float32 or torch.float64")
+    if engine not in get_args(Engine):
+        raise SimulationError(f"engine is {engine!r}, but must be one of {get_args(Engine)}")
+    if memory < 2**20:
+        raise SimulationError(f"memory is {memory} bytes, but at least 1 MiB is needed")
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise SimulationError("device is 'cuda', but torch finds no GPU; use device='cpu'")
+
+
+def _check_sequence(repetitions: Repetitions) -> None:
+    names = ("pulse_angle", "pulse_phase", "event_time", "gradient_moment", "adc_phase", "shim")
+    for name in names:
+        values = getattr(repetitions, name)
+        if values is not None and not bool(values.detach().isfinite().all()):
+            raise SimulationError(f"the sequence's {name} holds values that are not finite")
+    if bool((repetitions.event_time < 0).any()):
+        raise SimulationError("the sequence holds events of negative duration")
+
+
+def _same_sequence(one: Repetitions, other: Repetitions) -> bool:
+    return (
+        _same_trajectory(one, other)
+        and torch.equal(one.pulse_angle, other.pulse_angle)
+        and torch.equal(one.pulse_phase, other.pulse_phase)
+    )
+
+
+def _same_trajectory(one: Repetitions, other: Repetitions) -> bool:
+    return (
+        one.event_count == other.event_count
+        and torch.equal(one.event_time, other.event_time)
+        and torch.equal(one.gradient_moment, other.gradient_moment)
+        and torch.equal(one.is_sample, other.is_sample)
+    )
+
+
+def _reach(data: mr0.SimData) -> np.ndarray:
+    position = data.voxel_pos.detach().abs().amax(0).double().cpu().numpy()
+    # Never zero: a single voxel at the centre would leave a pattern without a scale
+    return np.append(position.clip(min=1e-3), float(data.B0.detach().abs().max()) + 1.0)
+
+
+def _diffusion_spread(data: mr0.SimData) -> float:
+    """Return the largest difference of a diffusion coefficient from the mean [m²/s]."""
+    return 1e-9 * float((data.D.detach().cpu() - _mean_diffusion(data)).abs().max())
+
+
+def _mean_diffusion(data: mr0.SimData) -> Tensor:
+    weight = data.PD.detach().double().cpu()
+    return (data.D.detach().double().cpu() * weight).sum() / weight.sum()
+
+
+def _row_factor(timeline: Timeline, data: mr0.SimData) -> Tensor:
+    """Return (rows,) what all voxels have in common: diffusion after the anchor, voxel shape."""
+    diffusion = torch.exp(-1e-9 * _mean_diffusion(data) * timeline.b_offset)
+    shape = data.dephasing_func(timeline.k_sample, data.nyquist.cpu())
+    return math.sqrt(2) * diffusion * shape
+
+
+def _distinct_shims(repetitions: Repetitions) -> tuple[Tensor | None, tuple[int, ...]]:
+    """Return (shims, channels) weights and which of them each repetition uses."""
+    shim, count = repetitions.shim, len(repetitions.event_count)
+    if shim is None:
+        return None, (0,) * count
+    if shim.requires_grad:
+        return shim, tuple(range(count))
+    numbers: dict[tuple[complex, ...], int] = {}
+    number = tuple(numbers.setdefault(tuple(weights), len(numbers)) for weights in shim.tolist())
+    return torch.tensor(list(numbers), dtype=shim.dtype), number
+
+
+def _within_a_turn(phase: Tensor) -> Tensor:
+    """Take whole turns off: in float32 they would cost accuracy."""
+    return torch.remainder(phase.double(), 2 * math.pi)

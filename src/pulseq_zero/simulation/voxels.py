@@ -1,0 +1,159 @@
+"""The phantom's maps as the main pass needs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import MRzeroCore as mr0
+import torch
+from torch import Tensor
+
+from pulseq_zero.errors import SimulationError
+
+_MAPS = ("PD", "T1", "T2", "T2dash", "D", "B0", "B1", "coil_sens", "voxel_pos")
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """Per-voxel quantities in SI units, all with gradients where the maps have them.
+
+    Attributes
+    ----------
+    R1, R2, R2dash
+        (voxels,) relaxation rates [1/s].
+    D
+        (voxels,) diffusion coefficients [m²/s].
+    B0
+        (voxels,) off-resonance [Hz].
+    B1
+        (shims, voxels) magnitude of the transmit field relative to the nominal one.
+    B1_phase
+        (shims, voxels) phase of the transmit field [rad].
+    weight
+        (coils, voxels) complex: coil sensitivity times proton density.
+    initial
+        (voxels,) complex: longitudinal magnetisation before the first pulse.
+    position
+        (xyz, voxels) [m].
+    """
+
+    R1: Tensor
+    R2: Tensor
+    R2dash: Tensor
+    D: Tensor
+    B0: Tensor
+    B1: Tensor
+    B1_phase: Tensor
+    weight: Tensor
+    initial: Tensor
+    position: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        data: mr0.SimData,
+        *,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        shims: Tensor | None = None,
+        initial: Tensor | None = None,
+    ) -> Voxels:
+        """Prepare the maps of a phantom.
+
+        Parameters
+        ----------
+        data
+            The phantom.
+        device, dtype
+            Where to compute, and in which real precision.
+        shims
+            (shims, transmit channels) complex weights, or None to add all channels up.
+        initial
+            (voxels,) magnetisation before the first pulse, or None for full relaxation.
+        """
+        check_maps(data)
+        cdtype = dtype.to_complex()
+
+        def real(tensor: Tensor) -> Tensor:
+            return tensor.to(device=device, dtype=dtype)
+
+        channels = data.B1.to(device=device, dtype=cdtype)
+        if shims is None:
+            transmit = channels.sum(0, keepdim=True)
+        elif shims.shape[1] == channels.shape[0]:
+            transmit = shims.to(device=device, dtype=cdtype) @ channels
+        else:
+            raise SimulationError(
+                f"the sequence shims {shims.shape[1]} transmit channels, "
+                f"but the phantom has {channels.shape[0]}"
+            )
+        proton_density = real(data.PD).abs()
+        if initial is None:
+            initial = torch.ones_like(proton_density)
+        elif initial.shape != proton_density.shape:
+            raise SimulationError(
+                f"the initial magnetisation has shape {tuple(initial.shape)}, "
+                f"but the phantom has {proton_density.numel()} voxels"
+            )
+        return cls(
+            R1=1 / real(data.T1).abs(),
+            R2=1 / real(data.T2).abs(),
+            R2dash=1 / real(data.T2dash).abs(),
+            D=real(data.D) * 1e-9,
+            B0=real(data.B0),
+            B1=transmit.abs(),
+            B1_phase=transmit.angle(),
+            weight=data.coil_sens.to(device=device, dtype=cdtype) * proton_density,
+            initial=initial.to(device=device, dtype=cdtype),
+            position=real(data.voxel_pos).T.contiguous(),
+        )
+
+    def __len__(self) -> int:
+        """Return the number of voxels."""
+        return self.R1.shape[0]
+
+    @property
+    def coils(self) -> int:
+        """Number of receive coils."""
+        return self.weight.shape[0]
+
+    def part(self, voxels: slice) -> Voxels:
+        """Return some of the voxels."""
+        return replace(
+            self,
+            **{e.name: getattr(self, e.name)[..., voxels].contiguous() for e in fields(self)},
+        )
+
+    def detach(self) -> Voxels:
+        """Return the same voxels cut off from whatever the maps were made of."""
+        return replace(self, **{e.name: getattr(self, e.name).detach() for e in fields(self)})
+
+
+def maps_require_grad(data: mr0.SimData) -> bool:
+    """Tell whether any map of the phantom is to be differentiated by."""
+    return any(getattr(data, name).requires_grad for name in _MAPS)
+
+
+def fingerprint(data: mr0.SimData) -> tuple[tuple[int, int], ...]:
+    """Tell versions of the maps apart: changes when a map is replaced or altered in place."""
+    return tuple((id(getattr(data, name)), getattr(data, name)._version) for name in _MAPS)
+
+
+def check_maps(data: mr0.SimData) -> None:
+    """Refuse maps that hold no numbers.
+
+    Raises
+    ------
+    SimulationError
+        If a map holds NaN, or infinities where they mean nothing.
+    """
+    for name in _MAPS:
+        values = getattr(data, name).detach()
+        # Infinite relaxation times stand for no relaxation.
+        bad = values.isnan() if name in ("T1", "T2", "T2dash") else ~values.isfinite()
+        if bool(bad.any()):
+            raise SimulationError(
+                f"the phantom's {name} is not finite in {int(bad.sum())} places; mask these voxels"
+            )
+    if data.PD.numel() == 0:
+        raise SimulationError("the phantom has no voxels; lower the threshold of its PD")

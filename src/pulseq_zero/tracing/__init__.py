@@ -1,0 +1,31 @@
+"""Run PyPulseq itself on numbers that remember what they were computed from."""
+
+from pulseq_zero.tracing.arrays import is_traced, raw, wires_of
+from pulseq_zero.tracing.check import GradientCheck, GradientReport, check_gradients
+from pulseq_zero.tracing.context import tracing
+from pulseq_zero.tracing.losses import GradientLossWarning
+from pulseq_zero.tracing.program import GuardBroken, Program
+from pulseq_zero.tracing.proxies import traced_numpy
+from pulseq_zero.tracing.sequence import TracedBlock, TracedSequence
+from pulseq_zero.tracing.tape import Tape, recording
+from pulseq_zero.tracing.trace import Trace, trace
+
+__all__ = [
+    "GradientCheck",
+    "GradientLossWarning",
+    "GradientReport",
+    "GuardBroken",
+    "Program",
+    "Tape",
+    "Trace",
+    "TracedBlock",
+    "TracedSequence",
+    "check_gradients",
+    "is_traced",
+    "raw",
+    "recording",
+    "trace",
+    "traced_numpy",
+    "tracing",
+    "wires_of",
+]

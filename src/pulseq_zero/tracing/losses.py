@@ -1,0 +1,37 @@
+"""What happens when a number loses its gradient: never nothing."""
+
+from __future__ import annotations
+
+import warnings
+
+from pulseq_zero.errors import GradientLostError
+from pulseq_zero.tracing.places import place
+from pulseq_zero.tracing.tape import current_tape, is_recording
+
+
+class GradientLossWarning(UserWarning):
+    """A value was read out of a traced number: what is made of it has no gradient."""
+
+
+def report_loss(action: str, mend: str) -> None:
+    """Warn, or raise, because a traced number is about to become a plain one.
+
+    Parameters
+    ----------
+    action
+        What is being done to the number.
+    mend
+        What to do instead.
+
+    Raises
+    ------
+    GradientLostError
+        If the tape was asked to raise.
+    """
+    if not is_recording():
+        return
+    where = place()
+    message = f"{action} drops the gradient at {where}; {mend}"
+    if current_tape().on_loss == "raise":
+        raise GradientLostError(message)
+    warnings.warn_explicit(message, GradientLossWarning, where.code.co_filename, where.line)

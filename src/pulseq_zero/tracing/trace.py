@@ -1,0 +1,80 @@
+"""Run a sequence function once and keep what it computed from its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from pulseq_zero.errors import SequenceError
+from pulseq_zero.tracing.context import namespaces_of, tracing_of
+from pulseq_zero.tracing.sequence import TracedSequence
+from pulseq_zero.tracing.tape import OnLoss, Rounding, Tape
+from pulseq_zero.tracing.tensors import enter
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A sequence function's run.
+
+    Attributes
+    ----------
+    tape
+        What was computed, and the comparisons that decided how.
+    result
+        What the function returned.
+    """
+
+    tape: Tape
+    result: Any
+
+    @property
+    def sequence(self) -> TracedSequence:
+        """The sequence that the function returned, alone or in a tuple.
+
+        Raises
+        ------
+        SequenceError
+            If it returned none.
+        """
+        results = self.result if isinstance(self.result, (tuple, list)) else (self.result,)
+        for result in results:
+            if isinstance(result, TracedSequence):
+                return result
+        raise SequenceError(
+            "the sequence function returned no sequence that it made: "
+            "return the pypulseq.Sequence that the blocks were added to"
+        )
+
+
+def trace(
+    function: Callable[..., Any],
+    /,
+    parameters: Mapping[str, Tensor],
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    rounding: Rounding = "straight-through",
+    on_loss: OnLoss = "warn",
+) -> Trace:
+    """Run a sequence function on traced parameters.
+
+    Parameters
+    ----------
+    function
+        An ordinary function that makes a sequence with PyPulseq.
+    parameters
+        What to differentiate for, passed by name: tensors without dimension become numbers,
+        others become arrays.
+    arguments
+        What else to pass, by name.
+    rounding
+        Derivative of ``round``, ``ceil`` and ``floor``, see :func:`pulseq_zero.tracing.tracing`.
+    on_loss
+        Whether a number that loses its gradient raises an error or warns.
+    """
+    tape = Tape(rounding, on_loss)
+    with tracing_of(namespaces_of(function), tape):
+        traced = {name: enter(tape, name, tensor) for name, tensor in parameters.items()}
+        return Trace(tape, function(**traced, **(arguments or {})))
