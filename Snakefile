@@ -1,0 +1,35 @@
+# pulseq-zero: from phantom and sequence scripts to optimized sequences, figures and report.
+#
+# phantom + sequence -> trace -> simulate -> optimize -> export -> simulate again -> figures
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/phantom.smk"
+include: "workflow/rules/sequence.smk"
+include: "workflow/rules/simulation.smk"
+include: "workflow/rules/optimization.smk"
+include: "workflow/rules/limits.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/summary.smk"
+
+
+# Made by the run, for the table of its numbers
+report: Path.cwd() / RESULTS / "front_page.rst"
+
+
+rule all:
+    default_target: True
+    input:
+        final_results(),
+
+
+onsuccess:
+    # In a process of its own: the report is made of what Snakemake has recorded of this run
+    shell(report_command())

@@ -1,0 +1,24 @@
+# The phantom: what is imaged.
+
+
+rule phantom:
+    input:
+        code=code("phantom"),
+        definition=phantom_files(read_phantom_config(config["phantom"])),
+    output:
+        phantom="<results>/phantom/phantom.safetensors",
+        nifti=directory("<results>/phantom/nifti"),
+    log:
+        "<logs>/phantom.log",
+    benchmark:
+        "<benchmarks>/phantom.tsv"
+    conda:
+        "../envs/pulseq_zero.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=10,
+    params:
+        phantom=config["phantom"],
+    script:
+        "../scripts/phantom.py"

@@ -1,0 +1,83 @@
+# Signal and image of the sequences at each stage, and of the files that were exported.
+
+
+rule simulate:
+    input:
+        code=code("simulate"),
+        phantom=rules.phantom.output.phantom,
+        sequence=rules.trace.output.sequence,
+    output:
+        image="<results>/{experiment}/{stage}/image_{accuracy}.safetensors",
+    log:
+        "<logs>/{experiment}/simulate_{stage}_{accuracy}.log",
+    benchmark:
+        "<benchmarks>/{experiment}/simulate_{stage}_{accuracy}.tsv"
+    conda:
+        "../envs/pulseq_zero.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+        gpu=gpus,
+    params:
+        experiment=setting("image"),
+        accuracy=lambda wildcards: ACCURACY[wildcards.accuracy],
+        simulation=SIMULATION,
+    script:
+        "../scripts/simulate.py"
+
+
+rule simulate_seq:
+    input:
+        code=code("simulate_seq"),
+        phantom=rules.phantom.output.phantom,
+        seq=rules.export.output.seq,
+    output:
+        image="<results>/{experiment}/{stage}/image_seq.safetensors",
+    log:
+        "<logs>/{experiment}/simulate_seq_{stage}.log",
+    benchmark:
+        "<benchmarks>/{experiment}/simulate_seq_{stage}.tsv"
+    conda:
+        "../envs/pulseq_zero.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+        gpu=gpus,
+    params:
+        experiment=setting("image"),
+        accuracy=ACCURACY["optimization"],
+        simulation=SIMULATION,
+    script:
+        "../scripts/simulate_seq.py"
+
+
+rule quality:
+    input:
+        code=code("quality"),
+        sequence=user_code("sequence"),
+        phantom=rules.phantom.output.phantom,
+        start="<results>/{experiment}/start/image_tight.safetensors",
+        optimization="<results>/{experiment}/optimization/parameters.safetensors",
+    output:
+        quality="<results>/{experiment}/quality.csv",
+    log:
+        "<logs>/{experiment}/quality.log",
+    benchmark:
+        "<benchmarks>/{experiment}/quality.tsv"
+    conda:
+        "../envs/pulseq_zero.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=gpus,
+    params:
+        experiment=setting(
+            "sequence", "parameters", "image", "loss", "optimizer", "report_iterations"
+        ),
+        accuracy=ACCURACY["tight"],
+        simulation=SIMULATION,
+    script:
+        "../scripts/quality.py"

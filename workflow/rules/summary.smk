@@ -1,0 +1,60 @@
+# The numbers of the report: of each experiment, and of the run beside the abstract's.
+
+
+rule evaluate:
+    input:
+        unpack(evaluation_inputs),
+        code=code("evaluate"),
+        sequence=user_code("sequence", "loss"),
+        phantom=rules.phantom.output.phantom,
+        start="<results>/{experiment}/start/image_optimization.safetensors",
+        optimized="<results>/{experiment}/optimized/image_optimization.safetensors",
+        imported="<results>/{experiment}/optimized/image_seq.safetensors",
+        parameters=rules.optimize.output.parameters,
+        history=rules.optimize.output.history,
+        start_export="<results>/{experiment}/start/export.json",
+        optimized_export="<results>/{experiment}/optimized/export.json",
+    output:
+        evaluation="<results>/{experiment}/evaluation.json",
+    log:
+        "<logs>/{experiment}/evaluate.log",
+    benchmark:
+        "<benchmarks>/{experiment}/evaluate.tsv"
+    conda:
+        "../envs/pulseq_zero.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        experiment=lambda wildcards: EXPERIMENTS[wildcards.experiment],
+        stages=lambda wildcards: stages(wildcards.experiment),
+    script:
+        "../scripts/evaluate.py"
+
+
+rule summary:
+    input:
+        code=code("summary"),
+        abstract="workflow/report/abstract.yaml",
+        template="workflow/report/front_page.rst",
+        evaluations=expand(rules.evaluate.output.evaluation, experiment=EXPERIMENTS),
+    output:
+        summary="<results>/summary.json",
+        front_page="<results>/front_page.rst",
+    params:
+        experiments=list(EXPERIMENTS),
+        figures={name: figure_kind(name) for name in EXPERIMENTS},
+        accuracy=ACCURACY,
+    log:
+        "<logs>/summary.log",
+    benchmark:
+        "<benchmarks>/summary.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../envs/pulseq_zero.yaml"
+    script:
+        "../scripts/summary.py"

@@ -1,0 +1,76 @@
+"""Optimize the parameters of an experiment."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pulseq_zero.checkpoints import fingerprint
+from pulseq_zero.experiment import make_loss, sequence_setup
+from pulseq_zero.logs import logged
+from pulseq_zero.losses import LossContext
+from pulseq_zero.optimization import optimize
+from pulseq_zero.phantom import Phantom
+from pulseq_zero.store import load_tensors, save_table, save_tensors
+
+
+def main(
+    name: str,
+    experiment: dict[str, Any],
+    accuracy: float,
+    tight_accuracy: float,
+    simulation: dict[str, Any],
+    phantom: Path,
+    start: Path,
+    checkpoints: Path,
+    parameters: Path,
+    history: Path,
+) -> None:
+    setup = sequence_setup(experiment)
+    imaged = Phantom.load(phantom)
+    start_image = load_tensors(start)[0]["image"]
+    # Runs under other settings keep their own checkpoints and do not meet
+    settings = fingerprint([json.dumps(experiment), accuracy, tight_accuracy, simulation])
+    checkpoint = checkpoints / f"{name}_{settings}.safetensors"
+    result = optimize(
+        setup.function,
+        make_loss(experiment["loss"], LossContext(imaged, start_image, setup.start)),
+        setup.parameters,
+        imaged,
+        arguments=setup.arguments,
+        matrix=setup.matrix,
+        fov=setup.fov,
+        accuracy=accuracy,
+        verify_accuracy=tight_accuracy,
+        simulation=simulation,
+        checkpoint=checkpoint,
+        **experiment["optimizer"],
+    )
+    save_table(history, result.history)
+    save_tensors(
+        parameters,
+        result.parameters,
+        {
+            "best_iteration": result.best_iteration,
+            "seconds_per_iteration": result.seconds_per_iteration,
+        },
+    )
+    checkpoint.unlink(missing_ok=True)
+
+
+if "snakemake" in globals():
+    torch.set_num_threads(snakemake.threads)
+    with logged(snakemake.log[0]):
+        main(
+            snakemake.wildcards.experiment,
+            snakemake.params.experiment,
+            snakemake.params.accuracy,
+            snakemake.params.tight_accuracy,
+            snakemake.params.simulation,
+            Path(snakemake.input.phantom),
+            Path(snakemake.input.start),
+            Path(snakemake.params.checkpoints),
+            Path(snakemake.output.parameters),
+            Path(snakemake.output.history),
+        )

@@ -1,0 +1,47 @@
+"""Simulate an exported `.seq` file as MRzeroCore reads it, without any of our tracing."""
+
+from pathlib import Path
+from typing import Any
+
+import MRzeroCore as mr0
+import torch
+
+from pulseq_zero.acquisition import acquire, defined_fov
+from pulseq_zero.logs import logged
+from pulseq_zero.phantom import Phantom
+from pulseq_zero.repetitions import repetitions_from_mr0
+from pulseq_zero.seq_files import read_seq
+from pulseq_zero.simulation import Simulator
+from pulseq_zero.store import save_tensors
+
+
+def main(
+    experiment: dict[str, Any],
+    accuracy: float,
+    simulation: dict[str, Any],
+    phantom: Path,
+    seq: Path,
+    image: Path,
+) -> None:
+    written = read_seq(seq)
+    settings = experiment.get("image", {})
+    acquisition = acquire(
+        repetitions_from_mr0(mr0.Sequence.import_file(str(seq))),
+        Simulator(Phantom.load(phantom).simulation_data(), accuracy=accuracy, **simulation),
+        matrix=tuple(settings["matrix"]) if "matrix" in settings else None,
+        fov=tuple(settings["fov"]) if "fov" in settings else defined_fov(written),
+    )
+    save_tensors(image, {"image": acquisition.image}, {"accuracy": accuracy})
+
+
+if "snakemake" in globals():
+    torch.set_num_threads(snakemake.threads)
+    with logged(snakemake.log[0]):
+        main(
+            snakemake.params.experiment,
+            snakemake.params.accuracy,
+            snakemake.params.simulation,
+            Path(snakemake.input.phantom),
+            Path(snakemake.input.seq),
+            Path(snakemake.output.image),
+        )
