@@ -1,0 +1,149 @@
+"""Files of the pipeline, damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pulseq_zero.config import read_yaml
+from pulseq_zero.experiment import sequence_setup, stage_values
+from pulseq_zero.optimization import optimize
+from pulseq_zero.phantom import Phantom
+from pulseq_zero.repetitions import Repetitions
+from pulseq_zero.seq_files import read_seq
+from pulseq_zero.store import load_json, load_table, load_tensors, save_tensors
+from refusal import check
+from toy import inversion_recovery, one_voxel, signal_loss
+
+
+@pytest.fixture
+def written():
+    """Write one good file of each kind, and damage copies of them."""
+    inversion_recovery().write("good.seq")
+    text = Path("good.seq").read_text()
+    Path("cut.seq").write_text(text[: len(text) // 2])
+    Path("altered.seq").write_text(text.replace("[BLOCKS]", "[BLOCKS]\n", 1))
+    Path("binary.seq").write_bytes(b"\xff\xfe" * 100)
+    Path("empty.seq").write_text("")
+    save_tensors("good.safetensors", {"a": torch.ones(3)}, {"best_iteration": 0})
+    Path("cut.safetensors").write_bytes(Path("good.safetensors").read_bytes()[:-4])
+    Path("text.safetensors").write_text("no tensors")
+    Path("cut.json").write_text('{"a": ')
+    Path("empty.csv").write_text("")
+    optimize(
+        inversion_recovery,
+        signal_loss,
+        {"TI": 1.0},
+        one_voxel(),
+        iterations=2,
+        progress=False,
+        checkpoint="checkpoint.safetensors",
+    )
+    whole = Path("checkpoint.safetensors").read_bytes()
+    Path("cut_checkpoint.safetensors").write_bytes(whole[:-8])
+
+
+def resume(path, **settings):
+    given = {"iterations": 4, "progress": False, "checkpoint": path, **settings}
+    return optimize(inversion_recovery, signal_loss, {"TI": 1.0}, one_voxel(), **given)
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (
+            lambda: read_seq("none.seq"),
+            "none.seq cannot be read (No such file or directory); check the path or export "
+            "the sequence first",
+        ),
+        (
+            lambda: read_seq("cut.seq"),
+            "cut.seq is no .seq file, is cut, or was written without a signature; write it again",
+        ),
+        (
+            lambda: read_seq("altered.seq"),
+            "altered.seq was altered after it was written: its signature does not fit; "
+            "write it again",
+        ),
+        (
+            lambda: read_seq("binary.seq"),
+            "binary.seq is no .seq file: it holds no text; export it again",
+        ),
+        (
+            lambda: read_seq("empty.seq"),
+            "empty.seq is no .seq file, is cut, or was written without a signature; write it again",
+        ),
+        (
+            lambda: resume("cut_checkpoint.safetensors"),
+            "cut_checkpoint.safetensors is no checkpoint, or a damaged one; delete "
+            "cut_checkpoint.safetensors to start afresh",
+        ),
+        (
+            lambda: resume("good.safetensors"),
+            "good.safetensors is no checkpoint, or a damaged one; delete good.safetensors "
+            "to start afresh",
+        ),
+        (
+            lambda: resume("text.safetensors"),
+            "text.safetensors is no checkpoint, or a damaged one; delete text.safetensors "
+            "to start afresh",
+        ),
+        (
+            lambda: resume("checkpoint.safetensors", seed=5),
+            "checkpoint.safetensors belongs to a run with other settings; delete "
+            "checkpoint.safetensors to start afresh",
+        ),
+        (
+            lambda: load_tensors("none.safetensors"),
+            "none.safetensors does not exist; check the path or make the file first",
+        ),
+        (
+            lambda: load_tensors("cut.safetensors"),
+            "cut.safetensors is not a safetensors file written by this package or is "
+            "damaged (Error while deserializing header: incomplete metadata, file not "
+            "fully covered); make it again",
+        ),
+        (
+            lambda: load_tensors("text.safetensors"),
+            "text.safetensors is not a safetensors file written by this package or is "
+            "damaged (Error while deserializing header: header too large); make it again",
+        ),
+        (
+            lambda: load_json("cut.json"),
+            "cut.json is not a JSON file or is damaged (Expecting value: line 1 column 7 "
+            "(char 6)); make it again",
+        ),
+        (
+            lambda: load_table("empty.csv"),
+            "empty.csv is not a table or is damaged (No columns to parse from file); make it again",
+        ),
+        (
+            lambda: load_table("a.xlsx"),
+            "a.xlsx has no known table format; name it .csv or .parquet",
+        ),
+        (
+            lambda: Phantom.load("good.safetensors"),
+            "good.safetensors holds no phantom of this version; build the phantom again",
+        ),
+        (
+            lambda: Repetitions.from_tensors(*load_tensors("good.safetensors")),
+            "the stored sequence lacks 'pulse_angle'; trace it again",
+        ),
+    ],
+)
+def test_files(written, act, message):
+    check(act, message)
+
+
+def test_a_stage_beyond_the_last_iteration(written, root):
+    setup = sequence_setup(read_yaml(root / "config/experiments/flair_ti.yaml"), root)
+    check(
+        lambda: stage_values(setup, "iteration_7", Path("good.safetensors")),
+        "report_iterations asks for iteration 7, but the last one is 2",
+    )
+    check(
+        lambda: stage_values(setup, "optimized", None),
+        "stage 'optimized' needs the parameters that an optimization found",
+    )

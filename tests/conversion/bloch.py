@@ -1,0 +1,51 @@
+"""Bloch equations, for pulses as PyPulseq has them and for repetitions."""
+
+import numpy as np
+
+
+def rotate(axis, angle, magnetisation):
+    """Rotate vectors (spins, xyz) about axes (spins, xyz), right-handed."""
+    c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    along = np.sum(axis * magnetisation, axis=1, keepdims=True)
+    return c * magnetisation + s * np.cross(axis, magnetisation) + (1 - c) * along * axis
+
+
+def after_pulse(rf, offsets, magnetisation=(0.0, 0.0, 1.0)):
+    """Magnetisation (spins, xyz) of spins at some offsets [Hz] right after a pulse.
+
+    dM/dt = gamma M x B. In the rotating frame a spin at a higher frequency turns clockwise,
+    and so does the field of a pulse at a higher frequency, which Pulseq counts as positive.
+    """
+    steps = max(len(rf.t), 1000)
+    t = (np.arange(steps) + 0.5) * rf.shape_dur / steps
+    signal = np.interp(t, rf.t, rf.signal.real) + 1j * np.interp(t, rf.t, rf.signal.imag)
+    field = np.conj(signal * np.exp(1j * (2 * np.pi * rf.freq_offset * t + rf.phase_offset)))
+    spins = np.tile(np.array(magnetisation), (len(offsets), 1))
+    duration = rf.shape_dur / steps
+    for b1 in field:
+        b = np.stack([np.full_like(offsets, b1.real), np.full_like(offsets, b1.imag), offsets], 1)
+        size = np.maximum(np.linalg.norm(b, axis=1), 1e-12)
+        spins = rotate(b / size[:, None], -2 * np.pi * size * duration, spins)
+    return spins
+
+
+def after_repetitions(repetitions, positions, offsets, events):
+    """Magnetisation (spins, xyz) of spins after the first events, as MR-zero has it."""
+    spins = np.tile(np.array([0.0, 0.0, 1.0]), (len(offsets), 1))
+    time = repetitions.event_time.detach().numpy()
+    moment = repetitions.gradient_moment.detach().numpy()
+    angle = repetitions.pulse_angle.detach().numpy()
+    phase = repetitions.pulse_phase.detach().numpy()
+    event = 0
+    for pulse, count in enumerate(repetitions.event_count):
+        axis = np.array([np.cos(phase[pulse]), np.sin(phase[pulse]), 0.0])
+        ones = np.ones((len(offsets), 1))
+        spins = rotate(axis * ones, angle[pulse] * ones[:, 0], spins)
+        for _ in range(count):
+            if event == events:
+                return spins
+            cycles = positions @ moment[event] + offsets * time[event]
+            up = np.array([0.0, 0.0, 1.0])
+            spins = rotate(up * ones, -2 * np.pi * cycles, spins)
+            event += 1
+    return spins

@@ -1,0 +1,158 @@
+"""Gradients of a loss of the image with respect to parameters of each kind."""
+
+import MRzeroCore as mr0
+import numpy as np
+import pypulseq as pp
+import pytest
+import torch
+
+from pulseq_zero.conversion import SequenceModel
+from pulseq_zero.imaging import ImagingModel
+
+SYSTEM = pp.Opts(
+    max_grad=40,
+    grad_unit="mT/m",
+    max_slew=150,
+    slew_unit="T/m/s",
+    rf_ringdown_time=20e-6,
+    rf_dead_time=100e-6,
+    adc_dead_time=10e-6,
+)
+N, LINES, FOV = 8, 4, 0.2
+# About that of the sequence's images.
+BRIGHTNESS = 0.05
+ENVELOPE = 500 * np.sin(np.linspace(0.1, 3.0, 100)) * np.exp(0.5j * np.linspace(-1, 1, 100) ** 2)
+
+
+def spin_echo(
+    flip=1.2,
+    phase=0.3,
+    TI=0.31,
+    TE=0.0412,
+    thickness=20e-3,
+    tbw=3.0,
+    crusher=90.0,
+    dwell=2.003e-4,
+    envelope=ENVELOPE.real,
+    chirp=ENVELOPE.imag,
+    readout=1.0,
+):
+    """Invert, select a slice, refocus with a pulse of samples; no time is rounded."""
+    seq = pp.Sequence(SYSTEM)
+    hard = {"duration": 5e-4, "delay": SYSTEM.rf_dead_time, "system": SYSTEM}
+    inversion = pp.make_block_pulse(2.8, use="inversion", **hard)
+    rf, gz, gzr = pp.make_sinc_pulse(
+        flip,
+        duration=2e-3,
+        phase_offset=phase,
+        slice_thickness=thickness,
+        time_bw_product=tbw,
+        apodization=0.5,
+        delay=SYSTEM.rf_dead_time,
+        system=SYSTEM,
+        return_gz=True,
+        use="excitation",
+    )
+    refocusing = pp.make_arbitrary_rf(
+        envelope + 1j * chirp,
+        1.0,
+        no_signal_scaling=True,
+        dwell=1e-5,
+        delay=SYSTEM.rf_dead_time,
+        system=SYSTEM,
+        use="refocusing",
+    )
+    gx = pp.make_trapezoid("x", amplitude=readout / FOV / dwell, flat_time=N * dwell, system=SYSTEM)
+    adc = pp.make_adc(N, dwell=dwell, delay=gx.rise_time, system=SYSTEM)
+    spoiler = pp.make_trapezoid("z", amplitude=2e5, duration=5e-3, system=SYSTEM)
+    crush = pp.make_trapezoid("z", area=crusher, duration=2e-3, system=SYSTEM)
+    # the second crusher leaves a moment through the slice
+    uncrush = pp.make_trapezoid("z", area=70.0, duration=2e-3, system=SYSTEM)
+    for line in range(LINES):
+        gx_pre = pp.make_trapezoid("x", area=gx.area / 2, duration=2e-3, system=SYSTEM)
+        gy = pp.make_trapezoid("y", area=(line - LINES // 2) / FOV, duration=2e-3, system=SYSTEM)
+        seq.add_block(inversion)
+        seq.add_block(spoiler)
+        seq.add_block(pp.make_delay(TI - pp.calc_duration(spoiler)))
+        seq.add_block(rf, gz)
+        seq.add_block(gx_pre, gzr)
+        seq.add_block(pp.make_delay(TE / 2 - 7e-3))
+        seq.add_block(crush)
+        seq.add_block(refocusing)
+        seq.add_block(uncrush, gy)
+        seq.add_block(pp.make_delay(TE / 2 - 7e-3))
+        seq.add_block(gx, adc)
+    seq.set_definition("FOV", [FOV, FOV, 0.1])
+    return seq
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    """Voxels inside and at the edges of the slice."""
+    random = np.random.default_rng(3)
+    number = 12
+    return mr0.CustomVoxelPhantom(
+        pos=(random.uniform(-1, 1, (number, 3)) * [0.08, 0.08, 0.012]).tolist(),
+        PD=random.uniform(0.5, 1, number).tolist(),
+        T1=random.uniform(0.4, 1.5, number).tolist(),
+        T2=random.uniform(0.05, 0.15, number).tolist(),
+        T2dash=random.uniform(0.02, 0.05, number).tolist(),
+        D=1.0,
+        B0=random.uniform(-15, 15, number).tolist(),
+        B1=1.0,
+        voxel_size=1e-3,
+        voxel_shape="box",
+    ).build()
+
+
+def loss_at(values, phantom, sub_pulses):
+    """Distance of the image from one value, with the script run anew, not replayed."""
+    model = ImagingModel(
+        spin_echo, phantom, matrix=(N, LINES), accuracy=1e-5, simulation={"dtype": torch.float64}
+    )
+    # rounded numbers are constant for small steps
+    model.sequence_model = SequenceModel(
+        spin_echo, sub_pulses=sub_pulses, rounding="zero", on_loss="raise"
+    )
+    image = model(values).image
+    weights = torch.linspace(0.5, 1.5, image.numel(), dtype=torch.float64).reshape(image.shape)
+    return (weights * (image / BRIGHTNESS - 0.3).abs().square()).sum()
+
+
+# Parameter, start value, sub-pulses and relative step.
+CASES = {
+    "flip angle": ("flip", 1.2, 1, 1e-4),
+    "phase offset": ("phase", 0.3, 1, 1e-4),
+    "inversion time": ("TI", 0.31, 1, 1e-4),
+    "echo time": ("TE", 0.0412, 1, 1e-4),
+    "slice thickness": ("thickness", 20.01e-3, {"excitation": 8}, 1e-5),
+    "time-bandwidth product": ("tbw", 3.01, {"excitation": 8}, 1e-5),
+    "gradient area": ("crusher", 90.0, 1, 1e-5),
+    "dwell": ("dwell", 2.003e-4, 1, 1e-5),
+    "samples of a pulse": ("envelope", ENVELOPE.real, 1, 1e-5),
+    # moves the samples, and with them what the image is reconstructed from
+    "readout gradient": ("readout", 1.03, 1, 1e-5),
+    "phases of a pulse": ("chirp", ENVELOPE.imag, 1, 1e-4),
+}
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_the_gradient_of_an_image_loss_equals_differences(kind, phantom):
+    name, start, sub_pulses, step = CASES[kind]
+    value = torch.tensor(start, dtype=torch.float64, requires_grad=True)
+
+    def loss(x):
+        return loss_at({name: x}, phantom, sub_pulses)
+
+    (gradient,) = torch.autograd.grad(loss(value), value)
+    random = np.random.default_rng(0)
+    # along the gradient at random: what the samples do must not cancel
+    direction = gradient.sign() * torch.from_numpy(np.asarray(random.uniform(0.5, 1, value.shape)))
+    length = step * float(value.detach().abs().max())
+    with torch.no_grad():
+        sides = [float(loss(value + sign * length * direction)) for sign in (1, -1)]
+    difference = (sides[0] - sides[1]) / (2 * length)
+    found = float((gradient * direction).sum())
+    # a change by the whole value counts
+    assert abs(found) * float(value.detach().abs().max()) > 1e-3 * float(sum(sides))
+    assert found == pytest.approx(difference, rel=1e-4)

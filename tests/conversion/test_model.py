@@ -1,0 +1,155 @@
+"""Sequence functions as differentiable maps, on the sequences of this repository."""
+
+import importlib.util
+import logging
+from pathlib import Path
+
+import MRzeroCore as mr0
+import numpy as np
+import pytest
+import torch
+
+from pulseq_zero.conversion import SequenceModel
+from pulseq_zero.errors import GradientLostError, SequenceError
+from pulseq_zero.repetitions import repetitions_from_mr0
+
+SEQUENCES = Path(__file__).parents[2] / "sequences"
+
+
+def script(name):
+    specification = importlib.util.spec_from_file_location(name, SEQUENCES / f"{name}.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return getattr(module, name)
+
+
+def parameter(value):
+    return torch.tensor(value, dtype=torch.float64, requires_grad=True)
+
+
+CASES = {
+    "epi_ir": (
+        {"TI": 0.8, "flip_angle": 1.2},
+        {"n_read": 16, "n_phase": 8, "dwell": 1e-5},
+    ),
+    "tse": (
+        {"flip_angles": np.linspace(1.0, 3.0, 10).reshape(2, 5), "TE": 12e-3, "TR": 0.5},
+        {"n_read": 16, "sampling_time": 3.2e-3},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_repetitions_equal_those_of_the_written_file(name, tmp_path):
+    values, arguments = CASES[name]
+    model = SequenceModel(script(name), arguments=arguments, on_loss="raise")
+    ours = model({key: parameter(value) for key, value in values.items()})
+    model.sequence.write(str(tmp_path / "test.seq"))
+    theirs = repetitions_from_mr0(mr0.Sequence.import_file(str(tmp_path / "test.seq")))
+    assert ours.adc_usage.sum() == theirs.adc_usage.sum() > 0
+    torch.testing.assert_close(ours.pulse_angle, theirs.pulse_angle.double(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        torch.exp(1j * ours.pulse_phase),
+        torch.exp(1j * theirs.pulse_phase.double()),
+        rtol=0,
+        atol=1e-5,
+    )
+    # .seq files hold amplitudes with six digits
+    torch.testing.assert_close(ours.kspace(), theirs.kspace(), rtol=0, atol=2e-3)
+    torch.testing.assert_close(
+        ours.adc_phase[ours.is_sample],
+        theirs.adc_phase[theirs.is_sample].double(),
+        rtol=0,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_written_file_is_that_of_plain_pypulseq(name, tmp_path):
+    values, arguments = CASES[name]
+    model = SequenceModel(script(name), arguments=arguments)
+    model({key: parameter(value) for key, value in values.items()})
+    model.sequence.write(str(tmp_path / "traced.seq"))
+    script(name)(**values, **arguments).write(str(tmp_path / "plain.seq"))
+    assert (tmp_path / "traced.seq").read_bytes() == (tmp_path / "plain.seq").read_bytes()
+
+
+def test_replay_equals_a_new_run_and_its_gradient_finite_differences():
+    values, arguments = CASES["tse"]
+    weights = {}
+    random = torch.Generator().manual_seed(0)
+
+    def summary(scale):
+        parameters = {key: parameter(np.asarray(value) * scale) for key, value in values.items()}
+        del parameters["TE"], parameters["TR"]
+        reps = model(parameters)
+        total = 0.0
+        for name in ("pulse_angle", "pulse_phase", "gradient_moment", "event_time"):
+            tensor = getattr(reps, name)
+            if name not in weights:
+                weights[name] = torch.randn(tensor.shape, generator=random, dtype=torch.float64)
+            total = total + (tensor * weights[name]).sum()
+        return total, parameters
+
+    model = SequenceModel(
+        script("tse"), arguments=arguments | {"TE": 12e-3, "TR": 0.5}, rounding="zero"
+    )
+    total, parameters = summary(1.0)
+    total.backward()
+    slope = sum((p.grad * p.detach()).sum() for p in parameters.values())
+    step = 1e-6
+    difference = (summary(1 + step)[0] - summary(1 - step)[0]) / (2 * step)
+    assert model.retraces == 0
+    assert slope.item() == pytest.approx(difference.item(), rel=1e-6)
+
+
+def test_replay_for_other_parameters_equals_a_fresh_trace():
+    values, arguments = CASES["tse"]
+    other = {key: parameter(np.asarray(value) * 1.05) for key, value in values.items()}
+    model = SequenceModel(script("tse"), arguments=arguments)
+    model({key: parameter(value) for key, value in values.items()})
+    replayed = model(other)
+    assert model.retraces == 0
+    fresh = SequenceModel(script("tse"), arguments=arguments)(other)
+    for name in ("pulse_angle", "pulse_phase", "event_time", "gradient_moment", "adc_phase"):
+        torch.testing.assert_close(
+            getattr(replayed, name), getattr(fresh, name), rtol=1e-12, atol=1e-12
+        )
+
+
+def test_a_broken_guard_runs_the_function_again_and_says_where(caplog):
+    def function(delay):
+        if delay > 2e-3:
+            delay = delay + 1e-3
+        return _one_pulse(delay)
+
+    model = SequenceModel(function)
+    short = model({"delay": parameter(1e-3)})
+    with caplog.at_level(logging.INFO, logger="pulseq_zero"):
+        long = model({"delay": parameter(5e-3)})
+    assert model.retraces == 1
+    assert "test_model.py" in caplog.text
+    longer = long.event_time.sum() - short.event_time.sum()
+    assert longer.item() == pytest.approx(5e-3)
+
+
+def test_a_parameter_without_effect_is_named():
+    with pytest.raises(GradientLostError, match="unused"):
+        SequenceModel(lambda delay, unused: _one_pulse(delay))(
+            {"delay": parameter(1e-3), "unused": parameter(1.0)}
+        )
+
+
+def test_a_function_that_returns_no_sequence_is_refused():
+    with pytest.raises(SequenceError, match="no sequence"):
+        SequenceModel(lambda delay: None)({"delay": parameter(1e-3)})
+
+
+def _one_pulse(delay):
+    import pypulseq as pp
+
+    seq = pp.Sequence()
+    seq.add_block(pp.make_block_pulse(1.0, duration=1e-3, use="excitation"))
+    seq.add_block(pp.make_delay(delay))
+    seq.add_block(pp.make_adc(4, dwell=1e-5))
+    return seq

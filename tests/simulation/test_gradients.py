@@ -1,0 +1,125 @@
+"""Gradients: of the maps against MRzeroCore, of everything against finite differences."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from pulseq_zero.errors import SimulationError
+from pulseq_zero.simulation import Simulator, Thresholds
+from pulseq_zero.simulation.compiled import CompiledBackend
+from pulseq_zero.simulation.graph import compute_graph, rotation_table
+from pulseq_zero.simulation.propagation import TorchBackend
+from sequences import CASES, phantom
+
+MAPS = ("PD", "T1", "T2", "T2dash", "D", "B0", "B1")
+INPUTS = ("pulse_angle", "pulse_phase", "event_time", "gradient_moment", "adc_phase")
+THRESHOLDS = Thresholds(min_emitted_signal=1e-3, min_latent_signal=1e-3)
+
+
+def difference(value: torch.Tensor, reference: torch.Tensor) -> float:
+    return float((value - reference).abs().double().norm() / reference.abs().double().norm())
+
+
+def loss_of(signal: torch.Tensor) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(signal.shape, dtype=torch.complex128, generator=generator)
+    return (signal * weight).real.sum() + signal.abs().square().sum() / 10
+
+
+def map_gradients(data, repetitions, graph, **options) -> dict:
+    maps = {name: getattr(data, name).clone().requires_grad_() for name in MAPS}
+    for name, values in maps.items():
+        setattr(data, name, values)
+    loss = loss_of(Simulator(data, thresholds=THRESHOLDS, **options)(repetitions, graph).signal)
+    gradients = torch.autograd.grad(loss, list(maps.values()))
+    for name, values in maps.items():
+        setattr(data, name, values.detach())
+    return dict(zip(MAPS, gradients, strict=True))
+
+
+@pytest.mark.parametrize("backend", [CompiledBackend, TorchBackend])
+@pytest.mark.parametrize("sequence", ["tse", "bssfp", "spiral"])
+def test_maps(sequence, backend):
+    repetitions = CASES[sequence](10)
+    data = phantom(12, coils=2, complex_b1=True, shape="box")
+    graph = compute_graph(repetitions, data, THRESHOLDS, rotation_table(data))
+    actual = map_gradients(data, repetitions, graph, backend=backend())
+    expected = map_gradients(data, repetitions, graph, engine="mrzero")
+    for name in MAPS:
+        # MRzeroCore's gradient of D is the difference of large numbers in float32.
+        tolerance = 1e-2 if name == "D" else 1e-4
+        assert difference(actual[name], expected[name]) < tolerance, name
+
+
+@pytest.mark.parametrize("sequence", CASES)
+def test_backends_agree(sequence):
+    data = phantom(12, coils=2, complex_b1=True, shape="box")
+    found = []
+    for backend in (TorchBackend(), CompiledBackend()):
+        leaves = {n: getattr(CASES[sequence](10), n).requires_grad_() for n in INPUTS}
+        repetitions = dataclasses.replace(CASES[sequence](10), **leaves)
+        signal = Simulator(data, backend=backend)(repetitions).signal
+        gradients = torch.autograd.grad(loss_of(signal), list(leaves.values()))
+        found.append({"signal": signal.detach()} | dict(zip(INPUTS, gradients, strict=True)))
+    for name, values in found[0].items():
+        assert difference(found[1][name], values) < 2e-5, name
+
+
+@pytest.mark.parametrize("sequence", ["tse", "gre", "spiral"])
+def test_finite_differences_in_float64(sequence):
+    repetitions = CASES[sequence](6).map(
+        lambda tensor: tensor.double() if tensor.is_floating_point() else tensor
+    )
+    data = phantom(6, shape="box")
+    graph = compute_graph(repetitions, data, THRESHOLDS, rotation_table(data))
+    simulator = Simulator(data, thresholds=THRESHOLDS, dtype=torch.float64)
+    leaves = {name: getattr(repetitions, name).clone().requires_grad_() for name in INPUTS}
+    signal = simulator(dataclasses.replace(repetitions, **leaves), graph).signal
+    gradients = torch.autograd.grad(loss_of(signal), list(leaves.values()))
+    generator = torch.Generator().manual_seed(3)
+    for name, gradient in zip(INPUTS, gradients, strict=True):
+        value = getattr(repetitions, name)
+        direction = torch.randn(value.shape, dtype=torch.float64, generator=generator)
+        step = 1e-8 * value.abs().max() if name == "gradient_moment" else 1e-6
+        step = 1e-9 if name == "event_time" else step
+        ends = []
+        for sign in (1, -1):
+            moved = dataclasses.replace(repetitions, **{name: value + sign * step * direction})
+            # A fresh simulator: its encoding is that of the moved trajectory, not of one that
+            # equals it within the tolerance.
+            fresh = Simulator(data, thresholds=THRESHOLDS, dtype=torch.float64)
+            ends.append(float(loss_of(fresh(moved, graph).signal)))
+        expected = (ends[0] - ends[1]) / (2 * float(step))
+        actual = float((gradient * direction).sum())
+        assert actual == pytest.approx(expected, rel=2e-5, abs=1e-7), name
+
+
+def test_second_derivatives_are_refused():
+    data, repetitions = phantom(4), CASES["epi"](4)
+    angle = repetitions.pulse_angle.requires_grad_()
+    signal = Simulator(data)(dataclasses.replace(repetitions, pulse_angle=angle)).signal
+    with pytest.raises(SimulationError, match="create_graph"):
+        torch.autograd.grad(signal.abs().sum(), angle, create_graph=True)
+
+
+def test_gradients_add_up_over_parts_of_the_phantom():
+    data, repetitions = phantom(16), CASES["tse"](8)
+    repetitions.pulse_angle.requires_grad_()
+    found = []
+    for part in (10**9, 64):
+        simulator = Simulator(data, backend=_Hungry(part))
+        loss = loss_of(simulator(repetitions).signal)
+        found.append(torch.autograd.grad(loss, repetitions.pulse_angle)[0])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
+
+
+class _Hungry(TorchBackend):
+    """Claims to need so much memory that a part holds at most so many voxels."""
+
+    def __init__(self, voxels: int) -> None:
+        super().__init__()
+        self._voxels = voxels
+
+    def bytes_per_voxel(self, plan, *, adjoint):
+        return 2**27 // self._voxels

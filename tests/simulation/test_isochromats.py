@@ -1,0 +1,295 @@
+"""The judge is judged by closed forms; then it judges the phase distribution graphs."""
+
+import math
+
+import MRzeroCore as mr0
+import numpy as np
+import pypulseq as pp
+import pytest
+import torch
+
+from pulseq_zero.reconstruction import reconstruct
+from pulseq_zero.simulation import simulate
+from pulseq_zero.simulation.bloch_seq import bloch_signal, play_pulse, read_blocks
+from pulseq_zero.simulation.isochromats import (
+    converged_isochromats,
+    ensembles,
+    isochromat_signal,
+)
+from sequences import CASES, Writer, phantom
+
+T1, T2, SIZE = 0.9, 0.08, 0.01
+
+
+def voxel(B0: float = 0.0, T2: float = T2, T2dash: float = 1e6, B1: float = 1.0) -> mr0.SimData:
+    one = torch.ones(1, 1, 1)
+    return mr0.VoxelGridPhantom(
+        PD=one,
+        T1=T1 * one,
+        T2=T2 * one,
+        T2dash=T2dash * one,
+        D=0 * one,
+        B0=B0 * one,
+        B1=B1 * one[None],
+        coil_sens=one[None],
+        affine=torch.diag(torch.tensor([SIZE, SIZE, SIZE])).mul(1000) @ torch.eye(3, 4),
+    ).build(voxel_shape="box")
+
+
+def signal_of(write: Writer, data: mr0.SimData, spins: int = 64) -> torch.Tensor:
+    return isochromat_signal(write.finish(), data, spins)[:, 0]
+
+
+@pytest.mark.parametrize(("flip", "phase"), [(90, 0), (30, 70), (200, -40)])
+def test_hard_pulse(flip, phase):
+    write = Writer()
+    write.pulse(flip, phase, "excitation")
+    write.sample(0.0, 0.0)
+    angle = math.radians(flip) * 1.1
+    expected = -1j * math.sin(angle) * np.exp(1j * math.radians(phase))
+    actual = complex(signal_of(write, voxel(B1=1.1))[0])
+    assert actual == pytest.approx(expected, abs=1e-5)
+
+
+def test_free_induction_decays_by_both_T2_and_turns_by_B0():
+    write, time = Writer(), 7e-3
+    write.pulse(90, 90, "excitation")
+    write.sample(time, 0.0)
+    signal = complex(signal_of(write, voxel(B0=30.0, T2dash=0.02), 4096)[0])
+    expected = np.exp(-time / T2 - time / 0.02 - 2j * math.pi * 30.0 * time)
+    assert signal == pytest.approx(expected, abs=5e-3)
+
+
+def test_spin_echo_refocuses_B0_gradients_and_T2dash():
+    write, time = Writer(), 10e-3
+    write.pulse(90, 90, "excitation")
+    write.wait(time, 130.0, 70.0, -40.0)
+    write.pulse(180, 0, "refocusing")
+    write.sample(time, 0.0)
+    write.events[-1][0] = (time, 130.0, 70.0, -40.0, 0.0, 1)
+    signal = complex(signal_of(write, voxel(B0=30.0, T2dash=5e-3), 256)[0])
+    assert signal == pytest.approx(np.exp(-2 * time / T2), abs=1e-4)
+
+
+def test_inversion_recovery():
+    for time in (0.1, 0.6, 2.0):
+        write = Writer()
+        write.pulse(180, 0, "inversion")
+        write.wait(time)
+        write.pulse(90, 90, "excitation")
+        write.sample(0.0, 0.0)
+        expected = 1 - 2 * math.exp(-time / T1)
+        assert complex(signal_of(write, voxel())[0]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_spoiled_steady_state():
+    write, flip, time = Writer(), 25.0, 0.1
+    for _ in range(60):
+        write.pulse(flip, 90, "excitation")
+        write.sample(0.0, 0.0)
+        write.wait(time)
+    # With so short a T2, nothing transverse is left at the next pulse.
+    signal = complex(signal_of(write, voxel(T2=time / 20))[-1])
+    decay, angle = math.exp(-time / T1), math.radians(flip)
+    expected = math.sin(angle) * (1 - decay) / (1 - decay * math.cos(angle))
+    assert signal == pytest.approx(expected, abs=1e-4)
+
+
+def test_balanced_steady_state():
+    write, flip, time = Writer(), 50.0, 6e-3
+    for number in range(800):
+        write.pulse(flip, 90 + 180 * (number % 2), "excitation")
+        write.sample(time / 2, 0.0)
+        write.wait(time / 2)
+    signal = abs(complex(signal_of(write, voxel(), 1)[-1]))
+    e1, e2, angle = math.exp(-time / T1), math.exp(-time / T2), math.radians(flip)
+    expected = math.sin(angle) * (1 - e1) / (1 - (e1 - e2) * math.cos(angle) - e1 * e2)
+    assert signal == pytest.approx(expected * math.exp(-time / 2 / T2), rel=1e-3)
+
+
+def echo_train(flip: float, spacing: float, echoes: int) -> np.ndarray:
+    """Follow the extended phase graph of a CPMG train.
+
+    Weigel, JMRI 2015, doi:10.1002/jmri.24619.
+    """
+    a, orders = math.radians(flip), 2 * echoes + 2
+    c, s, sine, cosine = math.cos(a / 2) ** 2, math.sin(a / 2) ** 2, math.sin(a), math.cos(a)
+    # Rotation about x of F+, F-, Z
+    turn = np.array([[c, s, -1j * sine], [s, c, 1j * sine], [-0.5j * sine, 0.5j * sine, cosine]])
+    e1, e2 = math.exp(-spacing / 2 / T1), math.exp(-spacing / 2 / T2)
+    states = np.zeros((3, orders), complex)
+    states[:2, 0] = 1
+    result = []
+
+    def half() -> None:
+        states[:2] *= e2
+        states[2] *= e1
+        states[2, 0] += 1 - e1
+        states[0, 1:] = states[0, :-1].copy()
+        states[1, :-1] = states[1, 1:].copy()
+        states[1, -1] = 0
+        states[0, 0] = states[1, 0].conj()
+
+    for _ in range(echoes):
+        half()
+        states[:] = turn @ states
+        half()
+        result.append(states[0, 0])
+    return np.array(result)
+
+
+@pytest.mark.parametrize("flip", [180, 120, 60])
+def test_echo_train(flip):
+    write, spacing, echoes = Writer(), 12e-3, 8
+    write.pulse(90, 90, "excitation")
+    write.wait(spacing / 2, kz=3 / SIZE)
+    for _ in range(echoes):
+        write.pulse(flip, 0, "refocusing")
+        write.events[-1].append((spacing / 2, 0.0, 0.0, 3 / SIZE, 0.0, 1))
+        write.wait(spacing / 2, kz=3 / SIZE)
+    signal = signal_of(write, voxel(B0=20.0, T2dash=1e6), 4096).numpy()
+    # On the way, off-resonance is refocused in every echo.
+    np.testing.assert_allclose(signal, echo_train(flip, spacing, echoes), atol=3e-3)
+
+
+@pytest.mark.parametrize("name", ["tse", "epi", "bssfp"])
+def test_phase_distribution_graphs_agree(name):
+    repetitions, data = CASES[name](10), phantom(10, shape="box", complex_b1=True)
+    data.D = torch.zeros_like(data.D)
+
+    def image(signal):
+        return reconstruct(signal, repetitions.kspace(), (10, 10), (0.224, 0.224))
+
+    judged = image(simulate(repetitions, data, 1e-4).signal)
+    judge = converged_isochromats(
+        lambda spins, seed: isochromat_signal(repetitions, data, spins, seed=seed),
+        tolerance=2e-2,
+        image=image,
+    )
+    reference = image(judge.signal)
+    assert judge.scatter <= 2e-2
+    assert float((judged - reference).norm() / reference.norm()) < judge.scatter
+
+
+def test_seeds_disagree_less_with_more_spins():
+    repetitions, data = CASES["epi"](6), phantom(6, shape="box")
+
+    def run(largest):
+        return converged_isochromats(
+            lambda spins, seed: isochromat_signal(repetitions, data, spins, seed=seed),
+            tolerance=0.0,
+            spins=largest,
+            largest=largest,
+        )
+
+    assert run(1024).scatter < 0.5 * run(64).scatter
+
+
+SYSTEM = pp.Opts(max_grad=60, grad_unit="mT/m", max_slew=200, slew_unit="T/m/s")
+
+
+def one_pulse(tmp_path, rf, gradient=None):
+    sequence = pp.Sequence(SYSTEM)
+    sequence.add_block(*(event for event in (rf, gradient) if event is not None))
+    sequence.write(str(tmp_path / "pulse.seq"))
+    return read_blocks(tmp_path / "pulse.seq")[0]
+
+
+def line_of_spins(frequency: torch.Tensor, z: torch.Tensor):
+    (ensemble,) = ensembles(voxel(T2=1e6), len(z), seed=0)
+    ensemble.R1, ensemble.R2 = 0 * ensemble.R1, 0 * ensemble.R2
+    ensemble.position = torch.stack([0 * z, 0 * z, z], -1)[None]
+    ensemble.frequency = frequency[None]
+    return ensemble
+
+
+def test_off_resonant_block_pulse(tmp_path):
+    """Tilted by the effective field: Mz = cos²β + sin²β cos(Ω t)."""
+    rf = pp.make_block_pulse(math.pi / 2, duration=1e-3, system=SYSTEM, use="excitation")
+    block = one_pulse(tmp_path, rf)
+    offset = torch.tensor([0.0, 150.0, -400.0])
+    ensemble = line_of_spins(offset, torch.zeros(3))
+    play_pulse(block.pulse, ensemble, block.moment)
+    effective = torch.sqrt(250.0**2 + offset**2)
+    cosine = offset / effective
+    expected = cosine**2 + (1 - cosine**2) * torch.cos(2 * math.pi * effective * 1e-3)
+    torch.testing.assert_close(ensemble.longitudinal[0], expected, atol=1e-4, rtol=0)
+
+
+def test_adiabatic_inversion(tmp_path):
+    rf = pp.make_adiabatic_pulse("hypsec", duration=10e-3, system=SYSTEM, use="inversion")
+    block = one_pulse(tmp_path, rf)
+    for scale in (1.0, 1.5):
+        ensemble = line_of_spins(torch.linspace(-200, 200, 9), torch.zeros(9))
+        ensemble.B1 = scale * ensemble.B1
+        play_pulse(block.pulse, ensemble, block.moment)
+        assert float(ensemble.longitudinal.max()) < -0.97
+
+
+def test_slice_profile_of_a_small_flip(tmp_path):
+    """Small flips excite the Fourier transform of the pulse, at the place of its frequency."""
+    rf, gradient, _ = pp.make_sinc_pulse(
+        math.radians(3),
+        duration=3e-3,
+        slice_thickness=5e-3,
+        time_bw_product=4,
+        apodization=0.5,
+        system=SYSTEM,
+        return_gz=True,
+        use="excitation",
+    )
+    shift = 4e-3
+    rf.freq_offset = gradient.amplitude * shift
+    block = one_pulse(tmp_path, rf, gradient)
+    z = torch.linspace(-0.01, 0.015, 101)
+    ensemble = line_of_spins(torch.zeros(101), z)
+    play_pulse(block.pulse, ensemble, block.moment)
+    time = (np.arange(len(block.pulse.field)) + 0.5) * block.pulse.step
+    shape = np.interp(time, rf.t, rf.signal)
+    wave = np.exp(2j * math.pi * gradient.amplitude * np.outer(z.numpy() - shift, time))
+    expected = 2 * math.pi * block.pulse.step * np.abs(wave @ shape)
+    actual = ensemble.transverse.abs()[0].numpy()
+    assert np.abs(actual - expected).max() < 0.02 * expected.max()
+    assert abs(float((z * ensemble.transverse.abs()[0]).sum() / actual.sum()) - shift) < 2e-4
+
+
+def test_short_pulses_are_rotations(tmp_path):
+    sequence = pp.Sequence(SYSTEM)
+    excite = pp.make_block_pulse(
+        math.radians(50), duration=20e-6, phase_offset=0.7, system=SYSTEM, use="excitation"
+    )
+    refocus = pp.make_block_pulse(
+        math.radians(160), duration=40e-6, system=SYSTEM, use="refocusing"
+    )
+    readout = pp.make_trapezoid("x", flat_area=300, flat_time=2e-3, system=SYSTEM)
+    adc = pp.make_adc(20, duration=2e-3, delay=readout.rise_time, phase_offset=0.3, system=SYSTEM)
+    sequence.add_block(excite)
+    sequence.add_block(pp.make_trapezoid("x", area=readout.area / 2, duration=4e-3, system=SYSTEM))
+    sequence.add_block(refocus)
+    sequence.add_block(pp.make_delay(2e-3))
+    sequence.add_block(readout, adc)
+    sequence.write(str(tmp_path / "short.seq"))
+    data = phantom(8, shape="box", complex_b1=True)
+    full = bloch_signal(read_blocks(tmp_path / "short.seq"), data, 256)
+
+    write, ramp = Writer(), readout.rise_time
+    dead = excite.delay, refocus.delay
+    write.pulse(50, math.degrees(0.7), "excitation")
+    write.events[-1] = [
+        (
+            float(sequence.block_durations[1]) - dead[0] - 10e-6
+            + float(sequence.block_durations[2]) + dead[1] + 20e-6,
+            readout.area / 2, 0.0, 0.0, 0.0, 0,
+        )
+    ]  # fmt: skip
+    write.pulse(160, 0, "refocusing")
+    before = float(sequence.block_durations[3]) - dead[1] - 20e-6 + 2e-3
+    slope = readout.amplitude
+    write.wait(before + ramp, kx=slope * ramp / 2)
+    phase = 90 - math.degrees(0.3)
+    write.sample(adc.dwell / 2, slope * adc.dwell / 2, phase_degrees=phase)
+    for _ in range(19):
+        write.sample(adc.dwell, slope * adc.dwell, phase_degrees=phase)
+    expected = isochromat_signal(write.finish(), data, 256)
+    # What is left is spins far off resonance, which the pulses miss.
+    assert float((full - expected).norm() / expected.norm()) < 1e-2

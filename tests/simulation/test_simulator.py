@@ -1,0 +1,201 @@
+"""What a simulation takes, refuses, falls back to, and says about itself."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from pulseq_zero.errors import SimulationError
+from pulseq_zero.simulation import Simulator, Thresholds, converged_accuracy, simulate
+from sequences import CASES, Writer, phantom
+
+
+def norm(tensor: torch.Tensor) -> float:
+    return float(tensor.abs().square().sum().sqrt())
+
+
+def test_full_excitation_measures_the_proton_density():
+    write = Writer()
+    write.pulse(90, 90, "excitation")
+    write.sample(1e-9, 0.0)
+    data = phantom(8)
+    data.B1, data.T2dash = torch.ones_like(data.B1), torch.full_like(data.T2dash, 1e3)
+    signal = simulate(write.finish(), data).signal
+    assert float(signal[0, 0].abs()) == pytest.approx(float(data.PD.sum()), rel=1e-4)
+
+
+def test_looser_accuracy_leaves_out_more_and_says_so():
+    data, repetitions = phantom(12, shape="box"), CASES["tse"](12)
+    tight, loose = (simulate(repetitions, data, a) for a in (1e-4, 1e-1))
+    change = norm(tight.signal - loose.signal) / norm(tight.signal)
+    assert loose.states < tight.states
+    assert loose.error.neglected_states > tight.error.neglected_states
+    assert 1e-5 < change < 1e-1
+
+
+def test_diffusion_bound_holds_and_is_kept():
+    repetitions = CASES["spiral"](12)
+    repetitions = dataclasses.replace(repetitions, event_time=10 * repetitions.event_time)
+    data = phantom(12, shape="point")
+    data.D = 1000 * data.D
+    thresholds = Thresholds(min_emitted_signal=1e-3, min_latent_signal=1e-3)
+    for accuracy in (1e-1, 1e-2):
+        ours = Simulator(data, accuracy, thresholds=thresholds)(repetitions)
+        reference = Simulator(data, engine="mrzero", thresholds=thresholds)(repetitions)
+        error = norm(ours.signal - reference.signal) / norm(reference.signal)
+        assert ours.error.diffusion <= 0.1 * accuracy
+        assert error <= ours.error.diffusion + 1e-5
+
+
+def test_converged_accuracy():
+    data, repetitions = phantom(10, shape="box"), CASES["tse"](10)
+    accuracy = converged_accuracy(repetitions, data, change=1e-2, start=0.3)
+    found, tight = (simulate(repetitions, data, a).signal for a in (accuracy, 1e-5))
+    assert accuracy < 0.3
+    assert norm(found - tight) < 2e-2 * norm(tight)
+    with pytest.raises(SimulationError, match="still changes"):
+        converged_accuracy(repetitions, data, change=1e-9, start=0.3, smallest=0.2)
+
+
+def test_shims_weight_the_transmit_channels():
+    data = phantom(10, transmitters=3, complex_b1=True)
+    repetitions = CASES["bssfp"](10)
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(3, dtype=torch.complex64, generator=generator)
+    combined = phantom(10, transmitters=3, complex_b1=True)
+    combined.B1 = (weights[:, None] * data.B1).sum(0, keepdim=True)
+    expected = simulate(repetitions, combined, 1e-3).signal
+    shim = weights.expand(len(repetitions.pulse_use), 3).clone()
+    for engine in ("pdg", "mrzero"):
+        thresholds = Thresholds(min_emitted_signal=1e-3, min_latent_signal=1e-3)
+        simulator = Simulator(data, engine=engine, thresholds=thresholds)
+        graph = Simulator(combined, 1e-3)._states(repetitions, None)[0]
+        signal = simulator(dataclasses.replace(repetitions, shim=shim), graph).signal
+        assert norm(signal - expected) < 1e-4 * norm(expected), engine
+
+
+def test_gradients_of_shims():
+    data, repetitions = phantom(8, transmitters=2, complex_b1=True), CASES["gre"](6)
+    repetitions = repetitions.map(lambda t: t.double() if t.is_floating_point() else t)
+    generator = torch.Generator().manual_seed(0)
+    shim = 1 + 0.3 * torch.randn(6, 2, dtype=torch.complex128, generator=generator)
+    graph = Simulator(data)._states(repetitions, None)[0]
+    simulator = Simulator(data, dtype=torch.float64)
+
+    def loss(weights):
+        return simulator(dataclasses.replace(repetitions, shim=weights), graph).signal.abs().sum()
+
+    leaf = shim.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(leaf), leaf)
+    direction = torch.randn(6, 2, dtype=torch.complex128, generator=generator)
+    step = 1e-6
+    expected = (loss(shim + step * direction) - loss(shim - step * direction)) / (2 * step)
+    actual = (gradient.conj() * direction).real.sum()
+    assert float(actual) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_initial_magnetisation():
+    data, repetitions = phantom(8), CASES["gre"](8)
+    initial = torch.linspace(-1, 1, data.PD.numel()).to(torch.complex64)
+    thresholds = Thresholds()
+    ours, reference = (
+        Simulator(data, engine=engine, thresholds=thresholds, initial=initial)(repetitions).signal
+        for engine in ("pdg", "mrzero")
+    )
+    relaxed = Simulator(data, thresholds=thresholds)(repetitions).signal
+    assert norm(ours - reference) < 1e-5 * norm(reference)
+    assert norm(ours - relaxed) > 0.1 * norm(relaxed)
+
+
+def test_moving_phantoms_go_to_mrzerocore():
+    data, repetitions = phantom(6), CASES["epi"](6)
+
+    def still(time):
+        return torch.eye(3).expand(len(time), 3, 3), torch.zeros(len(time), 3)
+
+    expected = simulate(repetitions, data).signal
+    data.phantom_motion = still
+    with pytest.warns(UserWarning, match="moves"):
+        result = simulate(repetitions, data)
+    assert result.engine == "mrzero"
+    assert norm(result.signal - expected) < 1e-4 * norm(expected)
+
+
+def test_kept_matrices_follow_the_bound():
+    data, repetitions = phantom(16), CASES["radial"](16)
+    for memory, expected in ((2**20, 2**19), (2**28, 2**27)):
+        simulator = Simulator(data, memory=memory)
+        simulator(repetitions)
+        kept = simulator._cache._matrices.values()
+        assert 0 < sum(m.numel() * m.element_size() for m in kept) <= expected
+
+
+@pytest.mark.parametrize("case", ["tse", "epi", "radial"])
+def test_the_signal_does_not_depend_on_what_was_simulated_before(case):
+    data, repetitions = phantom(12), CASES[case](12)
+    used = Simulator(data)
+    for change in (1e-7, 1e-6, -1e-6, 1e-5):
+        # Readouts this close would share their matrices within one sequence
+        close = dataclasses.replace(
+            repetitions, gradient_moment=(1 + change) * repetitions.gradient_moment
+        )
+        used(close)
+    assert torch.equal(used(repetitions).signal, Simulator(data)(repetitions).signal)
+
+
+def test_sequences_without_samples_have_an_empty_signal():
+    write = Writer()
+    write.pulse(90, 0, "excitation")
+    write.wait(1e-3)
+    assert simulate(write.finish(), phantom(4)).signal.shape == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"accuracy": 0.0}, "accuracy"),
+        ({"dtype": torch.float16}, "dtype"),
+        ({"engine": "bloch"}, "engine"),
+        ({"memory": 10}, "memory"),
+        ({"engine": "mrzero", "dtype": torch.float64}, "float32"),
+    ],
+)
+def test_options_that_cannot_be_meant(options, message):
+    with pytest.raises(SimulationError, match=message):
+        Simulator(phantom(4), **options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_missing_gpu_is_named():
+    with pytest.raises(SimulationError, match="no GPU"):
+        Simulator(phantom(4), device="cuda")
+
+
+def test_what_is_not_finite_is_named():
+    repetitions, data = CASES["gre"](4), phantom(4)
+    broken = dataclasses.replace(repetitions, pulse_angle=repetitions.pulse_angle * math.nan)
+    with pytest.raises(SimulationError, match="pulse_angle"):
+        simulate(broken, data)
+    with pytest.raises(SimulationError, match="negative"):
+        simulate(dataclasses.replace(repetitions, event_time=-repetitions.event_time), data)
+    data.B0[0] = math.nan
+    with pytest.raises(SimulationError, match="B0"):
+        simulate(repetitions, data)
+
+
+def test_magnetisation_at_the_adc():
+    data, repetitions = phantom(10, coils=2, shape="box"), CASES["tse"](8)
+    simulator = Simulator(data)
+    signal = simulator(repetitions).signal
+    first = 0
+    for repetition, count in enumerate(repetitions.event_count):
+        start = repetitions.first_event[repetition]
+        samples = int(repetitions.is_sample[start : start + count].sum())
+        found = simulator.magnetisation(repetitions, repetition)
+        assert found.shape == (samples, data.PD.numel())
+        expected = signal[first : first + samples]
+        torch.testing.assert_close(found @ data.coil_sens.T, expected, rtol=1e-3, atol=1e-4)
+        first += samples
+    with pytest.raises(SimulationError, match="no repetition"):
+        simulator.magnetisation(repetitions, 99)

@@ -1,0 +1,21 @@
+import importlib.util
+import re
+
+
+def load(root):
+    spec = importlib.util.spec_from_file_location("environment", root / "workflow/environment.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_conda_environments_have_the_pins_of_the_lock_file(root):
+    expected = load(root).environment(root)
+    assert (root / "environment.yml").read_text() == expected
+    assert (root / "workflow/envs/pulseq_zero.yaml").read_text() == expected
+
+
+def test_everything_is_pinned_and_torch_stays_the_cpu_build(root):
+    lines = (root / "requirements.lock").read_text().splitlines()[1:]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[^ +]+", line) for line in lines)
+    assert "torch==2.13.0" in lines

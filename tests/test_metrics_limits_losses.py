@@ -1,0 +1,69 @@
+import math
+
+import pytest
+import torch
+
+from pulseq_zero.errors import ConfigError, SequenceError
+from pulseq_zero.limits import relative_sar
+from pulseq_zero.losses import LossContext, contrast, image_and_sar
+from pulseq_zero.metrics import nrmse, ssim
+
+
+def image(phantom, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(64, 64, dtype=torch.complex64, generator=generator)
+
+
+def test_nrmse_of_a_scaled_image_is_the_scale(small_brain):
+    x = image(small_brain)
+    assert nrmse(1.1 * x, x) == pytest.approx(0.1, rel=1e-5)
+    assert nrmse(x * torch.exp(torch.tensor(0.1j)), x) == pytest.approx(
+        2 * math.sin(0.05), rel=1e-4
+    )
+    assert nrmse(x, x) == 0.0
+
+
+def test_ssim_is_one_for_equal_images_and_falls_with_noise(small_brain):
+    x = torch.rand(64, 64)
+    noise = torch.randn(64, 64)
+    assert ssim(x, x) == pytest.approx(1.0)
+    assert 1.0 > ssim(x + 0.05 * noise, x) > ssim(x + 0.2 * noise, x)
+
+
+def test_relative_sar_is_a_ratio_of_squares():
+    reference = torch.tensor([math.pi / 2, math.pi])
+    assert float(relative_sar(reference / 2, reference)) == pytest.approx(0.25)
+    with pytest.raises(SequenceError, match="all zero"):
+        relative_sar(reference, torch.zeros(2))
+
+
+def test_contrast_is_the_difference_of_region_means(small_brain):
+    start = torch.ones(32, 32, dtype=torch.complex64)
+    context = LossContext(small_brain, start, {})
+    csf, brain = context.region("csf", 0.5), context.region("brain", 0.5)
+    assert csf.sum() > 0
+    terms = contrast(context, share=0.5)({}, start * torch.where(csf, 3.0, 1.0))
+    assert float(terms["csf"]) == pytest.approx(3.0)
+    expected = -(3.0 * (csf & brain).sum() + (brain & ~csf).sum()) / brain.sum()
+    assert float(terms["brain"]) == pytest.approx(float(expected))
+
+
+def test_image_and_sar_is_the_abstracts_loss(small_brain):
+    start = image(small_brain)
+    flips = torch.full((5, 17), math.pi, dtype=torch.float64)
+    loss = image_and_sar(LossContext(small_brain, start, {"flip_angles": flips}), image_scale=2.0)
+    at_start = loss({"flip_angles": flips}, start)
+    assert float(at_start["image"]) == 0.0
+    assert float(at_start["sar"]) == pytest.approx(180**2 / 1e4)
+    # A global phase is no difference; twice the magnitude is
+    assert float(loss({"flip_angles": flips}, 1j * start)["image"]) == pytest.approx(0, abs=1e-6)
+    changed = loss({"flip_angles": flips / 2}, 2 * start)
+    expected = 1e3 * 4 * start.abs().square().mean()
+    assert float(changed["image"]) == pytest.approx(float(expected), rel=1e-5)
+    assert float(changed["sar"]) == pytest.approx(90**2 / 1e4)
+
+
+def test_a_loss_without_its_parameter_says_so(small_brain):
+    context = LossContext(small_brain, image(small_brain), {"TI": torch.tensor(1.0)})
+    with pytest.raises(ConfigError, match="'flip_angles'"):
+        image_and_sar(context)

@@ -1,0 +1,38 @@
+import pandas as pd
+import pytest
+import torch
+
+from pulseq_zero.evaluation import analytic_null, scan_optimum
+from pulseq_zero.summary import comparison, list_table
+
+ABSTRACT = {
+    "flair": [
+        {"quantity": "TI", "abstract": "2.98 s", "ours": "{ti:.2f} s", "reason": "because"},
+        {"quantity": "late", "abstract": "1", "ours": "{at_900}", "reason": "not reached"},
+    ],
+    "tse": [{"quantity": "SAR", "abstract": "0.57", "ours": "{sar}", "reason": "not run"}],
+}
+
+
+def test_the_comparison_shows_what_a_run_has():
+    table = comparison({"flair": {"ti": 3.104}}, ABSTRACT)
+    assert table.to_numpy().tolist() == [["FLAIR: TI", "2.98 s", "3.10 s", "because"]]
+
+
+def test_the_table_is_restructured_text():
+    table = list_table(pd.DataFrame({"a": ["1"], "b": ["2"]}))
+    assert table == (
+        ".. list-table::\n   :header-rows: 1\n\n   * - a\n     - b\n   * - 1\n     - 2"
+    )
+
+
+def test_the_optimum_of_a_scan_lies_between_its_points():
+    values = torch.linspace(0, 3, 13, dtype=torch.float64)
+    scan = pd.DataFrame({"TI": values, "loss": (values - 1.3) ** 2})
+    assert scan_optimum(scan, "TI") == pytest.approx(1.3)
+    # At the border there is nothing to refine
+    assert scan_optimum(pd.DataFrame({"TI": values, "loss": values}), "TI") == 0.0
+
+
+def test_the_null_is_that_of_the_tissue(small_brain):
+    assert analytic_null(small_brain) == pytest.approx(0.693147 * 4.3, rel=1e-4)

@@ -1,0 +1,215 @@
+"""What is traced, and what is left as it is."""
+
+import functools
+import math
+import sys
+import threading
+
+import helper
+import numpy as np
+import pypulseq as pp
+import pytest
+import torch
+
+import pulseq_zero as pz
+from pulseq_zero.conversion import convert
+from pulseq_zero.errors import TracingError
+from pulseq_zero.tracing import check_gradients, trace, traced_numpy, tracing
+
+
+def tensor(value):
+    return torch.tensor(value, dtype=torch.float64, requires_grad=True)
+
+
+def derivative(function, value):
+    """Differentiate a function by the tape and by differences."""
+    (check,) = check_gradients(function, {"x": tensor(value)}).checks
+    return check.traced, check.difference
+
+
+def names():
+    return {
+        (module, name): value
+        for module in (__name__, "helper", "pypulseq", "pypulseq.make_trapezoid", "numpy", "math")
+        for name, value in vars(sys.modules[module]).items()
+    }
+
+
+def test_everything_is_as_before_after_a_context():
+    before = names()
+    with tracing():
+        assert pp.Sequence is not before[__name__, "pp"].Sequence
+        assert helper.np is traced_numpy
+        assert sys.modules["pypulseq"].make_delay is before["pypulseq", "make_delay"]
+    assert names() == before
+
+
+def test_everything_is_as_before_after_an_exception():
+    before = names()
+    with pytest.raises(ValueError, match="invalid"), tracing():
+        pp.make_delay(-1.0)
+    assert names() == before
+
+
+def test_contexts_can_be_nested_and_repeated():
+    before = names()
+    for _ in range(2):
+        with tracing() as outer:
+            x = pp.make_delay(tensor(1e-3)).delay
+            with tracing() as inner:
+                assert inner is outer
+                y = pp.make_delay(x + 1).delay
+            assert y > x
+    assert names() == before
+
+
+def test_a_trace_within_a_trace_has_a_tape_of_its_own():
+    with tracing() as outer:
+        inner = trace(lambda x: pp.make_delay(2 * x), {"x": tensor(1e-3)})
+        assert inner.tape is not outer
+        assert not outer.records
+        pp.make_delay(tensor(1.0) * 1)
+        assert outer.inputs
+
+
+def test_numbers_of_another_trace_are_refused():
+    old = trace(lambda x: 2 * x, {"x": tensor(1.0)}).result
+    with pytest.raises(TracingError, match="earlier trace"), tracing():
+        old + 1
+    with pytest.raises(TracingError, match="outside"):
+        old + 1
+
+
+def test_other_threads_see_plain_pypulseq():
+    types = []
+
+    def work():
+        plain = sys.modules["pypulseq"]
+        types.append(type(plain.make_sinc_pulse(1.0, use="excitation").signal))
+        types.append(plain.Sequence)
+
+    with tracing():
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert types == [np.ndarray, pp.Sequence]
+
+
+def test_a_second_tracing_thread_waits():
+    order = []
+
+    def work():
+        with tracing():
+            order.append("second")
+
+    with tracing():
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(0.2)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_modules_of_the_script_are_traced():
+    traced, difference = derivative(helper.arithmetic, 1.3)
+    assert traced == pytest.approx(difference, rel=1e-8)
+    report = check_gradients(helper.trapezoid, {"area": tensor(100.0)})
+    assert report.worst < 1e-8
+
+
+def test_imports_inside_of_functions_are_traced():
+    def function(x):
+        from math import sqrt
+
+        import lazy_helper
+        import numpy
+        from pypulseq import make_delay
+        from pypulseq.make_trapezoid import make_trapezoid
+
+        trapezoid = make_trapezoid("x", area=100 * x, duration=2e-3)
+        table = lazy_helper.table(x)
+        return (
+            trapezoid.area * make_delay(x).delay * sqrt(x) * numpy.array([x, 1.0])[0] * table[0]
+        ) * lazy_helper.delay(x).delay
+
+    traced, difference = derivative(function, 1.1)
+    assert traced == pytest.approx(difference, rel=1e-8)
+    import lazy_helper
+
+    assert lazy_helper.np is sys.modules["numpy"]
+    assert lazy_helper.pp is sys.modules["pypulseq"]
+
+
+def test_partials_closures_lambdas_and_objects_are_traced():
+    class Script:
+        def __init__(self, factor):
+            self.factor = factor
+
+        def __call__(self, x):
+            return self.method(x)
+
+        def method(self, x):
+            return math.sqrt(x) * self.factor * np.array([x])[0]
+
+    factor = 2.0
+
+    def nested(x):
+        def inner(y):
+            return math.exp(y) * factor
+
+        return inner(x)
+
+    for function in (
+        Script(3.0),
+        Script(3.0).method,
+        functools.partial(lambda a, x: math.sin(a * x), 2.0),
+        nested,
+    ):
+        traced, difference = derivative(function, 0.7)
+        assert traced == pytest.approx(difference, rel=1e-8)
+
+
+def test_the_facade_leads_to_pypulseq():
+    assert pz.make_delay is pp.make_delay
+    assert pz.Sequence is pp.Sequence
+    traced, difference = derivative(
+        lambda x: pz.make_trapezoid("x", area=x, duration=1e-3).area, 1.1
+    )
+    assert traced == pytest.approx(difference, rel=1e-8)
+    with pytest.raises(AttributeError):
+        _ = pz.make_nothing
+
+
+def test_tensors_in_a_script_are_differentiated():
+    delay, flip = tensor(3e-3), tensor(1.2)
+    with tracing():
+        seq = pp.Sequence()
+        seq.add_block(pp.make_block_pulse(flip * 2, duration=1e-3, use="excitation"))
+        seq.add_block(pp.make_delay(math.ceil(delay / 1e-5) * 1e-5 + np.sin(delay) * 0))
+        seq.add_block(pp.make_adc(4, dwell=1e-5))
+    assert isinstance(seq, pp.Sequence)
+    repetitions = convert(seq)
+    total = repetitions.event_time.sum() + 10 * repetitions.pulse_angle.sum()
+    gradients = torch.autograd.grad(total, [delay, flip])
+    assert [g.item() for g in gradients] == pytest.approx([1.0, 20.0])
+
+
+def test_tensors_without_gradient_are_numbers():
+    with tracing():
+        event = pp.make_delay(torch.tensor(1e-3, dtype=torch.float64))
+    assert type(event.delay) is float
+
+
+def test_plain_numbers_give_the_events_of_plain_pypulseq():
+    def events():
+        return [
+            pp.make_sinc_pulse(1.0, slice_thickness=5e-3, return_gz=True, use="excitation"),
+            pp.make_adiabatic_pulse("hypsec", duration=10e-3),
+            pp.make_extended_trapezoid_area(100.0, "x", 0.0, 0.0),
+            pp.add_gradients(
+                [pp.make_trapezoid("x", area=a, duration=a * 1e-5) for a in (100, 200)]
+            ),
+        ]
+
+    assert repr(events()) == repr(trace(events, {}).result)
