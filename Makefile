@@ -1,0 +1,64 @@
+# Two commands: `make reproduce` and `make test`. Everything else serves them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORES ?= 8
+RESULTS := results
+PEER := .venv-peer
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: reproduce test test-network check bench lock clean
+
+# Made anew whenever the lock file or the package's metadata change.
+$(VENV)/.done: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+reproduce: $(VENV)/.done
+	snakemake --cores $(CORES)
+	@echo
+	@echo "Figures:              $(RESULTS)/figures/"
+	@echo "Report:               $(RESULTS)/report.html"
+	@echo "Numbers:              $(RESULTS)/summary.json"
+	@echo "Optimized sequences:  $(RESULTS)/*/optimized/*.seq"
+
+test: $(VENV)/.done
+	$(BIN)/python -m pytest
+
+# What needs the package index: PyPulseq's own tests, and other people's sequences.
+test-network: $(VENV)/.done
+	$(BIN)/python -m pytest -m network
+
+check: $(VENV)/.done
+	$(BIN)/ruff format --check src tests workflow sequences benchmarks
+	$(BIN)/ruff check src tests workflow sequences benchmarks
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	snakemake --lint
+
+# The peer has an environment of its own: it pins other versions of PyPulseq.
+$(PEER)/.done:
+	$(PYTHON) -m venv --clear $(PEER)
+	$(PEER)/bin/python -m pip install --quiet torch==2.13.0 MRzeroCore==1.2.0 pulseqzero==1.1.0
+	touch $@
+
+bench: $(VENV)/.done $(PEER)/.done
+	$(BIN)/python benchmarks/run.py --output $(RESULTS)/benchmark.json --peer-python $(PEER)/bin/python
+
+# The newest versions that fit together; torch stays where the CPU build is known to be small.
+lock:
+	$(PYTHON) -m venv --clear .venv-lock
+	.venv-lock/bin/python -m pip install --quiet torch==2.13.0
+	.venv-lock/bin/python -m pip install --quiet --editable '.[pipeline,dev]'
+	echo '# Exact versions of everything, made by `make lock`. environment.yml has the same pins.' > requirements.lock
+	.venv-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' >> requirements.lock
+	rm -rf .venv-lock
+	$(PYTHON) workflow/environment.py
+
+clean:
+	rm -rf $(VENV) $(PEER) .snakemake

@@ -1,0 +1,158 @@
+"""Measure this package against MRzeroCore and pulseqzero, and write ``benchmark.json``.
+
+Usage: python benchmarks/run.py [--output results/benchmark.json] [--threads 1 2]
+       [--cases tse epi ...] [--peer-python PATH]
+
+The engines run on the same sequence, phantom and graph, each in a process of its own; times
+are the best of several runs after the first. Whole optimization steps are compared where
+``--peer-python`` names an interpreter that has pulseqzero 1.1.0 and MRzeroCore 1.2.0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import MRzeroCore as mr0
+import torch
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "tests" / "simulation"))
+import sequences  # noqa: E402
+from pulseq_zero.reconstruction import reconstruct  # noqa: E402
+
+CASES = ("tse", "epi", "gre", "bssfp", "radial", "spiral")
+STEPS = ("flair", "tse")
+
+
+def run(python: str, script: str, threads: int, *arguments: str) -> dict | None:
+    """Run a script on some threads; return what its last line says, None if it fails."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    command = [python, str(HERE / script), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"{script} {' '.join(arguments)} failed: {done.stderr.strip()[-300:]}")
+        return None
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def compare(ours: Path, reference: Path) -> dict[str, float]:
+    """Return the differences of signals and gradients."""
+    one, other = torch.load(ours), torch.load(reference)
+
+    def join(gradients: dict) -> torch.Tensor:
+        # Each kind of gradient counts alike, whatever its unit.
+        scale = {name: values.double().norm() for name, values in other["gradients"].items()}
+        return torch.cat([gradients[name].double().flatten() / scale[name] for name in scale])
+
+    gradient, expected = join(one["gradients"]), join(other["gradients"])
+    return {
+        "nrmse": float((one["signal"] - other["signal"]).norm() / other["signal"].norm()),
+        "gradient_cosine": float(torch.cosine_similarity(gradient, expected, dim=0)),
+        "gradient_relative_error": float((gradient - expected).norm() / expected.norm()),
+    }
+
+
+def measure_engine(case: str, threads: int, folder: Path) -> dict | None:
+    """Return all numbers of one case."""
+    stored = {name: folder / f"{case}-{name}.pt" for name in ("pdg", "torch", "mrzero")}
+    found = {
+        name: run(sys.executable, "engine_case.py", threads, case, name, str(threads), str(path))
+        for name, path in stored.items()
+    }
+    ours, by_torch, reference = found["pdg"], found["torch"], found["mrzero"]
+    if ours is None or by_torch is None:
+        return None
+    result = {
+        "case": case,
+        "threads": threads,
+        "voxels": ours["voxels"],
+        "ours_forward_s": ours["forward_s"],
+        "ours_backward_s": ours["backward_s"],
+        "ours_peak_mib": ours["peak_mib"],
+        "torch_forward_s": by_torch["forward_s"],
+        "torch_backward_s": by_torch["backward_s"],
+    }
+    if reference is not None:
+        result |= {
+            "reference_forward_s": reference["forward_s"],
+            "reference_backward_s": reference["backward_s"],
+            "reference_peak_mib": reference["peak_mib"],
+        }
+        result |= compare(stored["pdg"], stored["mrzero"])
+    return result
+
+
+def measure_reconstruction(threads: int, runs: int = 5) -> dict[str, float]:
+    """Time the image of a 64 x 64 acquisition on the grid, and of the same one off it."""
+    torch.set_num_threads(threads)
+    kspace = sequences.turbo_spin_echo(64, off_echo=0.0).kspace()
+    signal = torch.randn(len(kspace), 1, dtype=torch.complex64)
+
+    def best(function) -> float:  # type: ignore[no-untyped-def]
+        times = []
+        for _ in range(runs):
+            start = time.perf_counter()
+            function()
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    off_grid = kspace + 0.3
+    fov = (sequences.FOV, sequences.FOV, 1.0)
+    return {
+        "case": "reconstruction",
+        "threads": threads,
+        "ours_fft_s": best(lambda: reconstruct(signal, kspace)),
+        "ours_products_s": best(lambda: reconstruct(signal, off_grid)),
+        "reference_s": best(
+            lambda: mr0.reco_adjoint(signal, kspace.float(), (64, 64, 1), fov)
+        ),
+    }  # fmt: skip
+
+
+def measure_step(case: str, threads: int, peer: str | None, maps: Path) -> dict | None:
+    """Return the time of a whole optimization step, ours and the peer's."""
+    ours = run(sys.executable, "step_case.py", threads, case, str(threads))
+    if ours is None:
+        return None
+    result = {"case": f"{case} step", "threads": threads, "ours_step_s": ours["step_s"]}
+    if peer is not None:
+        theirs = run(peer, "peer_case.py", threads, case, str(threads), str(maps))
+        result |= {} if theirs is None else {"peer_step_s": theirs["step_s"]}
+    return result
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("results/benchmark.json"))
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--cases", nargs="+", default=[*CASES, *STEPS], choices=[*CASES, "flair"])
+    parser.add_argument("--peer-python")
+    options = parser.parse_args()
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        maps = Path(folder) / "maps.pt"
+        torch.save(sequences.phantom_maps(96), maps)
+        for threads in options.threads:
+            results.append(measure_reconstruction(threads))
+            for case in dict.fromkeys(options.cases):
+                if case in CASES:
+                    results.append(measure_engine(case, threads, Path(folder)))
+                if case in STEPS:
+                    results.append(measure_step(case, threads, options.peer_python, maps))
+                print(json.dumps(results[-1]), flush=True)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    written = options.output.with_suffix(".part")
+    written.write_text(json.dumps([r for r in results if r is not None], indent=2) + "\n")
+    written.replace(options.output)
+
+
+if __name__ == "__main__":
+    main()
