@@ -42,19 +42,19 @@ rule summary:
     output:
         summary="<results>/summary.json",
         front_page="<results>/front_page.rst",
-    params:
-        experiments=list(EXPERIMENTS),
-        figures={name: figure_kind(name) for name in EXPERIMENTS},
-        accuracy=ACCURACY,
     log:
         "<logs>/summary.log",
     benchmark:
         "<benchmarks>/summary.tsv"
+    conda:
+        "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../envs/pulseq_zero.yaml"
+    params:
+        experiments=list(EXPERIMENTS),
+        figures={name: figure_kind(name) for name in EXPERIMENTS},
+        accuracy=ACCURACY,
     script:
         "../scripts/summary.py"
