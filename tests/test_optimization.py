@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize_scalar
 
 from pulseq_zero.errors import NotFiniteError, OptimizationError, SequenceError
 from pulseq_zero.optimization import optimize
@@ -30,6 +31,37 @@ def test_the_null_of_inversion_recovery_is_found(voxel, method, iterations):
     result = run(voxel, method=method, iterations=iterations)
     assert float(result.best["TI"]) == pytest.approx(math.log(2) * T1, rel=0.01)
     assert result.history["loss"][result.best_iteration] < 1e-3 * result.history["loss"][0]
+
+
+def test_an_ensemble_is_optimized_on_the_mean():
+    def signal(TI, T1):
+        return 1 - 2 * np.exp(-TI / T1)
+
+    phantoms = [one_voxel(T1=0.8), one_voxel(T1=1.4)]
+    result = run(phantoms, iterations=120)
+    best = minimize_scalar(
+        lambda TI: signal(TI, 0.8) ** 2 + signal(TI, 1.4) ** 2, bounds=(0.5, 1.0), method="bounded"
+    )
+    assert float(result.best["TI"]) == pytest.approx(best.x, rel=0.01)
+    alone = [run(phantom, iterations=1).history["loss"][0] for phantom in phantoms]
+    assert result.history["loss"][0] == pytest.approx(np.mean(alone), rel=1e-12)
+
+
+def test_the_members_of_an_ensemble_may_have_losses_of_their_own(voxel):
+    def named(parameters, image):
+        return {"flip": parameters["flip"].square()}
+
+    parameters = {"flip": Parameter(1.0, 0.1, 3.0, 0.05)}
+    losses = [lambda p, i: {"flip": (p["flip"] - 1).square()}, named]
+    result = run([voxel, voxel], losses, parameters, iterations=80)
+    assert float(result.best["flip"]) == pytest.approx(0.5, abs=1e-3)
+    assert result.history["flip"][0] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("phantoms", "losses"), [(0, 1), (2, 3)])
+def test_an_ensemble_that_does_not_fit_is_refused(voxel, phantoms, losses):
+    with pytest.raises(OptimizationError, match="give one phantom or more"):
+        run([voxel] * phantoms, [signal_loss] * losses)
 
 
 def test_the_flip_angle_of_the_largest_signal_is_found(voxel):

@@ -32,7 +32,7 @@ def inversion_recovery(TI: float = 0.5, flip: float = np.pi / 2) -> pp.Sequence:
     return seq
 
 
-def one_voxel() -> mr0.SimData:
+def one_voxel(T1: float = T1) -> mr0.SimData:
     """Return a single voxel at the centre, with known relaxation."""
     return mr0.CustomVoxelPhantom(
         pos=[[0.0, 0.0, 0.0]],

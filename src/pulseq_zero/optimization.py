@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -76,9 +76,9 @@ class OptimizationResult:
 
 def optimize(
     sequence_function: SequenceFunction,
-    loss_function: LossFunction,
+    loss_function: LossFunction | Sequence[LossFunction],
     parameters: Mapping[str, Any],
-    phantom: Phantom | mr0.SimData,
+    phantom: Phantom | mr0.SimData | Sequence[Phantom | mr0.SimData],
     *,
     iterations: int = 100,
     method: Method = "adam",
@@ -105,11 +105,12 @@ def optimize(
         A plain PyPulseq function that takes the parameters and returns its ``Sequence``.
     loss_function
         Takes the parameters and the complex image (x, y) of an iteration and returns a scalar
-        tensor, or a mapping of named ones whose sum is the loss.
+        tensor, or a mapping of named ones whose sum is the loss. For an ensemble of phantoms,
+        one for all or one for each.
     parameters
         For each parameter its start value, or a `Parameter` with bounds and learning rate.
     phantom
-        What is imaged.
+        What is imaged; of an ensemble of several, the mean of the losses is made lower.
     iterations
         Number of steps.
     method
@@ -179,10 +180,12 @@ def optimize(
         )
     check_arguments(sequence_function, [*started_from, *(arguments or {})])
 
-    def imaging(at_accuracy: float) -> ImagingModel:
-        return ImagingModel(
+    ensemble = _members(phantom, loss_function)
+
+    def problem_at(at_accuracy: float) -> _Ensemble:
+        imaging = partial(
+            ImagingModel,
             sequence_function,
-            phantom,
             arguments=arguments,
             matrix=matrix,
             fov=fov,
@@ -190,19 +193,19 @@ def optimize(
             sub_pulses=sub_pulses,
             simulation=simulation,
         )
+        return _Ensemble([_Problem(imaging(imaged), loss) for imaged, loss in ensemble])
 
-    problem = _Problem(imaging(accuracy), loss_function)
-    verification = None
-    if verify_every is not None:
-        verification = _Problem(imaging(verify_accuracy or accuracy / 10), loss_function)
+    problem = problem_at(accuracy)
+    verification = None if verify_every is None else problem_at(verify_accuracy or accuracy / 10)
 
-    models = [p.model.sequence_model for p in (problem, verification) if p is not None]
+    members = [m for p in (problem, verification) if p is not None for m in p.members]
+    models = [member.model.sequence_model for member in members]
     torch.manual_seed(seed)
     stepper = make_stepper(method, started_from)
     run = _Run()
     settings = fingerprint(
         {
-            "functions": [identity(sequence_function), identity(loss_function)],
+            "functions": [identity(sequence_function), *(identity(loss) for _, loss in ensemble)],
             "parameters": {
                 n: [p.start.tolist(), *list(vars(p).values())[1:]] for n, p in started_from.items()
             },
@@ -215,7 +218,7 @@ def optimize(
                 sub_pulses,
                 dict(simulation or {}),
             ],
-            "phantom": checksum(problem.model.simulator.data),
+            "phantom": [checksum(member.model.simulator.data) for member in problem.members],
             "verification": [verify_every, verify_accuracy],
             "seed": seed,
         }
@@ -321,6 +324,42 @@ class _Problem:
         scalars = {name: float(part.detach()) for name, part in terms.items()}
         detached = {name: leaf.detach() for name, leaf in leaves.items()}
         return Evaluation(detached, float(loss.detach()), scalars, gradient)
+
+
+class _Ensemble:
+    """The mean of the losses of several problems, of their terms and of their gradients."""
+
+    def __init__(self, members: list[_Problem]) -> None:
+        self.members = members
+
+    def evaluate(self, values: Values, iteration: int, with_gradient: bool = True) -> Evaluation:
+        each = [member.evaluate(values, iteration, with_gradient) for member in self.members]
+        first, count = each[0], len(each)
+        return Evaluation(
+            first.values,
+            sum(one.loss for one in each) / count,
+            {term: sum(one.terms[term] for one in each) / count for term in first.terms},
+            {n: torch.stack([one.gradient[n] for one in each]).mean(0) for n in first.gradient},
+        )
+
+
+def _members(
+    phantom: Phantom | mr0.SimData | Sequence[Phantom | mr0.SimData],
+    loss_function: LossFunction | Sequence[LossFunction],
+) -> list[tuple[Phantom | mr0.SimData, LossFunction]]:
+    """Pair the phantoms of an ensemble with their loss functions."""
+    phantoms = list(phantom) if isinstance(phantom, Sequence) else [phantom]
+    losses = (
+        list(loss_function)
+        if isinstance(loss_function, Sequence)
+        else [loss_function] * len(phantoms)
+    )
+    if not phantoms or len(losses) != len(phantoms):
+        raise OptimizationError(
+            f"an ensemble of {len(phantoms)} phantoms has {len(losses)} loss functions; give one "
+            "phantom or more, and one loss function for all or one for each"
+        )
+    return list(zip(phantoms, losses, strict=True))
 
 
 def _gradient(loss: Tensor, leaves: Values) -> Values:
