@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pulseq_zero.simulation.kernel_math import exponential, sine_and_cosine
+from pulseq_zero.simulation.kernel_math import exponential, sine_and_cosine, wide_vectors
 
 BLOCK = 128
 
@@ -24,14 +24,17 @@ _ROTATION_ROWS = 9
 _COS, _KEEP, _ZR, _ZI, _MR, _MI, _SIN, _DR, _DI = range(0, _ROTATION_ROWS * BLOCK, BLOCK)
 # Likewise of the relaxation rates.
 _LONGITUDINAL, _TRANSVERSE = 0, BLOCK
+# Likewise of a block's copy of the phantom's maps. (An index of two variables added up makes
+# LLVM gather single numbers, as it cannot tell that they lie side by side.)
+_TISSUE_ROWS = 8
+_R1, _R2, _R2DASH, _D, _B0, _X, _Y, _Z = range(0, _TISSUE_ROWS * BLOCK, BLOCK)
 
 _ZERO, _ONE, _HALF, _TWO = np.float32(0), np.float32(1), np.float32(0.5), np.float32(2)
 _ROOT_HALF = np.float32(np.sqrt(0.5))
 _PER_TURN = np.float32(0.5 / np.pi)
 _TURN = np.float32(2 * np.pi)
-# Exponents of diffusion up to which it does nothing, and up to which three terms are enough
-# for float32.
-_NEGLIGIBLE, _SMALL, _SIXTH = np.float32(2e-8), np.float32(0.03), np.float32(1 / 6)
+# Exponents of diffusion up to which three terms are enough for float32.
+_SMALL, _SIXTH = np.float32(0.03), np.float32(1 / 6)
 
 _compiled = njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 
@@ -39,14 +42,36 @@ _compiled = njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 @_compiled
 def _start(before, initial, start, size):
     """Set the magnetisation before the first pulse."""
+    wide_vectors()
     for v in range(size):
         before[0, v] = initial[0, start + v]
         before[0, BLOCK + v] = initial[1, start + v]
 
 
 @_compiled
+def _load_tissue(tissue, voxels, start, size):
+    """Copy the maps of a block of voxels, zeros beyond them; return its largest diffusion."""
+    wide_vectors()
+    R1, R2, R2dash, D, B0, _, _, position, _ = voxels
+    tissue[:] = _ZERO
+    largest = _ZERO
+    for v in range(size):
+        u = start + v
+        tissue[_R1 + v], tissue[_R2 + v], tissue[_R2DASH + v] = R1[u], R2[u], R2dash[u]
+        tissue[_D + v], tissue[_B0 + v] = D[u], B0[u]
+        tissue[_X + v], tissue[_Y + v], tissue[_Z + v] = (
+            position[0, u],
+            position[1, u],
+            position[2, u],
+        )
+        largest = max(largest, D[u])
+    return largest
+
+
+@_compiled
 def _make_rotation(rotation, angle, phase, B1, direction, shim, start, size):
     """Fill the rows of a rotation for one block of voxels."""
+    wide_vectors()
     pulse_i, pulse_r = sine_and_cosine(phase * _PER_TURN)
     for v in range(size):
         sine, cosine = sine_and_cosine(angle * B1[shim, start + v] * _PER_TURN)
@@ -69,6 +94,7 @@ def _make_rotation(rotation, angle, phase, B1, direction, shim, start, size):
 @_compiled
 def _rotate(rotation, before, after, offset, rounds, first, middle, stop):
     """Make the states after a pulse; round by round, see `rounds.forward_rounds`."""
+    wide_vectors()
     for n in range(first, middle):
         state, a, b, c = offset + rounds[n, 0], rounds[n, 2], rounds[n, 3], rounds[n, 4]
         kept = np.float32(rounds[n, 1])
@@ -104,6 +130,7 @@ def _rotate_adjoint(rotation, before, toward, back, slopes, rounds, first, middl
     The slopes of the factors, sums of gradient* times ancestor, are added to ``slopes``, in
     the rows of the rotation.
     """
+    wide_vectors()
     for n in range(first, middle):
         state, kept = rounds[n, 0], np.float32(rounds[n, 1])
         a, b, c, d = rounds[n, 2], rounds[n, 3], rounds[n, 4], rounds[n, 5]
@@ -143,6 +170,7 @@ def _rotate_adjoint(rotation, before, toward, back, slopes, rounds, first, middl
 @_compiled
 def _pulse_sums(rotation, slopes, B1, shim, start, size, angle, m_B1, m_phase):
     """Return the gradients by angle and phase of a pulse; add those of the maps."""
+    wide_vectors()
     by_angle = by_phase = _ZERO
     for v in range(size):
         wr, wi, ur, ui = slopes[_ZR + v], slopes[_ZI + v], slopes[_MR + v], slopes[_MI + v]
@@ -161,40 +189,34 @@ def _pulse_sums(rotation, slopes, B1, shim, start, size, angle, m_B1, m_phase):
 
 
 @_compiled
-def _make_rates(rates, duration, R1, R2, D, start, size):
-    """Fill two rows: longitudinal and transverse relaxation over a repetition.
-
-    Returns the largest diffusion coefficient of the block.
-    """
-    largest = _ZERO
-    for v in range(size):
-        rates[_LONGITUDINAL + v] = exponential(-duration * R1[start + v])
-        rates[_TRANSVERSE + v] = exponential(-duration * R2[start + v])
-        largest = max(largest, D[start + v])
-    return largest
+def _make_rates(rates, duration, tissue):
+    """Fill two rows: longitudinal and transverse relaxation over a repetition."""
+    wide_vectors()
+    for v in range(BLOCK):
+        rates[_LONGITUDINAL + v] = exponential(-duration * tissue[_R1 + v])
+        rates[_TRANSVERSE + v] = exponential(-duration * tissue[_R2 + v])
 
 
 @_compiled
-def _relax(
-    states, offset, count, relaxed, decay, transverse, b_end, first, rates, D, largest, start, size
-):
+def _relax(states, offset, count, relaxed, decay, transverse, b_end, first, rates, tissue, largest):
     """Relax the states of one repetition; also return the decay, (states, BLOCK)."""
+    wide_vectors()
     for state in range(count):
         b = b_end[first + state]
         kind = _TRANSVERSE if state < transverse else _LONGITUDINAL
-        if b * largest < _NEGLIGIBLE:
-            for v in range(size):
-                decay[state, v] = rates[kind + v]
-        elif b * largest < _SMALL:
-            for v in range(size):
-                x = b * D[start + v]
-                decay[state, v] = rates[kind + v] * (_ONE - x * (_ONE - x * (_HALF - x * _SIXTH)))
+        if b * largest < _SMALL:
+            for v in range(BLOCK):
+                x = b * tissue[_D + v]
+                factor = rates[kind + v] * (_ONE - x * (_ONE - x * (_HALF - x * _SIXTH)))
+                decay[state, v] = factor
+                relaxed[state, v] = factor * states[offset + state, v]
+                relaxed[state, BLOCK + v] = factor * states[offset + state, BLOCK + v]
         else:
-            for v in range(size):
-                decay[state, v] = rates[kind + v] * exponential(-b * D[start + v])
-        for v in range(BLOCK):
-            relaxed[state, v] = decay[state, v] * states[offset + state, v]
-            relaxed[state, BLOCK + v] = decay[state, v] * states[offset + state, BLOCK + v]
+            for v in range(BLOCK):
+                factor = rates[kind + v] * exponential(-b * tissue[_D + v])
+                decay[state, v] = factor
+                relaxed[state, v] = factor * states[offset + state, v]
+                relaxed[state, BLOCK + v] = factor * states[offset + state, BLOCK + v]
     for v in range(BLOCK):
         relaxed[transverse, v] += _ONE - decay[transverse, v]
 
@@ -217,7 +239,8 @@ def _relax_adjoint(
     first,
 ):
     """Take the gradient back through relaxation; add those of times, weightings and rates."""
-    R1, R2, D, wanted = rates
+    wide_vectors()
+    tissue, wanted = rates
     g_duration, g_b_end = sums
     m_R1, m_R2, m_D = maps
     duration, b_end = drive
@@ -226,20 +249,20 @@ def _relax_adjoint(
         if wanted:
             # The undephased state relaxes towards 1: its distance from 1 decays.
             level = _ONE if state == transverse else _ZERO
-            for v in range(size):
+            for v in range(BLOCK):
                 loss[v] = decay[state, v] * (
                     toward[state, v] * (states[offset + state, v] - level)
                     + toward[state, BLOCK + v] * states[offset + state, BLOCK + v]
                 )
             by_rate = by_D = _ZERO
             if state < transverse:
-                for v in range(size):
-                    by_rate += loss[v] * R2[start + v]
-                    by_D += loss[v] * D[start + v]
+                for v in range(BLOCK):
+                    by_rate += loss[v] * tissue[_R2 + v]
+                    by_D += loss[v] * tissue[_D + v]
             else:
-                for v in range(size):
-                    by_rate += loss[v] * R1[start + v]
-                    by_D += loss[v] * D[start + v]
+                for v in range(BLOCK):
+                    by_rate += loss[v] * tissue[_R1 + v]
+                    by_D += loss[v] * tissue[_D + v]
             g_duration[r] -= by_rate
             g_b_end[first + state] -= by_D
             if len(m_D) > 0:
@@ -253,13 +276,20 @@ def _relax_adjoint(
 
 
 @_compiled
-def _emission(factor, k, time, b, sign, i, position, B0, R2, R2dash, D, start, size):
+def _emission(factor, k, time, b, sign, i, tissue):
     """Fill the phase and decay of an item up to its anchor."""
+    wide_vectors()
     kx, ky, kz, kt = k[i, 0], k[i, 1], k[i, 2], k[i, 3]
-    for v in range(size):
-        u = start + v
-        turns = kx * position[0, u] + ky * position[1, u] + kz * position[2, u] + kt * B0[u]
-        magnitude = exponential(-time[i] * R2[u] - sign[i] * kt * R2dash[u] - b[i] * D[u])
+    over_T2, over_T2dash, weighting = time[i], sign[i] * kt, b[i]
+    for v in range(BLOCK):
+        turns = (
+            kx * tissue[_X + v] + ky * tissue[_Y + v] + kz * tissue[_Z + v] + kt * tissue[_B0 + v]
+        )
+        magnitude = exponential(
+            -over_T2 * tissue[_R2 + v]
+            - over_T2dash * tissue[_R2DASH + v]
+            - weighting * tissue[_D + v]
+        )
         sine, cosine = sine_and_cosine(turns - np.rint(turns))
         factor[v] = magnitude * cosine
         factor[BLOCK + v] = -magnitude * sine
@@ -272,6 +302,7 @@ def _emission_adjoint(states, s, toward, t, factor, given, i, slope, wanted, sta
     Where ``wanted``, the emission replaces ``factor``, and gradient times emission fills
     ``slope``, real parts before imaginary ones.
     """
+    wide_vectors()
     for v in range(size):
         slope[v], slope[BLOCK + v] = given[i, 2 * (start + v)], given[i, 2 * (start + v) + 1]
     for v in range(size):
@@ -289,19 +320,19 @@ def _emission_adjoint(states, s, toward, t, factor, given, i, slope, wanted, sta
 
 
 @_compiled
-def _anchor_sums(slope, position, B0, R2, R2dash, D, start, size, sign, i, g_k, g_t, g_b):
+def _anchor_sums(slope, tissue, sign, i, g_k, g_t, g_b):
     """Add an item's gradients by position, time and diffusion weighting."""
+    wide_vectors()
     sx = sy = sz = s0 = s2 = sd = sb = _ZERO
-    for v in range(size):
-        u = start + v
+    for v in range(BLOCK):
         growing, turning = slope[v], slope[BLOCK + v]
-        sx += turning * position[0, u]
-        sy += turning * position[1, u]
-        sz += turning * position[2, u]
-        s0 += turning * B0[u]
-        s2 += growing * R2[u]
-        sd += growing * R2dash[u]
-        sb += growing * D[u]
+        sx += turning * tissue[_X + v]
+        sy += turning * tissue[_Y + v]
+        sz += turning * tissue[_Z + v]
+        s0 += turning * tissue[_B0 + v]
+        s2 += growing * tissue[_R2 + v]
+        sd += growing * tissue[_R2DASH + v]
+        sb += growing * tissue[_D + v]
     g_k[i, 0] += _TURN * sx
     g_k[i, 1] += _TURN * sy
     g_k[i, 2] += _TURN * sz
@@ -317,18 +348,21 @@ def emit(graph, items, drive, voxels, emitted, first, stop):
     Parameters are tuples of arrays, see `compiled.CompiledBackend`; ``emitted`` is
     (items, 2 * voxels).
     """
+    wide_vectors()
     first_state, transverse, forward, first_forward, _, _, largest = graph
     order, first_item, local, sign = items
     angle, phase, duration, b_end, k_anchor, t_anchor, b_anchor, shim = drive
-    R1, R2, R2dash, D, B0, B1, direction, position, initial = voxels
+    _, _, _, _, _, B1, direction, _, initial = voxels
     before = np.zeros((largest + 1, 2 * BLOCK), np.float32)
     states = np.zeros((largest + 1, 2 * BLOCK), np.float32)
     decay = np.zeros((largest, BLOCK), np.float32)
     rotation = np.zeros(_ROTATION_ROWS * BLOCK, np.float32)
     rates = np.zeros(2 * BLOCK, np.float32)
     factor = np.zeros(2 * BLOCK, np.float32)
+    tissue = np.zeros(_TISSUE_ROWS * BLOCK, np.float32)
     for start in range(first, stop, BLOCK):
         size = min(BLOCK, stop - start)
+        largest_D = _load_tissue(tissue, voxels, start, size)
         _start(before, initial, start, size)
         for r in range(len(angle)):
             a, count = first_state[r], first_state[r + 1] - first_state[r]
@@ -340,10 +374,7 @@ def emit(graph, items, drive, voxels, emitted, first, stop):
             for place in range(first_item[r], first_item[r + 1]):
                 i = order[place]
                 s = local[i]
-                _emission(
-                    factor, k_anchor, t_anchor, b_anchor, sign, i,
-                    position, B0, R2, R2dash, D, start, size,
-                )  # fmt: skip
+                _emission(factor, k_anchor, t_anchor, b_anchor, sign, i, tissue)
                 for v in range(size):
                     fr, fi, mr, mi = (
                         factor[v],
@@ -353,10 +384,10 @@ def emit(graph, items, drive, voxels, emitted, first, stop):
                     )
                     emitted[i, 2 * (start + v)] = fr * mr - fi * mi
                     emitted[i, 2 * (start + v) + 1] = fr * mi + fi * mr
-            largest_D = _make_rates(rates, duration[r], R1, R2, D, start, size)
+            _make_rates(rates, duration[r], tissue)
             _relax(
                 states, 0, count, before, decay, transverse[r], b_end, a,
-                rates, D, largest_D, start, size,
+                rates, tissue, largest_D,
             )  # fmt: skip
 
 
@@ -367,10 +398,11 @@ def adjoint(graph, items, drive, voxels, gradient, emitted, sums, maps, timing, 
     ``sums`` receives the gradients of `Drive`, ``maps`` those of the maps (empty arrays where
     they are not wanted), ``emitted`` the magnetisation (likewise).
     """
+    wide_vectors()
     first_state, transverse, forward, first_forward, backward, first_backward, largest = graph
     order, first_item, local, sign = items
     angle, phase, duration, b_end, k_anchor, t_anchor, b_anchor, shim = drive
-    R1, R2, R2dash, D, B0, B1, direction, position, initial = voxels
+    _, _, _, _, _, B1, direction, _, initial = voxels
     g_angle, g_phase, g_duration, g_b_end, g_k, g_t, g_b = sums
     m_R1, m_R2, m_R2dash, m_D, m_B0, m_B1, m_phase, m_initial = maps
     want_maps, want_emitted = len(m_R1) > 0, len(emitted) > 0
@@ -385,12 +417,12 @@ def adjoint(graph, items, drive, voxels, gradient, emitted, sums, maps, timing, 
     slopes = np.zeros(_ROTATION_ROWS * BLOCK, np.float32)
     factor = np.zeros(2 * BLOCK, np.float32)
     slope = np.zeros(2 * BLOCK, np.float32)
+    tissue = np.zeros(_TISSUE_ROWS * BLOCK, np.float32)
     for start in range(first, stop, BLOCK):
         size = min(BLOCK, stop - start)
-        history[:] = _ZERO
-        before[:] = _ZERO
         toward[:] = _ZERO
-        back[:] = _ZERO
+        slope[:] = _ZERO
+        largest_D = _load_tissue(tissue, voxels, start, size)
         _start(before, initial, start, size)
         for r in range(repetitions):
             a, count = first_state[r], first_state[r + 1] - first_state[r]
@@ -399,25 +431,22 @@ def adjoint(graph, items, drive, voxels, gradient, emitted, sums, maps, timing, 
                 rotation, before, history, a, forward,
                 first_forward[r, 0], first_forward[r, 1], first_forward[r + 1, 0],
             )  # fmt: skip
-            largest_D = _make_rates(rates, duration[r], R1, R2, D, start, size)
+            _make_rates(rates, duration[r], tissue)
             _relax(
                 history, a, count, before, decay, transverse[r], b_end, a,
-                rates, D, largest_D, start, size,
+                rates, tissue, largest_D,
             )  # fmt: skip
         for r in range(repetitions - 1, -1, -1):
             a, count = first_state[r], first_state[r + 1] - first_state[r]
             if r + 1 < repetitions:
                 _relax_adjoint(
                     history, a, count, toward, decay, transverse[r],
-                    (R1, R2, D, timing or want_maps), start, size,
+                    (tissue, timing or want_maps), start, size,
                     (g_duration, g_b_end), (m_R1, m_R2, m_D), (duration, b_end), r, a,
                 )  # fmt: skip
             for place in range(first_item[r], first_item[r + 1]):
                 i = order[place]
-                _emission(
-                    factor, k_anchor, t_anchor, b_anchor, sign, i,
-                    position, B0, R2, R2dash, D, start, size,
-                )  # fmt: skip
+                _emission(factor, k_anchor, t_anchor, b_anchor, sign, i, tissue)
                 _emission_adjoint(
                     history, a + local[i], toward, local[i], factor, gradient, i, slope,
                     timing or want_maps or want_emitted, start, size,
@@ -427,9 +456,7 @@ def adjoint(graph, items, drive, voxels, gradient, emitted, sums, maps, timing, 
                         emitted[i, 2 * (start + v)] = factor[v]
                         emitted[i, 2 * (start + v) + 1] = factor[BLOCK + v]
                 if timing:
-                    _anchor_sums(
-                        slope, position, B0, R2, R2dash, D, start, size, sign, i, g_k, g_t, g_b
-                    )
+                    _anchor_sums(slope, tissue, sign, i, g_k, g_t, g_b)
                 if want_maps:
                     tau = k_anchor[i, 3]
                     for v in range(size):
@@ -441,10 +468,10 @@ def adjoint(graph, items, drive, voxels, gradient, emitted, sums, maps, timing, 
                 _start(before, initial, start, size)
             else:
                 c = first_state[r - 1]
-                largest_D = _make_rates(rates, duration[r - 1], R1, R2, D, start, size)
+                _make_rates(rates, duration[r - 1], tissue)
                 _relax(
                     history, c, a - c, before, decay, transverse[r - 1], b_end, c,
-                    rates, D, largest_D, start, size,
+                    rates, tissue, largest_D,
                 )  # fmt: skip
             _make_rotation(rotation, angle[r], phase[r], B1, direction, shim[r], start, size)
             slopes[:] = _ZERO

@@ -38,6 +38,22 @@ def _float_of_bits(typing_context: Any, bits: Any) -> Any:
     return types.float32(types.int32), code
 
 
+@intrinsic
+def wide_vectors(typing_context: Any) -> Any:
+    """Let LLVM use vectors of 512 bits in the loops of the calling function.
+
+    Where the processor has them, it prefers 256 bits, lest its clock slows down for code that
+    uses them now and then. These loops use nothing else, and run up to 1.7 times as fast.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        # The set's own method: llvmlite's refuses attributes with a value.
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.none(), code
+
+
 @njit(inline="always", fastmath=True)
 def sine_and_cosine(turns):  # type: ignore[no-untyped-def]
     """Return the sine and cosine of an angle in turns.
