@@ -4,6 +4,7 @@ import functools
 import math
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import helper
 import numpy as np
@@ -14,7 +15,13 @@ import torch
 import pulseq_zero as pz
 from pulseq_zero.conversion import convert
 from pulseq_zero.errors import TracingError
-from pulseq_zero.tracing import check_gradients, trace, traced_numpy, tracing
+from pulseq_zero.tracing import (
+    GradientLossWarning,
+    check_gradients,
+    trace,
+    traced_numpy,
+    tracing,
+)
 
 
 def tensor(value):
@@ -109,6 +116,52 @@ def test_a_second_tracing_thread_waits():
         order.append("first")
     thread.join()
     assert order == ["first", "second"]
+
+
+def shared_script(flip_angle, amplitudes=(1.0, 2.0), pause=lambda: None):
+    """Make a sequence, in two threads at a time; return it and what else the script sees."""
+    seq = pp.Sequence()
+    rf, gz, gzr = pp.make_sinc_pulse(
+        flip_angle, slice_thickness=5e-3, return_gz=True, use="excitation"
+    )
+    pause()
+    table = np.zeros(3)
+    table[:2] = amplitudes
+    seq.add_block(rf, gz)
+    seq.add_block(pp.make_trapezoid("x", area=100 * max(table) * math.sqrt(4.0)), gzr)
+    seq.add_block(pp.make_delay(float(np.sum(np.array([1e-3, table[0] * 1e-3])))))
+    return seq, table, rf.signal, isinstance(seq, pp.Sequence)
+
+
+def test_another_thread_may_run_the_very_same_script(tmp_path):
+    results = []
+    plain = shared_script(1.1)
+    assert [type(x) for x in plain] == [pp.Sequence, np.ndarray, np.ndarray, bool]
+
+    def in_another_thread():
+        thread = threading.Thread(target=lambda: results.append(shared_script(1.1)))
+        thread.start()
+        thread.join()
+
+    traced = trace(shared_script, {"flip_angle": tensor(1.1)}, {"pause": in_another_thread})
+    assert [type(x) for x in results[0]] == [type(x) for x in plain]
+    assert results[0][3]
+    for name, seq in (("0", plain[0]), ("1", results[0][0]), ("2", traced.sequence)):
+        seq.write(str(tmp_path / name))
+    assert len({(tmp_path / f"{name}.seq").read_text() for name in "012"}) == 1
+    assert type(traced.sequence) is not pp.Sequence
+    assert check_gradients(shared_script, {"flip_angle": tensor(1.1)}).worst < 1e-7
+
+
+def test_traced_numbers_are_of_no_use_to_another_thread():
+    def elsewhere(function):
+        with ThreadPoolExecutor() as pool:
+            return pool.submit(function).result()
+
+    with pytest.raises(TracingError, match="another thread"):
+        trace(lambda x: elsewhere(lambda: 2 * x), {"x": tensor(1.0)})
+    with pytest.warns(GradientLossWarning, match=r"float\(x\)"):
+        trace(lambda x: elsewhere(x.__float__), {"x": tensor(1.0)})
 
 
 def test_modules_of_the_script_are_traced():

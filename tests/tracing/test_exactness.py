@@ -1,6 +1,7 @@
 """With plain numbers, tracing changes nothing: same events, same errors, same warnings."""
 
 import inspect
+import sys
 import warnings
 from types import SimpleNamespace
 
@@ -147,14 +148,14 @@ def arguments_of(name):
 
 
 def outcome(function):
-    """Write down what a call returns, raises and warns about, numbers bit by bit."""
+    """Write down what a call returns, raises and warns about (where), numbers bit by bit."""
     with warnings.catch_warnings(record=True) as caught, np.errstate(all="ignore"):
         warnings.simplefilter("always")
         try:
             result = function()
         except Exception as error:
             result = type(error), str(error)
-    return written(result), [(w.category, str(w.message)) for w in caught]
+    return written(result), [(w.category, str(w.message), w.filename, w.lineno) for w in caught]
 
 
 def written(result):
@@ -207,3 +208,30 @@ def test_traced_numbers_have_the_values_of_plain_pypulseq(name):
         assert outcome(lambda: trace(function, parameters).result) == plain
 
     check()
+
+
+def line_above():
+    """Return the number of the line above the call."""
+    return sys._getframe(1).f_lineno - 1
+
+
+def with_early_pulse(flip_angle):
+    seq = pp.Sequence(SYSTEM)
+    rf = pp.make_sinc_pulse(flip_angle, duration=2e-3, system=SYSTEM, use="excitation")
+    made = line_above()
+    seq.add_block(rf)
+    return seq, rf, made, line_above()
+
+
+@pytest.mark.parametrize("run", [lambda function, _: function(1.0), trace], ids=["plain", "traced"])
+def test_warnings_and_pypulseqs_own_traces_name_the_line_of_the_script(run):
+    pp.enable_trace()
+    try:
+        with pytest.warns(UserWarning, match="less than the dead time") as caught:
+            result = run(with_early_pulse, {"flip_angle": torch.tensor(1.0)})
+    finally:
+        pp.disable_trace()
+    seq, rf, made, added = getattr(result, "result", result)
+    assert (caught[0].filename, caught[0].lineno) == (__file__, made)
+    for (frame,), line in ((rf.trace, made), (seq.block_trace[1].block, added)):
+        assert (frame.filename, frame.lineno) == (__file__, line)

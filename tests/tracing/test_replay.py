@@ -117,6 +117,18 @@ def test_views_and_assignments_are_those_of_numpy():
             np.testing.assert_allclose(ours.numpy(), plain)
 
 
+def test_guards_keep_what_came_out_whatever_is_done_to_it():
+    def function(x):
+        mask = np.array([x, 1.0]) > 1.2
+        mask[:] = True
+        return x * 2
+
+    program = program_of(function, x=1.1)
+    assert program({"x": tensor(1.0)})[0] == 2
+    with pytest.raises(GuardBroken):
+        program({"x": tensor(1.5)})
+
+
 def test_a_waveform_scaled_by_a_number_costs_a_few_operations():
     wave = np.sin(np.arange(5000.0)) + 2
 

@@ -31,17 +31,31 @@ class TracedArray(Traced, NDArrayOperatorsMixin):
     values
         (...) the numbers as NumPy computed them.
     wires
-        (...) where they are on the tape; 0 where a number is a constant.
+        (...) where they are on the tape; 0 where a number is a constant. The results of one
+        operation lie side by side: a range, which is spelt out only when it is asked for.
     """
 
-    __slots__ = ("values", "wires")
+    __slots__ = ("_wires", "values")
 
     values: NDArray[Any]
-    wires: NDArray[Any]
 
-    def __init__(self, values: NDArray[Any], wires: NDArray[Any]) -> None:
+    def __init__(self, values: NDArray[Any], wires: NDArray[Any] | range) -> None:
         self.values = values
-        self.wires = wires
+        self._wires = wires
+
+    @property
+    def wires(self) -> NDArray[Any]:
+        """Where the numbers are on the tape, an array with their shape."""
+        wires = self._wires
+        if type(wires) is range:
+            wires = np.arange(float(wires.start), float(wires.stop)).reshape(self.values.shape)
+            self._wires = wires
+        return wires
+
+    @property
+    def span(self) -> range | None:
+        """The wires, if they are known to lie side by side."""
+        return self._wires if type(self._wires) is range else None
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -77,6 +91,8 @@ class TracedArray(Traced, NDArrayOperatorsMixin):
     def __setitem__(self, key: Any, value: Any) -> None:
         key, value = plain_key(key), as_traced(value)
         self.values[key] = raw(value)
+        if type(key) is tuple and len(key) == 1 and np.size(key[0]) == 0:
+            return
         wires = wires_of(value)
         if self.values.dtype.kind not in "fc" and np.any(wires):
             report_loss("assignment into an array of integers", "make the array of floats")
@@ -158,7 +174,7 @@ class TracedArray(Traced, NDArrayOperatorsMixin):
 
     def copy(self, order: Any = "C") -> TracedArray:
         """Copy values and wires."""
-        return TracedArray(self.values.copy(order), self.wires.copy(order))
+        return TracedArray(self.values.copy(order), self.span or self.wires.copy(order))
 
     def reshape(self, *shape: Any, order: Any = "C") -> TracedArray:
         """Return the numbers in another shape."""
@@ -297,13 +313,21 @@ def wires_of(x: Any) -> Any:
     return np.zeros(np.shape(x)) if np.ndim(x) else 0.0
 
 
+def any_wire(x: TracedArray) -> bool:
+    """Whether a number of an array is on the tape; mostly the first one tells."""
+    if x.span:
+        return True
+    wires = x.wires
+    return wires.size > 0 and (wires.item(0) != 0 or bool(wires.any()))
+
+
 def is_traced(x: Any) -> bool:
     """Whether something holds a traced number; containers are looked into."""
     kind = type(x)
     if kind is TracedNumber:
         return True
     if kind is TracedArray:
-        return bool(x.wires.any())
+        return any_wire(x)
     if kind is list or kind is tuple:
         return any(is_traced(item) for item in x)
     return isinstance(x, Tensor) and x.requires_grad

@@ -14,17 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulseq_zero.tracing.operations import ELEMENTWISE, MIRRORED, REDUCTIONS
 from pulseq_zero.tracing.places import Place
-from pulseq_zero.tracing.tape import Operand, Record, Tape
+from pulseq_zero.tracing.tape import Tape
 
 Index = NDArray[np.int64]
 Values = NDArray[np.float64]
+Operand = int | Index
 
 _PENDING = -1
 
@@ -52,11 +53,21 @@ class SlotGuard:
     place: Place
 
 
+class _Record(NamedTuple):
+    """A record of the tape, with the wires of its operands spelt out."""
+
+    operation: str
+    detail: Any
+    start: int
+    size: int
+    operands: tuple[Operand, ...]
+
+
 @dataclass(frozen=True)
 class _Factored:
     """A result that is a constant waveform times one number, not computed unless asked for."""
 
-    record: Record
+    record: _Record
     factor: int
     base: Values
     factor_is_positive: bool = False
@@ -97,7 +108,7 @@ class Builder:
             self._place(entry.start, int(np.prod(entry.shape))) for entry in tape.inputs
         ]
         for record in tape.records:
-            self._enter(record)
+            self._enter(_Record(*record[:-1], tuple(map(_as_index, record.operands))))
         known_guards: set[Any] = set()
         for guard in tape.guards:
             self._enter_guard(guard, known_guards)
@@ -179,7 +190,7 @@ class Builder:
             self.nodes.append(Node(operation, detail, int(slots[0]), count, operands, level))
         return slots
 
-    def _enter(self, record: Record) -> None:
+    def _enter(self, record: _Record) -> None:
         factored = self._factor(record) if _may_be_factored(record) else None
         if factored is None:
             self._materialize_record(record)
@@ -192,7 +203,7 @@ class Builder:
             self._factored[record.start] = factored
             self._factored_starts.append(record.start)
 
-    def _materialize_record(self, record: Record) -> None:
+    def _materialize_record(self, record: _Record) -> None:
         operands = tuple(self.slots(operand) for operand in record.operands)
         slots = self._node(record.operation, record.detail, record.size, operands)
         self._slot_of[record.start : record.start + record.size] = slots
@@ -230,7 +241,7 @@ class Builder:
         base[pending] = factored.base[wires[pending] - starts[0]]
         return _Factored(factored.record, factored.factor, base, factored.factor_is_positive)
 
-    def _factor(self, record: Record) -> _Factored | None:
+    def _factor(self, record: _Record) -> _Factored | None:
         operation, operands = record.operation, record.operands
         if operation in ("multiply", "divide"):
             return self._factor_product(record)
@@ -250,7 +261,7 @@ class Builder:
             base = REDUCTIONS[operation].compute(rows).ravel()
         return _Factored(record, factor, base, positive)
 
-    def _factor_product(self, record: Record) -> _Factored | None:
+    def _factor_product(self, record: _Record) -> _Factored | None:
         left, right = record.operands
         scale = ELEMENTWISE[record.operation].compute
         if isinstance(right, int):
@@ -283,7 +294,7 @@ class Builder:
         return _Factored(record, source.factor, base, source.factor_is_positive)
 
     def _enter_guard(self, guard: Any, known: set[Any]) -> None:
-        comparison, left, right = guard.comparison, guard.left, guard.right
+        comparison, left, right = guard.comparison, _as_index(guard.left), _as_index(guard.right)
         outcome = np.asarray(guard.outcome, dtype=bool).ravel()
         factored = self._as_factored(left)
         zero = self._constant_values(right)
@@ -316,7 +327,11 @@ class Builder:
             self.guards.append(SlotGuard(comparison, left, right, outcome, place))
 
 
-def _may_be_factored(record: Record) -> bool:
+def _as_index(operand: Any) -> Operand:
+    return np.arange(operand.start, operand.stop) if isinstance(operand, range) else operand
+
+
+def _may_be_factored(record: _Record) -> bool:
     operation, operands = record.operation, record.operands
     if all(isinstance(operand, int) for operand in operands):
         return False

@@ -173,7 +173,7 @@ def _real_fields(result: Any) -> dict[str, Any]:
 
 
 def _fields(result: Any, name: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(result, TracedSequence):
+    if issubclass(type(result), TracedSequence):
         for number, block in enumerate(result.traced_blocks(), start=1):
             yield f"block {number} duration", block.duration
             for event in block.events:

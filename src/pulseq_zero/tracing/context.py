@@ -39,7 +39,8 @@ def tracing(*, rounding: Rounding = "straight-through", on_loss: OnLoss = "warn"
     modules that it uses see traced twins of these; PyPulseq itself, and all other code, stay
     as they are. Within a context, another one changes nothing. One thread traces at a time:
     another one that begins to trace waits, while code of other threads that uses PyPulseq by
-    itself goes on undisturbed.
+    itself goes on undisturbed, be it the very script that is traced. Traced numbers that are
+    handed to another thread are refused there.
 
     Parameters
     ----------
@@ -56,12 +57,9 @@ def tracing(*, rounding: Rounding = "straight-through", on_loss: OnLoss = "warn"
         What is recorded.
     """
     caller = sys._getframe(2).f_globals
-    if is_recording() and _lock.acquire(blocking=False):
-        try:
-            with script_names([caller]):
-                yield current_tape()
-        finally:
-            _lock.release()
+    if is_recording():
+        with script_names([caller]):
+            yield current_tape()
         return
     with tracing_of([caller], Tape(rounding, on_loss)) as tape:
         yield tape

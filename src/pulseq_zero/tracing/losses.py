@@ -6,7 +6,7 @@ import warnings
 
 from pulseq_zero.errors import GradientLostError
 from pulseq_zero.tracing.places import place
-from pulseq_zero.tracing.tape import current_tape, is_recording
+from pulseq_zero.tracing.tape import any_recorded
 
 
 class GradientLossWarning(UserWarning):
@@ -28,10 +28,11 @@ def report_loss(action: str, mend: str) -> None:
     GradientLostError
         If the tape was asked to raise.
     """
-    if not is_recording():
+    tape = any_recorded()
+    if tape is None:
         return
     where = place()
     message = f"{action} drops the gradient at {where}; {mend}"
-    if current_tape().on_loss == "raise":
+    if tape.on_loss == "raise":
         raise GradientLostError(message)
     warnings.warn_explicit(message, GradientLossWarning, where.code.co_filename, where.line)

@@ -218,8 +218,13 @@ def _function_proxy(function: Callable[..., Any]) -> Callable[..., Any]:
     return proxy
 
 
+_NEEDS_NO_HELP = {*_TRACED, np.ndarray, float, int, bool, str, type(None)}
+
+
 def _needs_help(x: Any) -> bool:
     kind = type(x)
+    if kind in _NEEDS_NO_HELP:
+        return False
     if kind is list or kind is tuple:
         return any(type(item) in _TRACED or _needs_help(item) for item in x)
     return kind is _TypeProxy or isinstance(x, Tensor)
@@ -351,6 +356,8 @@ traced_numpy = _Proxy(
 def _of_one(function: Callable[..., Any], numpy_name: str) -> Callable[..., Any]:
     @functools.wraps(function)
     def proxy(x: Any, /) -> Any:
+        if type(x) is float:
+            return function(x)
         x = as_traced(x)
         if type(x) is TracedArray:
             x = x.item()

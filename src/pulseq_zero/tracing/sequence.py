@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pypulseq
 from pypulseq.block_to_events import block_to_events
+from pypulseq.utils.tracing import trace_enabled
 
 from pulseq_zero.tracing.arrays import TracedArray, is_traced, raw
-from pulseq_zero.tracing.tape import Tape, current_tape, is_recording
-from pulseq_zero.tracing.twin import plain_event, twin
+from pulseq_zero.tracing.tape import current_tape, is_recording
+from pulseq_zero.tracing.twin import NOT_PLAIN, plain_event, twin
 
 _add_block: Callable[..., None] = twin().method(pypulseq.Sequence.add_block)
 _set_block: Callable[..., None] = twin().method(pypulseq.Sequence.set_block)
@@ -29,7 +30,21 @@ class TracedBlock:
     duration: Any
 
 
-class TracedSequence(pypulseq.Sequence):
+class _OneSequence(type):
+    """Lets scripts, and threads that do not trace, find in the class what PyPulseq's own is."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if cls is TracedSequence and not is_recording():
+            return pypulseq.Sequence(*args, **kwargs)
+        return super().__call__(*args, **kwargs)
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        if cls is TracedSequence:
+            return isinstance(instance, pypulseq.Sequence)
+        return super().__instancecheck__(instance)
+
+
+class TracedSequence(pypulseq.Sequence, metaclass=_OneSequence):
     """A sequence whose libraries hold plain numbers, with the traced blocks beside them.
 
     Blocks are checked and timed by PyPulseq's own code on the traced events, so that
@@ -44,7 +59,7 @@ class TracedSequence(pypulseq.Sequence):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._traced_blocks: dict[int, TracedBlock] = {}
-        self.tape = current_tape() if is_recording() else Tape()
+        self.tape = current_tape()
         super().__init__(*args, **kwargs)
 
     def traced_blocks(self) -> list[TracedBlock]:
@@ -55,12 +70,17 @@ class TracedSequence(pypulseq.Sequence):
 
     def add_block(self, *args: Any) -> None:  # noqa: D102
         index = self.next_free_block_ID
-        _add_block(self, *args)
-        self._keep(index, args)
+        events = tuple(map(_kept, block_to_events(*args)))
+        if len(events) == len(args) and all(map(_is_plain, events)) and not trace_enabled():
+            super().add_block(*events)
+        else:
+            _add_block(self, *args)
+        self._keep(index, events)
 
     def set_block(self, block_index: int, *args: Any) -> None:  # noqa: D102
+        events = tuple(map(_kept, block_to_events(*args)))
         _set_block(self, block_index, *args)
-        self._keep(block_index, args)
+        self._keep(block_index, events)
 
     def set_definition(self, key: str, value: Any) -> None:  # noqa: D102
         super().set_definition(key, _plain(value))
@@ -98,10 +118,9 @@ class TracedSequence(pypulseq.Sequence):
     def register_label_event(self, event: Any) -> Any:  # noqa: D102
         return super().register_label_event(plain_event(event))
 
-    def _keep(self, index: int, args: tuple[Any, ...]) -> None:
+    def _keep(self, index: int, events: tuple[Any, ...]) -> None:
         duration = self.block_durations[index]
         self.block_durations[index] = raw(duration)
-        events = tuple(_kept(event) for event in block_to_events(*args))
         self._traced_blocks[index] = TracedBlock(events, duration)
 
     def _read_block(self, index: int) -> TracedBlock:
@@ -113,12 +132,24 @@ def _kept(event: Any) -> Any:
     """Copy of an event that later changes of the event, as scripts make them, do not reach."""
     if not isinstance(event, SimpleNamespace):
         return event
-    kept = copy.copy(event)
-    for name, value in vars(event).items():
+    kept = vars(event).copy()
+    for name, value in kept.items():
         kind = type(value)
-        if kind is np.ndarray or kind is TracedArray:
-            setattr(kept, name, value.copy() if is_traced(value) else raw(value).copy())
-    return kept
+        if kind is np.ndarray:
+            kept[name] = value.copy()
+        elif kind is TracedArray:
+            kept[name] = value.copy() if is_traced(value) else value.values.copy()
+    return SimpleNamespace(**kept)
+
+
+def _is_plain(event: Any) -> bool:
+    """Whether the copy of an event may be registered as it is, without a trace being lost."""
+    # the number that a soft delay gets when it is registered belongs to the original
+    return (
+        type(event) is SimpleNamespace
+        and NOT_PLAIN.isdisjoint(map(type, vars(event).values()))
+        and getattr(event, "type", "soft_delay") != "soft_delay"
+    )
 
 
 def _scaled(event: Any, axis: str, modifier: Any) -> Any:

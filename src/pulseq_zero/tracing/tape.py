@@ -14,6 +14,7 @@ the values are, never here.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
@@ -26,7 +27,7 @@ from pulseq_zero.tracing.places import Place, place
 
 Rounding = Literal["straight-through", "zero"]
 OnLoss = Literal["warn", "raise"]
-Operand = int | NDArray[np.int64]
+Operand = int | range | NDArray[np.int64]
 
 # Tapes draw their wires from ranges of their own, so that a number that outlived its tape is
 # recognised. Wires stay exact as float64 up to 2**53, which leaves 2**21 ranges.
@@ -46,7 +47,7 @@ class Record(NamedTuple):
     start, size
         The results are the wires ``start`` to ``start + size - 1``.
     operands
-        Each an int (a single number, the same for all results) or an array of wires.
+        Each an int (a single number, the same for all results) or the wires of many.
     """
 
     operation: str
@@ -135,11 +136,17 @@ class Tape:
         detail: Any = None,
     ) -> NDArray[np.float64]:
         """Record an operation with many results and return their wires."""
-        count = math.prod(shape)
+        wires = self.many(operation, operands, math.prod(shape), detail)
+        return self.wires(wires.start - self.offset, shape)
+
+    def many(
+        self, operation: str, operands: tuple[Operand, ...], count: int, detail: Any = None
+    ) -> range:
+        """Record an operation with many results and return their wires, which are neighbours."""
         start = self._reserve(count)
         if count:
             self.records.append(Record(operation, detail, start, count, operands))
-        return self.wires(start, shape)
+        return range(start + self.offset, start + self.offset + count)
 
     def guard(self, comparison: str, left: Operand, right: Operand, outcome: Any) -> None:
         """Note how a comparison came out."""
@@ -161,22 +168,33 @@ class Tape:
         index = wires.astype(np.int64).ravel()
         if not index.size:
             return index
-        if index.min() == 0:
-            constant = index == 0
-            index[constant] = self.offset + self.constants(values.ravel()[constant])
         index -= self.offset
-        if index.min() <= 0 or index.max() >= self.size:
+        lowest = np.minimum.reduce(index)
+        if lowest == -self.offset:
+            constant = index == lowest
+            index[constant] = self.constants(values.ravel()[constant])
+            lowest = np.minimum.reduce(index)
+        if lowest <= 0 or np.maximum.reduce(index) >= self.size:
             raise TracingError(
                 "numbers of an earlier trace were used: make them anew inside this trace"
             )
         return index
 
-    def constants(self, values: NDArray[Any]) -> NDArray[np.int64]:
+    def local_span(self, wires: range) -> range:
+        """Flat indices on this tape of wires that are neighbours."""
+        start, stop = wires.start - self.offset, wires.stop - self.offset
+        if start <= 0 or stop > self.size:
+            raise TracingError(
+                "numbers of an earlier trace were used: make them anew inside this trace"
+            )
+        return range(start, stop)
+
+    def constants(self, values: NDArray[Any]) -> range:
         """Flat indices on this tape of an array of constants."""
         flat = np.array(values, dtype=np.float64).ravel()
         start = self._reserve(flat.size)
         self._constants.append((start, flat))
-        return np.arange(start, start + flat.size)
+        return range(start, start + flat.size)
 
     def constant(self, value: float) -> int:
         """Index on this tape of a constant."""
@@ -200,39 +218,56 @@ class Tape:
     def wires(self, start: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Wires of an input or result that starts at an index on this tape."""
         first = float(start + self.offset)
-        return np.arange(first, first + math.prod(shape)).reshape(shape)
+        wires = np.arange(first, first + math.prod(shape))
+        return wires if len(shape) == 1 else wires.reshape(shape)
 
 
-_current: Tape | None = None
+class _Recorded(threading.local):
+    """What the thread that asks is recording."""
+
+    tape: Tape | None = None
+
+
+_recorded = _Recorded()
+
+# Of all threads.
+_all_recorded: list[Tape] = []
 
 
 def current_tape() -> Tape:
-    """Return the tape that is being recorded.
+    """Return the tape that this thread is recording.
 
     Raises
     ------
     TracingError
         If there is none.
     """
-    if _current is None:
+    tape = _recorded.tape
+    if tape is None:
         raise TracingError(
-            "a traced number was used in a computation outside of tracing: "
+            "a traced number was used in a computation outside of tracing, or in another thread: "
             "do it inside `with pulseq_zero.tracing():` or in the traced function"
         )
-    return _current
+    return tape
 
 
 def is_recording() -> bool:
-    """Whether a tape is being recorded."""
-    return _current is not None
+    """Whether this thread is recording a tape."""
+    return _recorded.tape is not None
+
+
+def any_recorded() -> Tape | None:
+    """Return the tape of this thread, or else one of another thread, if there is one."""
+    return _recorded.tape or next(iter(_all_recorded), None)
 
 
 @contextmanager
 def recording(tape: Tape) -> Iterator[Tape]:
-    """Make a tape the one that is being recorded."""
-    global _current
-    previous, _current = _current, tape
+    """Make a tape the one that this thread is recording."""
+    previous, _recorded.tape = _recorded.tape, tape
+    _all_recorded.append(tape)
     try:
         yield tape
     finally:
-        _current = previous
+        _all_recorded.remove(tape)
+        _recorded.tape = previous

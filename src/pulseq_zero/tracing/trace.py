@@ -41,7 +41,7 @@ class Trace:
         """
         results = self.result if isinstance(self.result, (tuple, list)) else (self.result,)
         for result in results:
-            if isinstance(result, TracedSequence):
+            if issubclass(type(result), TracedSequence):
                 return result
         raise SequenceError(
             "the sequence function returned no sequence that it made: "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import math
 import pkgutil
 from collections.abc import Callable
@@ -17,15 +18,25 @@ from typing import Any
 
 import numpy as np
 import pypulseq
+from pypulseq.utils import tracing as pypulseq_trace
 from torch import Tensor
 
+from pulseq_zero.tracing import callers
 from pulseq_zero.tracing.arrays import TracedArray, as_traced, raw
 from pulseq_zero.tracing.designs import traced_designs
 from pulseq_zero.tracing.proxies import BUILTINS, traced_math, traced_numpy
 from pulseq_zero.tracing.scalars import TracedNumber
+from pulseq_zero.tracing.shapes import compress_shape_once
+from pulseq_zero.tracing.tape import is_recording
 
 # Types of attributes that may hold traced numbers.
-_NOT_PLAIN = {TracedNumber, TracedArray, list, tuple}
+NOT_PLAIN = {TracedNumber, TracedArray, list, tuple}
+
+# Types of arguments that need no conversion.
+_READY = {
+    TracedNumber, TracedArray, float, int, str, bool, type(None), np.ndarray, np.float64,
+    SimpleNamespace, pypulseq.Opts,
+}  # fmt: skip
 
 _REGISTERING = ("rf", "grad", "adc", "label", "control", "soft_delay")
 
@@ -44,6 +55,8 @@ class Twin:
 
     def __init__(self) -> None:
         originals = _modules_of(pypulseq)
+        # its switch holds for traced and plain calls alike
+        del originals[pypulseq_trace.__name__]
         self.modules = {
             name: ModuleType(name, module.__doc__) for name, module in originals.items()
         }
@@ -57,8 +70,9 @@ class Twin:
                 if isinstance(value, FunctionType) and id(value.__globals__) in by_globals:
                     home = self.modules[by_globals[id(value.__globals__)]]
                     self.replacements.setdefault(id(value), on_globals(value, vars(home)))
+        in_pypulseq = self.replacements | callers.REPLACEMENTS
         for module in self.modules.values():
-            vars(module).update(replaced(vars(module), self.replacements))
+            vars(module).update(replaced(vars(module), in_pypulseq))
         self._register_plain_events()
         if "pypulseq.make_sigpy_pulse" in self.modules:
             names = vars(self.modules["pypulseq.make_sigpy_pulse"])
@@ -77,10 +91,11 @@ class Twin:
     def _register_plain_events(self) -> None:
         """Let a sequence's libraries get plain numbers, whatever the events hold."""
         block = self.modules["pypulseq.Sequence.block"]
+        plain = dict(vars(importlib.import_module(block.__name__)))
+        plain["compress_shape"] = compress_shape_once
         for kind in _REGISTERING:
             name = f"register_{kind}_event"
-            original = getattr(importlib.import_module(block.__name__), name)
-            setattr(block, name, _with_plain_event(original))
+            setattr(block, name, _with_plain_event(on_globals(plain[name], plain)))
 
 
 def library_replacements() -> dict[int, Any]:
@@ -126,20 +141,27 @@ def plain_event(event: Any) -> Any:
     if not isinstance(event, SimpleNamespace):
         return raw(event)
     for value in vars(event).values():
-        if type(value) in _NOT_PLAIN:
+        if type(value) in NOT_PLAIN:
             return SimpleNamespace(**{name: raw(value) for name, value in vars(event).items()})
     return event
 
 
 def accepting_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a function take tensors where it takes numbers."""
+    """Let a function take tensors where it takes numbers.
+
+    A thread that does not trace, but has the script's names in sight, gets the plain function.
+    """
+    plain = inspect.unwrap(function)
 
     @functools.wraps(function)
     def accept(*args: Any, **kwargs: Any) -> Any:
-        if any(isinstance(x, Tensor) for x in args):
-            args = tuple(as_traced(x) for x in args)
+        if not is_recording():
+            return plain(*map(raw, args), **{name: raw(value) for name, value in kwargs.items()})
+        for value in args:
+            if type(value) not in _READY and isinstance(value, Tensor):
+                args = tuple(as_traced(x) for x in args)
         for name, value in kwargs.items():
-            if isinstance(value, (Tensor, list)):
+            if type(value) not in _READY and isinstance(value, (Tensor, list)):
                 kwargs[name] = as_traced(value)
         return function(*args, **kwargs)
 

@@ -6,6 +6,7 @@ written. Complex results are written as the real operations that they consist of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from pulseq_zero.errors import TracingError
 from pulseq_zero.tracing import tape as tapes
 from pulseq_zero.tracing.arrays import (
     TracedArray,
+    any_wire,
     as_array,
     as_traced,
     is_traced,
@@ -87,7 +89,7 @@ def _entered(inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[Any], bool]
         kind = type(x)
         if kind is TracedArray:
             values.append(x.values)
-            any_traced = any_traced or bool(x.wires.any())
+            any_traced = any_traced or any_wire(x)
         elif kind is TracedNumber:
             values.append(x.value)
             any_traced = True
@@ -103,7 +105,7 @@ def _entered(inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[Any], bool]
 
 def untraced(result: Any) -> Any:
     """Make an array of floats one that traced numbers can be assigned into."""
-    if type(result) is np.ndarray and result.dtype.kind in "fc":
+    if type(result) is np.ndarray and result.dtype.kind in "fc" and tapes.is_recording():
         complex_or_real = np.complex128 if result.dtype.kind == "c" else np.float64
         return TracedArray(result, np.zeros(result.shape, complex_or_real))
     return result
@@ -113,27 +115,28 @@ def guard_comparison(name: str, left: Any, right: Any, result: Any) -> None:
     """Note on the tape how a comparison came out, complex numbers part by part."""
     if not tapes.is_recording():
         return
-    values = raw(left), raw(right)
-    if any(np.iscomplexobj(value) for value in values):
+    if _is_complex(left) or _is_complex(right):
         left, right = as_array(left), as_array(right)
         np.equal(left.real, right.real)
         np.equal(left.imag, right.imag)
         return
-    tape, shape = tapes.current_tape(), np.shape(result)
-    if np.size(result):
-        sides = [_operand(tape, side, shape) for side in (left, right)]
-        tape.guard(name, sides[0], sides[1], result)
+    tape, shape = tapes.current_tape(), _shape(result)
+    if 0 not in shape:
+        # the script may go on to change the result
+        outcome = np.array(result)
+        tape.guard(name, _operand(tape, left, shape), _operand(tape, right, shape), outcome)
 
 
 def elementwise(
     operation: str, operands: tuple[Any, ...], shape: tuple[int, ...], detail: Any = None
 ) -> Any:
-    """Write a real operation on the tape and return the wires of its results."""
+    """Write a real operation on the tape and return its results' wires, as :func:`wrap` wants."""
     tape = tapes.current_tape()
     if shape == ():
         numbers = tuple(tape.local(int(np.real(wires_of(x))), float(raw(x))) for x in operands)
         return np.float64(tape.scalar(operation, numbers, detail))
-    return tape.array(operation, tuple(_operand(tape, x, shape) for x in operands), shape, detail)
+    entered = tuple(_operand(tape, x, shape) for x in operands)
+    return tape.many(operation, entered, math.prod(shape), detail)
 
 
 def complex_wires(real: Any, imaginary: Any, shape: tuple[int, ...]) -> NDArray[np.complex128]:
@@ -149,20 +152,33 @@ def _operand(tape: tapes.Tape, x: Any, shape: tuple[int, ...]) -> tapes.Operand:
     if kind is TracedNumber:
         return tape.local(x.wire, x.value)
     if kind is TracedArray:
+        if x.span and x.values.shape == shape:
+            return tape.local_span(x.span)
         values, wires = x.values, x.wires
         if values.ndim == 0:
             return tape.local(int(wires), values.item())
         if values.shape != shape:
             values, wires = np.broadcast_to(values, shape), np.broadcast_to(wires, shape)
         return tape.locals(wires, values)
-    if np.ndim(x) == 0:
+    if kind is float or np.ndim(x) == 0:
         return tape.constant(x)
-    return tape.constants(np.broadcast_to(x, shape))
+    return tape.constants(x if _shape(x) == shape else np.broadcast_to(x, shape))
+
+
+def _shape(x: Any) -> tuple[int, ...]:
+    return x.shape if isinstance(x, (np.ndarray, np.generic)) else np.shape(x)
+
+
+def _is_complex(x: Any) -> bool:
+    kind = type(x)
+    if kind is float or kind is TracedNumber:
+        return False
+    return bool(np.iscomplexobj(x.values if kind is TracedArray else x))
 
 
 def _wires(name: str, inputs: tuple[Any, ...], result: Any) -> Any:
-    shape = np.shape(result)
-    if any(np.iscomplexobj(raw(x)) for x in inputs):
+    shape = _shape(result)
+    if any(map(_is_complex, inputs)):
         if name not in _COMPLEX:
             raise TracingError(f"np.{name} cannot be followed on complex traced numbers")
         parts = _COMPLEX[name](*inputs)
