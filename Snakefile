@@ -17,6 +17,7 @@ include: "workflow/rules/simulation.smk"
 include: "workflow/rules/optimization.smk"
 include: "workflow/rules/limits.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/sweeps.smk"
 include: "workflow/rules/summary.smk"
 
 

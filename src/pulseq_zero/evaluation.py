@@ -41,8 +41,10 @@ def evaluate(
     *,
     tight_images: Mapping[str, Tensor],
     start_image: Tensor,
-    optimized_image: Tensor,
-    imported_image: Tensor,
+    optimized_image: Tensor | None,
+    imported_image: Tensor | None,
+    point_spread_widths: Mapping[str, float | None],
+    start: Mapping[str, Tensor],
     parameters: Mapping[str, Tensor],
     found: Mapping[str, Any],
     history: pd.DataFrame,
@@ -59,10 +61,14 @@ def evaluate(
     tight_images
         (x, y) images of all stages at the tight accuracy.
     start_image, optimized_image
-        (x, y) images at the optimization's accuracy.
+        (x, y) images at the optimization's accuracy; None for a run of a sweep.
     imported_image
         (x, y) image of the exported optimized file as MRzeroCore imports it, at the same
-        accuracy.
+        accuracy; None for a run of a sweep, which is exported only when asked for.
+    point_spread_widths
+        Width of the point-spread function of each stage [m], None where it has none.
+    start
+        Start values of the parameters.
     parameters
         For each parameter its values (iterations + 1, ...).
     found
@@ -87,7 +93,7 @@ def evaluate(
         },
         "parameters": {
             name: {
-                "start": _shown(values[0]),
+                "start": _shown(start[name]),
                 "best": _shown(values[best]),
                 "last": _shown(values[-1]),
             }
@@ -98,17 +104,22 @@ def evaluate(
                 "iteration": stages[stage],
                 "nrmse_to_start": nrmse(image.abs(), tight_images["start"].abs()),
                 "ssim_to_start": ssim(image, tight_images["start"]),
+                "point_spread_width_m": point_spread_widths[stage],
             }
             for stage, image in tight_images.items()
         },
-        "nrmse_to_start_in_optimization": nrmse(optimized_image.abs(), start_image.abs()),
-        "loose_to_tight_nrmse": nrmse(optimized_image.abs(), tight_images["optimized"].abs()),
-        "export": {"imported_nrmse": nrmse(imported_image, optimized_image)},
     }
+    if optimized_image is not None:
+        tight = tight_images["optimized"].abs()
+        numbers["nrmse_to_start_in_optimization"] = nrmse(optimized_image.abs(), start_image.abs())
+        numbers["loose_to_tight_nrmse"] = nrmse(optimized_image.abs(), tight)
+        if imported_image is not None:
+            numbers["export"] = {"imported_nrmse": nrmse(imported_image, optimized_image)}
     flips = flip_angles_of(experiment)
     if flips is not None:
         for stage, iteration in stages.items():
-            sar = relative_sar(parameters[flips][iteration], parameters[flips][0])
+            angles = start[flips] if stage == "start" else parameters[flips][iteration]
+            sar = relative_sar(angles, start[flips])
             numbers["stages"][stage]["relative_sar"] = float(sar)
     if scan is not None:
         name = experiment["scan"]["parameter"]

@@ -16,7 +16,7 @@ from torch import Tensor
 from pulseq_zero.errors import ConfigError, OptimizationError, PulseqZeroError, SequenceError
 from pulseq_zero.imaging import ImagingModel, SequenceFunction
 from pulseq_zero.loading import check_arguments, failure, load_function
-from pulseq_zero.losses import LossContext, LossFunction
+from pulseq_zero.losses import LossContext, LossFunction, LossMaker
 from pulseq_zero.parameters import Parameter
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.store import load_tensors
@@ -32,8 +32,10 @@ class SequenceSetup:
     ----------
     function
         The sequence function.
+    start
+        Start values: what an optimized sequence is compared with.
     parameters
-        What is optimized.
+        What is optimized, from its values at iteration 0 on.
     arguments
         Constant arguments of the function.
     matrix, fov
@@ -41,15 +43,11 @@ class SequenceSetup:
     """
 
     function: SequenceFunction
+    start: Values
     parameters: dict[str, Parameter]
     arguments: dict[str, Any]
     matrix: tuple[int, int] | None
     fov: tuple[float, float] | None
-
-    @property
-    def start(self) -> Values:
-        """Start values of the parameters."""
-        return {name: parameter.start for name, parameter in self.parameters.items()}
 
     def sequence(self, values: Mapping[str, Tensor]) -> pypulseq.Sequence:
         """Run the unchanged function.
@@ -111,35 +109,48 @@ def sequence_setup(experiment: Mapping[str, Any], base: Path | None = None) -> S
     if both:
         raise ConfigError(f"{both[0]!r} is both a parameter and a constant argument; remove one")
     image = experiment.get("image", {})
+    start = {n: _start(function, n, s) for n, s in experiment["parameters"].items()}
     return SequenceSetup(
         function=function,
-        parameters={
-            name: _parameter(function, name, settings)
-            for name, settings in experiment["parameters"].items()
-        },
+        start=start,
+        parameters={n: _parameter(n, s, start[n]) for n, s in experiment["parameters"].items()},
         arguments=arguments,
         matrix=tuple(image["matrix"]) if "matrix" in image else None,
         fov=tuple(image["fov"]) if "fov" in image else None,
     )
 
 
-def _parameter(function: SequenceFunction, name: str, settings: Mapping[str, Any]) -> Parameter:
+def _start(function: SequenceFunction, name: str, settings: Mapping[str, Any]) -> Tensor:
     start = settings.get("start")
     if start is None:
         argument = inspect.signature(function).parameters.get(name)
         start = argument.default if argument else inspect.Parameter.empty
     try:
-        values = torch.from_numpy(np.array(start, dtype=float))
+        return torch.from_numpy(np.array(start, dtype=float))
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"parameter {name!r} has no numeric start value, neither in the experiment nor as "
             "the function's default; give it one with start:"
         ) from error
+
+
+def _parameter(name: str, settings: Mapping[str, Any], start: Tensor) -> Parameter:
     bounds = {key: float(settings[key]) for key in ("lower", "upper") if key in settings}
+    rate = settings.get("learning_rate")
     try:
-        return Parameter(values, learning_rate=settings.get("learning_rate"), **bounds)
+        # What is optimized from elsewhere starts within the bounds as well
+        at_start = Parameter(start, learning_rate=rate, **bounds)
+        if "begin" not in settings:
+            return at_start
+        begin = torch.from_numpy(np.broadcast_to(np.array(settings["begin"], float), start.shape))
+        return Parameter(begin.clone(), learning_rate=rate, **bounds)
     except OptimizationError as error:
         raise ConfigError(f"parameter {name!r}: {error}") from error
+    except ValueError as error:
+        raise ConfigError(
+            f"parameter {name!r}: begin: must be one number or have the shape of the start "
+            f"values, {tuple(start.shape)}"
+        ) from error
 
 
 def stage_values(setup: SequenceSetup, stage: str, optimization: Path | None) -> Values:
@@ -176,6 +187,22 @@ def stage_values(setup: SequenceSetup, stage: str, optimization: Path | None) ->
     return {name: values[iteration] for name, values in parameters.items()}
 
 
+def load_loss_maker(loss: Mapping[str, Any], base: Path | None = None) -> LossMaker:
+    """Load the loss maker that an experiment's ``loss`` section names.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such loss maker, or if it has no such setting.
+    """
+    maker = load_function(loss["function"], base)
+    try:
+        inspect.signature(maker).bind(None, **loss.get("settings", {}))
+    except TypeError as error:
+        raise ConfigError(f"loss {loss['function']!r}: {error}") from error
+    return maker
+
+
 def make_loss(
     loss: Mapping[str, Any], context: LossContext, base: Path | None = None
 ) -> LossFunction:
@@ -184,16 +211,11 @@ def make_loss(
     Raises
     ------
     ConfigError
-        If there is no such loss maker, or if it has no such setting.
+        If there is no such loss maker, if it has no such setting, or if it fails.
     """
-    maker = load_function(loss["function"], base)
-    settings = dict(loss.get("settings", {}))
+    maker = load_loss_maker(loss, base)
     try:
-        inspect.signature(maker).bind(context, **settings)
-    except TypeError as error:
-        raise ConfigError(f"loss {loss['function']!r}: {error}") from error
-    try:
-        made = maker(context, **settings)
+        made = maker(context, **loss.get("settings", {}))
     except PulseqZeroError:
         raise
     except Exception as error:

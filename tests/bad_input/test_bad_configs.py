@@ -98,8 +98,8 @@ def put(section, **values):
     [
         (
             lambda e: e.update(sequnce={}),
-            "the file: unknown key 'sequnce'; the keys are figure, image, loss, optimizer, "
-            "parameters, report_iterations, scan, sequence, title",
+            "the file: unknown key 'sequnce'; the keys are compare, ensemble, figure, image, "
+            "loss, optimizer, parameters, phantom, report_iterations, scan, sequence, sweep, title",
         ),
         (lambda e: e.pop("loss"), "the file: 'loss' is a required property"),
         (lambda e: e.update(parameters={}), "parameters: {} should be non-empty"),
@@ -117,8 +117,8 @@ def put(section, **values):
         ),
         (
             lambda e: e["parameters"].update(TI={"lr": 1}),
-            "parameters.TI: unknown key 'lr'; the keys are learning_rate, lower, start, "
-            "unit, upper",
+            "parameters.TI: unknown key 'lr'; the keys are begin, learning_rate, lower, "
+            "start, unit, upper",
         ),
         (
             lambda e: e["parameters"].update(TI={"learning_rate": 0}),
@@ -159,6 +159,9 @@ def put(section, **values):
             lambda e: e.update(image={"fov": [0.2, 0]}),
             "image.fov.1: 0 is less than or equal to the minimum of 0",
         ),
+        (lambda e: e.update(ensemble=[]), "ensemble: [] should be non-empty"),
+        (lambda e: e.update(ensemble=[1]), "ensemble.0: 1 is not of type 'object'"),
+        (lambda e: e.update(compare=["a"]), "the file: 'sweep' is a dependency of 'compare'"),
         (put("scan", count=1), "scan.count: 1 is less than the minimum of 2"),
     ],
 )

@@ -1,12 +1,16 @@
 # Config, experiments, and the helpers that the rules share.
 
+import re
 import sys
 from pathlib import Path
 
+from pulseq_zero.checkpoints import fingerprint
 from pulseq_zero.config import read_yaml, validate
-from pulseq_zero.errors import PulseqZeroError
-from pulseq_zero.experiment import sequence_setup
+from pulseq_zero.errors import ConfigError, PulseqZeroError
+from pulseq_zero.experiment import load_loss_maker, sequence_setup
+from pulseq_zero.phantom.settings import changed as changed_phantom
 from pulseq_zero.phantom.settings import read_config as read_phantom_config
+from pulseq_zero.sweeps import sweep_runs, sweep_table
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow")))
 
@@ -17,20 +21,55 @@ EXPERIMENT_FILE = "config/experiments/{experiment}.yaml"
 
 
 def load_config():
-    """Validate the config and read its experiments; stop with one sentence if either is wrong."""
+    """Validate the config and read its experiments; stop with one sentence if either is wrong.
+
+    Returns the experiments of one run each, the sweeps, and the runs of all by their names.
+    """
     validate(config, SCHEMAS / "config.schema.yaml", "the config")
     read_phantom_config(config["phantom"])
-    experiments = {}
+    experiments, sweeps, runs = {}, {}, {}
     for name in config["experiments"]:
         file = EXPERIMENT_FILE.format(experiment=name)
-        experiments[name] = read_yaml(Path(file))
-        validate(experiments[name], SCHEMAS / "experiment.schema.yaml", file)
-        sequence_setup(experiments[name])
-    return experiments
+        experiment = read_yaml(Path(file))
+        validate(experiment, SCHEMAS / "experiment.schema.yaml", file)
+        try:
+            if "sweep" in experiment:
+                sweeps[name] = experiment
+                table = sweep_table(name, experiment["sweep"])
+                runs |= sweep_runs(experiment, table)
+            else:
+                experiments[name] = runs[name] = experiment
+        except ConfigError as error:
+            raise ConfigError(f"{file}: {error}") from error
+    for name, sweep in sweeps.items():
+        for other in sweep.get("compare", []):
+            if other not in experiments:
+                raise ConfigError(
+                    f"config/experiments/{name}.yaml: compare: {other!r} is no experiment of the "
+                    "config that has one run"
+                )
+    for name, run in runs.items():
+        check_run(name, run)
+    return experiments, sweeps, runs
+
+
+def check_run(name, run):
+    """Check what a schema cannot know, and the settings that a sweep has put in."""
+    file = EXPERIMENT_FILE.format(experiment=name.partition("/")[0])
+    label = name.partition("/")[2]
+    where = f"{file}, run {label}" if label else file
+    validate(run, SCHEMAS / "experiment.schema.yaml", where)
+    try:
+        for changes in [run.get("phantom", {}), *run.get("ensemble", [])]:
+            read_phantom_config(changed_phantom(config["phantom"], changes))
+        sequence_setup(run)
+        load_loss_maker(run["loss"])
+    except PulseqZeroError as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 try:
-    EXPERIMENTS = load_config()
+    EXPERIMENTS, SWEEPS, RUNS = load_config()
 except PulseqZeroError as error:
     raise WorkflowError(str(error)) from None
 
@@ -40,6 +79,28 @@ ACCURACY = {
     "optimization": float(config["simulation"]["accuracy"]),
     "tight": float(config["simulation"]["tight_accuracy"]),
 }
+# The phantoms by their folders: the config's own, and others by a hash of their settings
+PHANTOMS = {"phantom": read_phantom_config(config["phantom"])}
+
+
+def phantom_file(changes):
+    """File of a phantom that differs from the config's by some settings."""
+    settings = read_phantom_config(changed_phantom(config["phantom"], changes))
+    folder = "phantom"
+    if settings != PHANTOMS["phantom"]:
+        folder = f"phantom-{fingerprint(settings)[:8]}"
+        PHANTOMS[folder] = settings
+    return f"{RESULTS}/{folder}/phantom.safetensors"
+
+
+def ensemble_files(run):
+    """Files of a run's phantom and of those that are optimized with it."""
+    own = run.get("phantom", {})
+    further = [changed_phantom(own, changes) for changes in run.get("ensemble", [])]
+    return [phantom_file(changes) for changes in [own, *further]]
+
+
+RUN_PHANTOMS = {name: ensemble_files(run) for name, run in RUNS.items()}
 
 
 pathvars:
@@ -49,7 +110,9 @@ pathvars:
 
 
 wildcard_constraints:
-    experiment="|".join(EXPERIMENTS),
+    experiment="|".join(map(re.escape, RUNS)),
+    sweep="|".join(SWEEPS) or "(?!)",
+    phantom="|".join(PHANTOMS),
     stage="start|optimized|iteration_[0-9]+",
     accuracy="|".join(ACCURACY),
 
@@ -66,9 +129,7 @@ def user_code(*sections):
     """Files of the user's own functions that sections of an experiment name."""
 
     def files(wildcards):
-        named = [
-            EXPERIMENTS[wildcards.experiment][s]["function"].rpartition(":")[0] for s in sections
-        ]
+        named = [RUNS[wildcards.experiment][s]["function"].rpartition(":")[0] for s in sections]
         return [name for name in named if name.endswith(".py")]
 
     return files
@@ -78,7 +139,7 @@ def setting(*sections):
     """Sections of an experiment, for params: only a change of these reruns the rule."""
 
     def settings(wildcards):
-        experiment = EXPERIMENTS[wildcards.experiment]
+        experiment = RUNS[wildcards.experiment]
         return {section: experiment[section] for section in sections if section in experiment}
 
     return settings
@@ -86,8 +147,24 @@ def setting(*sections):
 
 def stages(experiment):
     """Points of an optimization that are simulated, exported and reported."""
-    reported = EXPERIMENTS[experiment].get("report_iterations", [])
+    reported = RUNS[experiment].get("report_iterations", [])
     return ["start", "optimized", *(f"iteration_{i}" for i in reported)]
+
+
+def phantom_of(wildcards):
+    """The phantom of a run."""
+    return RUN_PHANTOMS[wildcards.experiment][0]
+
+
+def ensemble_of(wildcards):
+    """The phantoms that a run is optimized on beside its own."""
+    return RUN_PHANTOMS[wildcards.experiment][1:]
+
+
+def sweep_of(wildcards):
+    """The sweep that a run belongs to: on a cluster, the group of its jobs."""
+    sweep, _, run = wildcards.experiment.partition("/")
+    return sweep if run else None
 
 
 def phantom_files(settings):
@@ -107,7 +184,7 @@ def optimization_of(wildcards):
 
 
 def figure_kind(experiment):
-    return EXPERIMENTS[experiment].get("figure", "history")
+    return RUNS[experiment].get("figure", "history")
 
 
 def experiment_figure_inputs(wildcards):
@@ -115,7 +192,7 @@ def experiment_figure_inputs(wildcards):
     folder = f"{RESULTS}/{wildcards.experiment}"
     kind = figure_kind(wildcards.experiment)
     if kind == "inversion_time":
-        return {"scan": f"{folder}/scan.csv", "phantom": f"{RESULTS}/phantom/phantom.safetensors"}
+        return {"scan": f"{folder}/scan.csv", "phantom": phantom_of(wildcards)}
     if kind == "flip_angles":
         return {"quality": f"{folder}/quality.csv"}
     return {}
@@ -124,11 +201,21 @@ def experiment_figure_inputs(wildcards):
 def evaluation_inputs(wildcards):
     """Images of every reported stage, and what else the experiment's numbers come from."""
     folder = f"{RESULTS}/{wildcards.experiment}"
+    each = [f"{folder}/{stage}" for stage in stages(wildcards.experiment)]
     inputs = {
-        "images": [f"{folder}/{s}/image_tight.safetensors" for s in stages(wildcards.experiment)]
+        "images": [f"{stage}/image_tight.safetensors" for stage in each],
+        "sequences": [f"{stage}/sequence.safetensors" for stage in each],
     }
-    if "scan" in EXPERIMENTS[wildcards.experiment]:
+    if "scan" in RUNS[wildcards.experiment]:
         inputs["scan"] = f"{folder}/scan.csv"
+    # Runs of a sweep are exported only when asked for
+    if wildcards.experiment in EXPERIMENTS:
+        inputs |= {
+            "optimized": f"{folder}/optimized/image_optimization.safetensors",
+            "imported": f"{folder}/optimized/image_seq.safetensors",
+            "start_export": f"{folder}/start/export.json",
+            "optimized_export": f"{folder}/optimized/export.json",
+        }
     return inputs
 
 
@@ -137,12 +224,14 @@ def gpus(wildcards):
 
 
 def final_results():
-    figures = ["phantom", "schematic", *EXPERIMENTS]
+    figures = ["phantom", "schematic", *EXPERIMENTS, *SWEEPS]
     figures += [f"{name}_{kind}" for name in EXPERIMENTS for kind in ("pulses", "kspace")]
     return [
         expand("<results>/figures/{name}.{format}", name=figures, format=["png", "pdf"]),
         [f"{RESULTS}/{name}/optimized/{name}.seq" for name in EXPERIMENTS],
         [f"{RESULTS}/{name}/limits.csv" for name in EXPERIMENTS],
+        [f"{RESULTS}/{name}/sweep.csv" for name in SWEEPS],
+        [f"{RESULTS}/sweep.json"] if SWEEPS else [],
         "<results>/phantom/nifti",
         "<results>/summary.json",
         "<results>/front_page.rst",

@@ -4,7 +4,7 @@
 rule phantom_figure:
     input:
         code=code("figure_phantom"),
-        phantom=rules.phantom.output.phantom,
+        phantom=f"{RESULTS}/phantom/phantom.safetensors",
     output:
         png=report(
             "<results>/figures/phantom.png",
@@ -58,7 +58,7 @@ rule sequence_figures:
         mem_mb=2000,
         runtime=10,
     params:
-        title=lambda wildcards: EXPERIMENTS[wildcards.experiment]["title"],
+        title=lambda wildcards: RUNS[wildcards.experiment]["title"],
     script:
         "../scripts/figure_sequence.py"
 
@@ -98,7 +98,7 @@ rule experiment_figure:
 rule schematic_figure:
     input:
         code=code("figure_schematic"),
-        phantom=rules.phantom.output.phantom,
+        phantom=f"{RESULTS}/phantom/phantom.safetensors",
         # The picture shows the last experiment of the config
         image=f"{RESULTS}/{list(EXPERIMENTS)[-1]}/start/image_tight.safetensors",
     output:

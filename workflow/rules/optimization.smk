@@ -5,7 +5,8 @@ rule optimize:
     input:
         code=code("optimize"),
         sequence=user_code("sequence", "loss"),
-        phantom=rules.phantom.output.phantom,
+        phantom=phantom_of,
+        ensemble=ensemble_of,
         start="<results>/{experiment}/start/image_optimization.safetensors",
     output:
         parameters="<results>/{experiment}/optimization/parameters.safetensors",
@@ -14,6 +15,8 @@ rule optimize:
         "<logs>/{experiment}/optimize.log",
     benchmark:
         "<benchmarks>/{experiment}/optimize.tsv"
+    group:
+        sweep_of
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1
@@ -36,7 +39,7 @@ rule scan:
     input:
         code=code("scan"),
         sequence=user_code("sequence", "loss"),
-        phantom=rules.phantom.output.phantom,
+        phantom=phantom_of,
         start="<results>/{experiment}/start/image_tight.safetensors",
     output:
         scan="<results>/{experiment}/scan.csv",
@@ -44,6 +47,8 @@ rule scan:
         "<logs>/{experiment}/scan.log",
     benchmark:
         "<benchmarks>/{experiment}/scan.tsv"
+    group:
+        sweep_of
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1

@@ -1,17 +1,17 @@
-# The phantom: what is imaged.
+# The phantoms: what is imaged.
 
 
 rule phantom:
     input:
         code=code("phantom"),
-        definition=phantom_files(read_phantom_config(config["phantom"])),
+        definition=lambda wildcards: phantom_files(PHANTOMS[wildcards.phantom]),
     output:
-        phantom="<results>/phantom/phantom.safetensors",
-        nifti=directory("<results>/phantom/nifti"),
+        phantom="<results>/{phantom}/phantom.safetensors",
+        nifti=directory("<results>/{phantom}/nifti"),
     log:
-        "<logs>/phantom.log",
+        "<logs>/{phantom}.log",
     benchmark:
-        "<benchmarks>/phantom.tsv"
+        "<benchmarks>/{phantom}.tsv"
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1
@@ -19,6 +19,6 @@ rule phantom:
         mem_mb=3000,
         runtime=10,
     params:
-        phantom=config["phantom"],
+        phantom=lambda wildcards: PHANTOMS[wildcards.phantom],
     script:
         "../scripts/phantom.py"

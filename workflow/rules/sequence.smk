@@ -13,6 +13,8 @@ rule trace:
         "<logs>/{experiment}/trace_{stage}.log",
     benchmark:
         "<benchmarks>/{experiment}/trace_{stage}.tsv"
+    group:
+        sweep_of
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1

@@ -4,7 +4,7 @@
 rule simulate:
     input:
         code=code("simulate"),
-        phantom=rules.phantom.output.phantom,
+        phantom=phantom_of,
         sequence=rules.trace.output.sequence,
     output:
         image="<results>/{experiment}/{stage}/image_{accuracy}.safetensors",
@@ -12,6 +12,8 @@ rule simulate:
         "<logs>/{experiment}/simulate_{stage}_{accuracy}.log",
     benchmark:
         "<benchmarks>/{experiment}/simulate_{stage}_{accuracy}.tsv"
+    group:
+        sweep_of
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1
@@ -30,7 +32,7 @@ rule simulate:
 rule simulate_seq:
     input:
         code=code("simulate_seq"),
-        phantom=rules.phantom.output.phantom,
+        phantom=phantom_of,
         seq=rules.export.output.seq,
     output:
         image="<results>/{experiment}/{stage}/image_seq.safetensors",
@@ -57,7 +59,7 @@ rule quality:
     input:
         code=code("quality"),
         sequence=user_code("sequence"),
-        phantom=rules.phantom.output.phantom,
+        phantom=phantom_of,
         start="<results>/{experiment}/start/image_tight.safetensors",
         optimization="<results>/{experiment}/optimization/parameters.safetensors",
     output:

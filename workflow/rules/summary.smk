@@ -6,20 +6,18 @@ rule evaluate:
         unpack(evaluation_inputs),
         code=code("evaluate"),
         sequence=user_code("sequence", "loss"),
-        phantom=rules.phantom.output.phantom,
+        phantom=phantom_of,
         start="<results>/{experiment}/start/image_optimization.safetensors",
-        optimized="<results>/{experiment}/optimized/image_optimization.safetensors",
-        imported="<results>/{experiment}/optimized/image_seq.safetensors",
         parameters=rules.optimize.output.parameters,
         history=rules.optimize.output.history,
-        start_export="<results>/{experiment}/start/export.json",
-        optimized_export="<results>/{experiment}/optimized/export.json",
     output:
         evaluation="<results>/{experiment}/evaluation.json",
     log:
         "<logs>/{experiment}/evaluate.log",
     benchmark:
         "<benchmarks>/{experiment}/evaluate.tsv"
+    group:
+        sweep_of
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1
@@ -27,8 +25,9 @@ rule evaluate:
         mem_mb=2000,
         runtime=10,
     params:
-        experiment=lambda wildcards: EXPERIMENTS[wildcards.experiment],
+        experiment=lambda wildcards: RUNS[wildcards.experiment],
         stages=lambda wildcards: stages(wildcards.experiment),
+        simulation=SIMULATION,
     script:
         "../scripts/evaluate.py"
 

@@ -22,6 +22,7 @@ def main(
     tight_accuracy: float,
     simulation: dict[str, Any],
     phantom: Path,
+    ensemble: list[Path],
     start: Path,
     checkpoints: Path,
     parameters: Path,
@@ -29,15 +30,19 @@ def main(
 ) -> None:
     setup = sequence_setup(experiment)
     imaged = Phantom.load(phantom)
-    start_image = load_tensors(start)[0]["image"]
+    contexts = [LossContext(imaged, load_tensors(start)[0]["image"], setup.start)]
+    for further in map(Phantom.load, ensemble):
+        with torch.no_grad():
+            start_image = setup.imaging_model(further, accuracy, simulation)(setup.start).image
+        contexts.append(LossContext(further, start_image, setup.start))
     # Runs under other settings keep their own checkpoints and do not meet
     settings = fingerprint([json.dumps(experiment), accuracy, tight_accuracy, simulation])
-    checkpoint = checkpoints / f"{name}_{settings}.safetensors"
+    checkpoint = checkpoints / f"{name.replace('/', '_')}_{settings}.safetensors"
     result = optimize(
         setup.function,
-        make_loss(experiment["loss"], LossContext(imaged, start_image, setup.start)),
+        [make_loss(experiment["loss"], context) for context in contexts],
         setup.parameters,
-        imaged,
+        [context.phantom for context in contexts],
         arguments=setup.arguments,
         matrix=setup.matrix,
         fov=setup.fov,
@@ -69,6 +74,7 @@ if "snakemake" in globals():
             snakemake.params.tight_accuracy,
             snakemake.params.simulation,
             Path(snakemake.input.phantom),
+            [Path(file) for file in snakemake.input.ensemble],
             Path(snakemake.input.start),
             Path(snakemake.params.checkpoints),
             Path(snakemake.output.parameters),

@@ -39,9 +39,19 @@ def build_phantom(config: Mapping[str, Any]) -> Phantom:
         If a file is missing, or its maps are misshapen or unphysical.
     """
     settings = read_config(config)
+    phantom = _build(settings)
+    return phantom.scaled(**settings["scale"]) if "scale" in settings else phantom
+
+
+def _build(settings: Mapping[str, Any]) -> Phantom:
     source = settings["source"]
     if source == "icbm152":
-        return build_icbm152(settings, read_definition(settings["definition"]))
+        definition = read_definition(settings["definition"])
+        for tissue, values in settings.get("tissues", {}).items():
+            definition["tissues"][tissue] |= {
+                name: {"value": value, "source": "config"} for name, value in values.items()
+            }
+        return build_icbm152(settings, definition)
     try:
         phantom = _BUILDERS[source](settings)
     except PhantomError as error:

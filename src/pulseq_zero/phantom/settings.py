@@ -39,6 +39,30 @@ def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
+def changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Change some settings of a phantom.
+
+    Parameters
+    ----------
+    config
+        The config's phantom section.
+    changes
+        Settings of it that are replaced, those inside of sections one by one. Changes that name
+        another source are a phantom of their own, of which nothing else is taken over.
+    """
+    if "source" in changes and changes["source"] != config.get("source", "icbm152"):
+        return dict(changes)
+    return _merged(config, changes)
+
+
+def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(settings)
+    for key, change in changes.items():
+        nested = isinstance(change, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], change) if nested else change
+    return merged
+
+
 def read_definition(path: str) -> dict[str, Any]:
     """Read the definition of a modelled head.
 
