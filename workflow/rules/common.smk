@@ -79,6 +79,9 @@ ACCURACY = {
     "optimization": float(config["simulation"]["accuracy"]),
     "tight": float(config["simulation"]["tight_accuracy"]),
 }
+# The schematic shows the last experiment of the config
+PICTURED = (list(EXPERIMENTS) or list(RUNS))[-1]
+
 # The phantoms by their folders: the config's own, and others by a hash of their settings
 PHANTOMS = {"phantom": read_phantom_config(config["phantom"])}
 

@@ -99,8 +99,7 @@ rule schematic_figure:
     input:
         code=code("figure_schematic"),
         phantom=f"{RESULTS}/phantom/phantom.safetensors",
-        # The picture shows the last experiment of the config
-        image=f"{RESULTS}/{list(EXPERIMENTS)[-1]}/start/image_tight.safetensors",
+        image=f"{RESULTS}/{PICTURED}/start/image_tight.safetensors",
     output:
         png=report(
             "<results>/figures/schematic.png",
@@ -120,6 +119,6 @@ rule schematic_figure:
         mem_mb=2000,
         runtime=10,
     params:
-        experiment=list(EXPERIMENTS.values())[-1],
+        experiment=RUNS[PICTURED],
     script:
         "../scripts/figure_schematic.py"
