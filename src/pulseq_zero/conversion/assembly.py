@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulseq_zero.conversion.blocks import BlockTimeline, Mark, timeline
+from pulseq_zero.conversion.once import Once
 from pulseq_zero.conversion.pulses import SubPulses
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.repetitions import PulseUse
-from pulseq_zero.tracing import TracedBlock, TracedSequence, raw, traced_numpy, wires_of
+from pulseq_zero.tracing import TracedSequence, raw, traced_numpy
 
 # Corners of the gradients that are nearer to another mark [s] are no marks of their own.
 _NEAR = 1e-6
@@ -100,35 +101,11 @@ def assemble(
 def _timelines(
     sequence: TracedSequence, with_corners: bool, sub_pulses: SubPulses
 ) -> list[BlockTimeline]:
-    known: dict[Any, BlockTimeline] = {}
-    lines = []
-    for block in sequence.traced_blocks():
-        key = _identity(block)
-        if key not in known:
-            known[key] = timeline(
-                block, sequence.system, with_corners=with_corners, sub_pulses=sub_pulses
-            )
-        lines.append(known[key])
-    return lines
-
-
-def _identity(block: TracedBlock) -> Any:
-    """Equal for blocks that hold the same numbers from the same source."""
-    events = (
-        tuple((name, _key(value)) for name, value in sorted(vars(event).items()))
-        for event in block.events
-        if hasattr(event, "type") and event.type in ("rf", "trap", "grad", "adc")
-    )
-    return _key(block.duration), *events
-
-
-def _key(value: Any) -> Any:
-    plain = raw(value)
-    if isinstance(plain, np.ndarray):
-        return plain.tobytes(), np.asarray(wires_of(value)).tobytes()
-    if isinstance(plain, (str, int, float, complex, np.generic, type(None))):
-        return plain, wires_of(value)
-    return id(value)
+    once = Once()
+    return [
+        timeline(block, sequence.system, once, with_corners=with_corners, sub_pulses=sub_pulses)
+        for block in sequence.traced_blocks()
+    ]
 
 
 def _event_ends(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pypulseq import Opts
 
 from pulseq_zero.conversion.gradients import AXES, SAME_TIME, corners, moment_until, numpy_for
+from pulseq_zero.conversion.once import Once
 from pulseq_zero.conversion.pulses import Rotation, SubPulses, frequency, phase, rotations
 from pulseq_zero.tracing import TracedBlock, raw
 
@@ -51,9 +52,21 @@ class BlockTimeline:
 
 
 def timeline(
-    block: TracedBlock, system: Opts, *, with_corners: bool, sub_pulses: SubPulses
+    block: TracedBlock, system: Opts, once: Once, *, with_corners: bool, sub_pulses: SubPulses
 ) -> BlockTimeline:
-    """Cut a block at its pulses, samples and, if wanted, corners of its gradients."""
+    """Cut a block at its pulses, samples and, if wanted, corners of its gradients.
+
+    Parameters
+    ----------
+    block
+        The block.
+    system
+        For offsets in parts per million.
+    once
+        What has been done for other blocks of the sequence.
+    with_corners, sub_pulses
+        As for :class:`pulseq_zero.SequenceModel`.
+    """
     events: dict[str, list[SimpleNamespace]] = {kind: [] for kind in ("rf", "adc", "gradient")}
     for event in block.events:
         if isinstance(event, SimpleNamespace):
@@ -62,10 +75,13 @@ def timeline(
     pulses = tuple(
         pulse
         for rf in events["rf"]
-        for pulse in rotations(
+        for pulse in once(
+            rotations,
             rf,
             system,
-            is_selective=any(_is_on(gradient, rf) for gradient in events["gradient"]),
+            is_selective=any(
+                _is_on(once(corners, gradient), rf) for gradient in events["gradient"]
+            ),
             sub_pulses=sub_pulses,
         )
     )
@@ -73,32 +89,39 @@ def timeline(
     kinds = [Mark.PULSE for _ in pulses]
     receiver_phase: Any = np.zeros(0)
     for adc in events["adc"]:
-        samples, receiver_phase = _readout(adc, system)
+        samples, receiver_phase = once(_readout, adc, system)
         times.append(samples)
         kinds += [Mark.SAMPLE] * len(samples)
+    shapes = [(gradient.channel, *once(corners, gradient)) for gradient in events["gradient"]]
     if with_corners:
-        for gradient in events["gradient"]:
-            times.append(corners(gradient)[0])
-            kinds += [Mark.CORNER] * len(times[-1])
-    xp = numpy_for(*times, block.duration)
-    all_times = xp.concatenate([*times, [block.duration]])
+        for _, nodes, _ in shapes:
+            times.append(nodes)
+            kinds += [Mark.CORNER] * len(nodes)
+    marks, durations, moments = once(_cut, times, kinds, block.duration, shapes)
+    return BlockTimeline(marks, durations, moments, pulses, receiver_phase)
+
+
+def _cut(times: list[Any], kinds: list[Mark], duration: Any, shapes: list[Any]) -> Any:
+    """Sort the marks of a block; find what ends each interval, how long it is, its moments."""
+    xp = numpy_for(*times, duration)
+    all_times = xp.concatenate([*times, [duration]])
     order = np.argsort(raw(all_times)[:-1], kind="stable")
     edges = xp.concatenate([[0.0], all_times[:-1][order], all_times[-1:]])
     durations = edges[1:] - edges[:-1]
     # The order of the marks was chosen by value: replay has to choose alike.
     _ = durations > -SAME_TIME
     built_up = [np.zeros(len(edges))] * 3
-    for gradient in events["gradient"]:
-        built_up[AXES.index(gradient.channel)] = moment_until(gradient, edges)
+    for channel, nodes, amplitudes in shapes:
+        built_up[AXES.index(channel)] = moment_until(nodes, amplitudes, edges)
     xp = numpy_for(*built_up)
     moments = xp.stack([until[1:] - until[:-1] for until in built_up], axis=1)
     marks = np.append(np.array(kinds, dtype=int)[order], Mark.NOTHING)
-    return BlockTimeline(marks, durations, moments, pulses, receiver_phase)
+    return marks, durations, moments
 
 
-def _is_on(gradient: SimpleNamespace, rf: SimpleNamespace) -> bool:
+def _is_on(shape: tuple[Any, Any], rf: SimpleNamespace) -> bool:
     """Whether a gradient is on in the middle of a pulse."""
-    times, amplitudes = map(raw, corners(gradient))
+    times, amplitudes = map(raw, shape)
     return bool(np.interp(raw(rf.delay) + raw(rf.center), times, amplitudes, 0.0, 0.0) != 0)
 
 

@@ -36,22 +36,21 @@ def corners(event: SimpleNamespace) -> tuple[Any, Any]:
     return event.delay + xp.concatenate(times), xp.concatenate(amplitudes)
 
 
-def moment_until(event: SimpleNamespace, times: Any) -> Any:
+def moment_until(nodes: Any, amplitudes: Any, times: Any) -> Any:
     """Moment [1/m] that a gradient event has built up at some times since the block's start.
 
     Parameters
     ----------
-    event
-        A trapezoid or an arbitrary gradient.
+    nodes, amplitudes
+        (corners,) of the gradient, as :func:`corners` gives them.
     times
         (times,) in any order.
 
     Returns
     -------
     array
-        (times,) the moments, traced if the event or the times are.
+        (times,) the moments, traced if the gradient or the times are.
     """
-    nodes, amplitudes = corners(event)
     xp = numpy_for(nodes, amplitudes, times)
     steps = nodes[1:] - nodes[:-1]
     built_up = xp.concatenate([[0.0], xp.cumsum(0.5 * (amplitudes[1:] + amplitudes[:-1]) * steps)])

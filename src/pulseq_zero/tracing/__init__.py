@@ -1,11 +1,12 @@
 """Run PyPulseq itself on numbers that remember what they were computed from."""
 
-from pulseq_zero.tracing.arrays import is_traced, raw, wires_of
+from pulseq_zero.tracing.arrays import TracedArray, is_traced, raw, wires_of
 from pulseq_zero.tracing.check import GradientCheck, GradientReport, check_gradients
 from pulseq_zero.tracing.context import tracing
 from pulseq_zero.tracing.losses import GradientLossWarning
 from pulseq_zero.tracing.program import GuardBroken, Program
 from pulseq_zero.tracing.proxies import traced_numpy
+from pulseq_zero.tracing.scalars import TracedNumber
 from pulseq_zero.tracing.sequence import TracedBlock, TracedSequence
 from pulseq_zero.tracing.tape import Tape, recording
 from pulseq_zero.tracing.trace import Trace, trace
@@ -18,7 +19,9 @@ __all__ = [
     "Program",
     "Tape",
     "Trace",
+    "TracedArray",
     "TracedBlock",
+    "TracedNumber",
     "TracedSequence",
     "check_gradients",
     "is_traced",

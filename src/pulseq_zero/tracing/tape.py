@@ -34,6 +34,9 @@ Operand = int | range | NDArray[np.int64]
 _RANGE = 2**32
 _RANGES = 2**20
 
+# What holds more numbers is not looked up.
+_KNOWN_SIZE = 256
+
 
 class Record(NamedTuple):
     """One operation on the tape, for a single number or for many at once.
@@ -114,6 +117,10 @@ class Tape:
         Tape._count += 1
         self.offset = (Tape._count % _RANGES) * _RANGE
         self._scalar_constants: dict[Any, int] = {}
+        # Operations that are done again have the wires that they had: so equal events that a
+        # script makes anew are known to be equal.
+        self._known_scalars: dict[Any, int] = {}
+        self._known: dict[Any, range] = {}
 
     def input(self, name: str, shape: tuple[int, ...], source: Any = None) -> NDArray[np.float64]:
         """Enter a parameter and return its wires."""
@@ -123,10 +130,13 @@ class Tape:
 
     def scalar(self, operation: str, operands: tuple[int, ...], detail: Any = None) -> int:
         """Record an operation on single numbers, given by :meth:`local`, and return its wire."""
-        start = self.size
-        self.size = start + 1
-        self.records.append(Record(operation, detail, start, 1, operands))
-        return start + self.offset
+        key = operation, operands, detail
+        wire = self._known_scalars.get(key)
+        if wire is None:
+            start = self._reserve(1)
+            self.records.append(Record(operation, detail, start, 1, operands))
+            wire = self._known_scalars[key] = start + self.offset
+        return wire
 
     def array(
         self,
@@ -143,10 +153,17 @@ class Tape:
         self, operation: str, operands: tuple[Operand, ...], count: int, detail: Any = None
     ) -> range:
         """Record an operation with many results and return their wires, which are neighbours."""
-        start = self._reserve(count)
-        if count:
-            self.records.append(Record(operation, detail, start, count, operands))
-        return range(start + self.offset, start + self.offset + count)
+        is_small = count <= _KNOWN_SIZE and all(map(_is_small, operands))
+        key = (operation, *map(_content, operands), _content(detail)) if is_small else None
+        wires = self._known.get(key)
+        if wires is None:
+            start = self._reserve(count)
+            if count:
+                self.records.append(Record(operation, detail, start, count, operands))
+            wires = range(start + self.offset, start + self.offset + count)
+            if is_small:
+                self._known[key] = wires
+        return wires
 
     def guard(self, comparison: str, left: Operand, right: Operand, outcome: Any) -> None:
         """Note how a comparison came out."""
@@ -192,9 +209,15 @@ class Tape:
     def constants(self, values: NDArray[Any]) -> range:
         """Flat indices on this tape of an array of constants."""
         flat = np.array(values, dtype=np.float64).ravel()
-        start = self._reserve(flat.size)
-        self._constants.append((start, flat))
-        return range(start, start + flat.size)
+        key = flat.tobytes() if _is_small(flat) else None
+        index = self._known.get(key)
+        if index is None:
+            start = self._reserve(flat.size)
+            self._constants.append((start, flat))
+            index = range(start, start + flat.size)
+            if key is not None:
+                self._known[key] = index
+        return index
 
     def constant(self, value: float) -> int:
         """Index on this tape of a constant."""
@@ -220,6 +243,14 @@ class Tape:
         first = float(start + self.offset)
         wires = np.arange(first, first + math.prod(shape))
         return wires if len(shape) == 1 else wires.reshape(shape)
+
+
+def _is_small(operand: Operand | NDArray[np.float64]) -> bool:
+    return not isinstance(operand, np.ndarray) or operand.size <= _KNOWN_SIZE
+
+
+def _content(operand: Any) -> Any:
+    return operand.tobytes() if isinstance(operand, np.ndarray) else operand
 
 
 class _Recorded(threading.local):
