@@ -63,7 +63,14 @@ class CompiledBackend:
         def work(first: int, stop: int) -> tuple[np.ndarray, ...]:
             sums = tuple(np.zeros_like(getattr(result, name).numpy()) for name in _SUMS)
             kernel.adjoint(
-                *common, given, emitted, sums, (*maps, initial), wanted.timing, first, stop
+                *common,
+                given,
+                emitted,
+                sums,
+                (*maps, initial),
+                (wanted.phase, wanted.timing),
+                first,
+                stop,
             )
             return sums
 
@@ -108,9 +115,8 @@ def _drive_arrays(drive: Drive) -> tuple:
 
 
 def _voxel_arrays(voxels: Voxels) -> tuple:
-    direction = torch.stack([voxels.B1_phase.cos(), voxels.B1_phase.sin()], 1)
     initial = torch.view_as_real(voxels.initial.resolve_conj()).T.contiguous()
-    maps = (voxels.R1, voxels.R2, voxels.R2dash, voxels.D, voxels.B0, voxels.B1, direction)
+    maps = (voxels.R1, voxels.R2, voxels.R2dash, voxels.D, voxels.B0, voxels.B1, voxels.B1_phase)
     return tuple(part.detach().contiguous().numpy() for part in (*maps, voxels.position, initial))
 
 

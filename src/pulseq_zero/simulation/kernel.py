@@ -1,14 +1,19 @@
 """Compiled loops over blocks of voxels: propagation and its adjoint.
 
-The same mathematics as in `propagation`, which also has the formulas. The states of a block
+The same mathematics as in `propagation`, which also has the formulas, but in the rotating
+frame of each pulse: transverse states are m exp(-i (φ + β)) with φ the phase of the pulse and
+β that of the transmit field, so that the factors of a pulse are real or imaginary: with
+q = sin θ / √2, ζ is -iq, -ζ* is -iq and -ζ is iq. From one pulse to the next transverse states
+turn by the difference of the phases; what they emit turns back. The states of a block
 of voxels stay in the processor's cache through the whole sequence. Arrays of states are
 (states + 1, 2 * BLOCK): all real parts before all imaginary parts, so that loops run on whole
 vectors, and a last state of zeros that stands in for an ancestor that is not simulated. (Arrays
 of three dimensions, or slices handed to helpers, keep LLVM from vectorising.)
 """
 
-# Compiled functions have no annotations: numba derives the types from the arguments.
-# mypy: disable-error-code="no-untyped-def"
+# Compiled functions have no annotations: numba derives the types from the arguments, and hands
+# intrinsic functions the first one itself.
+# mypy: disable-error-code="no-untyped-def, call-arg"
 
 from __future__ import annotations
 
@@ -19,9 +24,12 @@ from pulseq_zero.simulation.kernel_math import exponential, sine_and_cosine, wid
 
 BLOCK = 128
 
-# Where the rows of a rotation begin: cos θ, cos²(θ/2), ζ, μ, sin θ, exp(iφ).
-_ROTATION_ROWS = 9
-_COS, _KEEP, _ZR, _ZI, _MR, _MI, _SIN, _DR, _DI = range(0, _ROTATION_ROWS * BLOCK, BLOCK)
+# Where the rows of a rotation begin: cos θ, cos²(θ/2), sin²(θ/2), q; and the turns of its frame.
+_ROTATION_ROWS = 5
+_COS, _KEEP, _REST, _Q, _FRAME = range(0, _ROTATION_ROWS * BLOCK, BLOCK)
+# Likewise of the slopes of a loss by cos θ, by cos²(θ/2) less that by sin²(θ/2), and by q.
+_SLOPE_ROWS = 3
+_BY_COS, _BY_KEEP, _BY_Q = range(0, _SLOPE_ROWS * BLOCK, BLOCK)
 # Likewise of the relaxation rates.
 _LONGITUDINAL, _TRANSVERSE = 0, BLOCK
 # Likewise of a block's copy of the phantom's maps. (An index of two variables added up makes
@@ -30,7 +38,7 @@ _TISSUE_ROWS = 8
 _R1, _R2, _R2DASH, _D, _B0, _X, _Y, _Z = range(0, _TISSUE_ROWS * BLOCK, BLOCK)
 
 _ZERO, _ONE, _HALF, _TWO = np.float32(0), np.float32(1), np.float32(0.5), np.float32(2)
-_ROOT_HALF = np.float32(np.sqrt(0.5))
+_ROOT_HALF, _ROOT_TWO = np.float32(np.sqrt(0.5)), np.float32(np.sqrt(2))
 _PER_TURN = np.float32(0.5 / np.pi)
 _TURN = np.float32(2 * np.pi)
 # Exponents of diffusion up to which three terms are enough for float32.
@@ -69,26 +77,17 @@ def _load_tissue(tissue, voxels, start, size):
 
 
 @_compiled
-def _make_rotation(rotation, angle, phase, B1, direction, shim, start, size):
+def _make_rotation(rotation, angle, phase, B1, B1_phase, shim, start, size):
     """Fill the rows of a rotation for one block of voxels."""
     wide_vectors()
-    pulse_i, pulse_r = sine_and_cosine(phase * _PER_TURN)
     for v in range(size):
         sine, cosine = sine_and_cosine(angle * B1[shim, start + v] * _PER_TURN)
-        field_r, field_i = direction[shim, 0, start + v], direction[shim, 1, start + v]
-        dr = pulse_r * field_r - pulse_i * field_i
-        di = pulse_r * field_i + pulse_i * field_r
         keep = _HALF + _HALF * cosine
-        rest = _ONE - keep
         rotation[_COS + v] = cosine
         rotation[_KEEP + v] = keep
-        rotation[_ZR + v] = _ROOT_HALF * sine * di
-        rotation[_ZI + v] = -_ROOT_HALF * sine * dr
-        rotation[_MR + v] = rest * (dr * dr - di * di)
-        rotation[_MI + v] = rest * (_TWO * dr * di)
-        rotation[_SIN + v] = sine
-        rotation[_DR + v] = dr
-        rotation[_DI + v] = di
+        rotation[_REST + v] = _ONE - keep
+        rotation[_Q + v] = _ROOT_HALF * sine
+        rotation[_FRAME + v] = _PER_TURN * (phase + B1_phase[shim, start + v])
 
 
 @_compiled
@@ -99,26 +98,18 @@ def _rotate(rotation, before, after, offset, rounds, first, middle, stop):
         state, a, b, c = offset + rounds[n, 0], rounds[n, 2], rounds[n, 3], rounds[n, 4]
         kept = np.float32(rounds[n, 1])
         for v in range(BLOCK):
-            keep = rotation[_KEEP + v]
-            zr, zi, mr, mi = (
-                rotation[_ZR + v],
-                rotation[_ZI + v],
-                rotation[_MR + v],
-                rotation[_MI + v],
-            )
-            br, bi, cr, ci = before[b, v], before[b, BLOCK + v], before[c, v], before[c, BLOCK + v]
-            real = keep * before[a, v] + mr * br + mi * bi + zr * cr - zi * ci
-            imag = keep * before[a, BLOCK + v] + mi * br - mr * bi + zr * ci + zi * cr
+            keep, rest, q = rotation[_KEEP + v], rotation[_REST + v], rotation[_Q + v]
+            real = keep * before[a, v] + rest * before[b, v] + q * before[c, BLOCK + v]
+            imag = keep * before[a, BLOCK + v] - rest * before[b, BLOCK + v] - q * before[c, v]
             after[state, v] = kept * after[state, v] + real
             after[state, BLOCK + v] = kept * after[state, BLOCK + v] + imag
     for n in range(middle, stop):
         state, a, b, c = offset + rounds[n, 0], rounds[n, 2], rounds[n, 3], rounds[n, 4]
         kept = np.float32(rounds[n, 1])
         for v in range(BLOCK):
-            cosine, zr, zi = rotation[_COS + v], rotation[_ZR + v], rotation[_ZI + v]
-            br, bi, cr, ci = before[b, v], before[b, BLOCK + v], before[c, v], before[c, BLOCK + v]
-            real = cosine * before[a, v] - zr * (br + cr) - zi * (bi + ci)
-            imag = cosine * before[a, BLOCK + v] - zr * (bi - ci) + zi * (br - cr)
+            cosine, q = rotation[_COS + v], rotation[_Q + v]
+            real = cosine * before[a, v] + q * (before[b, BLOCK + v] + before[c, BLOCK + v])
+            imag = cosine * before[a, BLOCK + v] + q * (before[c, v] - before[b, v])
             after[state, v] = kept * after[state, v] + real
             after[state, BLOCK + v] = kept * after[state, BLOCK + v] + imag
 
@@ -127,8 +118,7 @@ def _rotate(rotation, before, after, offset, rounds, first, middle, stop):
 def _rotate_adjoint(rotation, before, toward, back, slopes, rounds, first, middle, stop):
     """Take the gradient back through a pulse, see `rounds.backward_rounds`.
 
-    The slopes of the factors, sums of gradient* times ancestor, are added to ``slopes``, in
-    the rows of the rotation.
+    The slopes of the factors, sums of gradient* times ancestor, are added to ``slopes``.
     """
     wide_vectors()
     for n in range(first, middle):
@@ -137,55 +127,94 @@ def _rotate_adjoint(rotation, before, toward, back, slopes, rounds, first, middl
         for v in range(BLOCK):
             m, w = before[state, v], before[state, BLOCK + v]
             ar, ai, br, bi = toward[a, v], toward[a, BLOCK + v], toward[b, v], toward[b, BLOCK + v]
-            cr, ci, dr, di = toward[c, v], toward[c, BLOCK + v], toward[d, v], toward[d, BLOCK + v]
-            keep = rotation[_KEEP + v]
-            zr, zi, mr, mi = (
-                rotation[_ZR + v],
-                rotation[_ZI + v],
-                rotation[_MR + v],
-                rotation[_MI + v],
-            )
-            real = keep * ar + mr * br + mi * bi - zr * (cr + dr) + zi * (ci - di)
-            imag = keep * ai + mi * br - mr * bi - zr * (ci - di) - zi * (cr + dr)
+            x = toward[d, BLOCK + v] - toward[c, BLOCK + v]
+            y = toward[d, v] + toward[c, v]
+            keep, rest, q = rotation[_KEEP + v], rotation[_REST + v], rotation[_Q + v]
+            real = keep * ar + rest * br + q * x
+            imag = keep * ai - rest * bi + q * y
             back[state, v] = kept * back[state, v] + real
             back[state, BLOCK + v] = kept * back[state, BLOCK + v] + imag
-            slopes[_KEEP + v] += ar * m + ai * w
-            slopes[_MR + v] += br * m - bi * w
-            slopes[_MI + v] -= br * w + bi * m
-            slopes[_ZR + v] -= (cr + dr) * m + (ci - di) * w
-            slopes[_ZI + v] += (cr + dr) * w - (ci - di) * m
+            slopes[_BY_KEEP + v] += m * (ar - br) + w * (ai + bi)
+            slopes[_BY_Q + v] += m * x + w * y
     for n in range(middle, stop):
         state, kept, a, b = rounds[n, 0], np.float32(rounds[n, 1]), rounds[n, 2], rounds[n, 3]
         for v in range(BLOCK):
             m, w = before[state, v], before[state, BLOCK + v]
             ar, ai, br, bi = toward[a, v], toward[a, BLOCK + v], toward[b, v], toward[b, BLOCK + v]
-            cosine, zr, zi = rotation[_COS + v], rotation[_ZR + v], rotation[_ZI + v]
-            back[state, v] = kept * back[state, v] + cosine * ar + zr * br + zi * bi
-            back[state, BLOCK + v] = kept * back[state, BLOCK + v] + cosine * ai + zr * bi - zi * br
-            slopes[_COS + v] += ar * m + ai * w
-            slopes[_ZR + v] += br * m + bi * w
-            slopes[_ZI + v] += br * w - bi * m
+            cosine, q = rotation[_COS + v], rotation[_Q + v]
+            back[state, v] = kept * back[state, v] + cosine * ar - q * bi
+            back[state, BLOCK + v] = kept * back[state, BLOCK + v] + cosine * ai + q * br
+            slopes[_BY_COS + v] += ar * m + ai * w
+            slopes[_BY_Q + v] += br * w - bi * m
 
 
 @_compiled
-def _pulse_sums(rotation, slopes, B1, shim, start, size, angle, m_B1, m_phase):
-    """Return the gradients by angle and phase of a pulse; add those of the maps."""
+def _angle_sum(rotation, slopes, B1, shim, start, size, angle, m_B1):
+    """Return the gradient by the angle of a pulse; add that of the field."""
     wide_vectors()
-    by_angle = by_phase = _ZERO
+    total = _ZERO
     for v in range(size):
-        wr, wi, ur, ui = slopes[_ZR + v], slopes[_ZI + v], slopes[_MR + v], slopes[_MI + v]
-        dr, di = rotation[_DR + v], rotation[_DI + v]
-        tilt = ur * (dr * dr - di * di) - ui * _TWO * dr * di - slopes[_KEEP + v]
-        tilting = rotation[_SIN + v] * (_HALF * tilt - slopes[_COS + v])
-        tilting += _ROOT_HALF * rotation[_COS + v] * (wr * di + wi * dr)
-        turning = -(wr * rotation[_ZI + v] + wi * rotation[_ZR + v])
-        turning -= _TWO * (ur * rotation[_MI + v] + ui * rotation[_MR + v])
-        by_angle += tilting * B1[shim, start + v]
-        by_phase += turning
+        sine, cosine = _ROOT_TWO * rotation[_Q + v], rotation[_COS + v]
+        slope = _ROOT_HALF * cosine * slopes[_BY_Q + v]
+        slope -= sine * (slopes[_BY_COS + v] + _HALF * slopes[_BY_KEEP + v])
+        total += slope * B1[shim, start + v]
         if m_B1.shape[1] > 0:
-            m_B1[shim, start + v] += tilting * angle
-            m_phase[shim, start + v] += turning
-    return by_angle, by_phase
+            m_B1[shim, start + v] += slope * angle
+    return total
+
+
+@_compiled
+def _make_turn(turn, phase, B1_phase, shim, r, start, size):
+    """Fill the factor, real before imaginary parts, from a pulse's frame to that of the next.
+
+    Returns whether it is anything but 1.
+    """
+    wide_vectors()
+    step = phase[r] - phase[r + 1]
+    if shim[r] == shim[r + 1]:
+        if step == _ZERO:
+            return False
+        sine, cosine = sine_and_cosine(step * _PER_TURN)
+        for v in range(BLOCK):
+            turn[v], turn[BLOCK + v] = cosine, sine
+        return True
+    for v in range(size):
+        field = B1_phase[shim[r], start + v] - B1_phase[shim[r + 1], start + v]
+        sine, cosine = sine_and_cosine((step + field) * _PER_TURN)
+        turn[v], turn[BLOCK + v] = cosine, sine
+    return True
+
+
+@_compiled
+def _turn_states(states, count, turn, way):
+    """Turn transverse states into the next frame (``way`` 1) or their gradient back (-1)."""
+    wide_vectors()
+    for state in range(count):
+        for v in range(BLOCK):
+            real, imag, c, s = (
+                states[state, v],
+                states[state, BLOCK + v],
+                turn[v],
+                way * turn[BLOCK + v],
+            )
+            states[state, v] = c * real - s * imag
+            states[state, BLOCK + v] = c * imag + s * real
+
+
+@_compiled
+def _turn_sum(before, back, count, slope, size):
+    """Return the gradient by the phase of the turn before a pulse; leave its parts in slope."""
+    wide_vectors()
+    for v in range(BLOCK):
+        slope[v] = _ZERO
+    for state in range(count):
+        for v in range(BLOCK):
+            slope[v] += back[state, BLOCK + v] * before[state, v]
+            slope[v] -= back[state, v] * before[state, BLOCK + v]
+    total = _ZERO
+    for v in range(size):
+        total += slope[v]
+    return total
 
 
 @_compiled
@@ -276,15 +305,14 @@ def _relax_adjoint(
 
 
 @_compiled
-def _emission(factor, k, time, b, sign, i, tissue):
-    """Fill the phase and decay of an item up to its anchor."""
+def _emission(factor, rotation, k, time, b, sign, i, tissue):
+    """Fill the phase and decay of an item up to its anchor, seen from its pulse's frame."""
     wide_vectors()
     kx, ky, kz, kt = k[i, 0], k[i, 1], k[i, 2], k[i, 3]
     over_T2, over_T2dash, weighting = time[i], sign[i] * kt, b[i]
     for v in range(BLOCK):
-        turns = (
-            kx * tissue[_X + v] + ky * tissue[_Y + v] + kz * tissue[_Z + v] + kt * tissue[_B0 + v]
-        )
+        turns = kx * tissue[_X + v] + ky * tissue[_Y + v] + kz * tissue[_Z + v]
+        turns += kt * tissue[_B0 + v] - rotation[_FRAME + v]
         magnitude = exponential(
             -over_T2 * tissue[_R2 + v]
             - over_T2dash * tissue[_R2DASH + v]
@@ -303,8 +331,9 @@ def _emission_adjoint(states, s, toward, t, factor, given, i, slope, wanted, sta
     ``slope``, real parts before imaginary ones.
     """
     wide_vectors()
+    row = given[i, 2 * start : 2 * (start + size)]
     for v in range(size):
-        slope[v], slope[BLOCK + v] = given[i, 2 * (start + v)], given[i, 2 * (start + v) + 1]
+        slope[v], slope[BLOCK + v] = row[2 * v], row[2 * v + 1]
     for v in range(size):
         fr, fi, gr, gi = factor[v], factor[BLOCK + v], slope[v], slope[BLOCK + v]
         toward[t, v] += fr * gr - fi * gi
@@ -342,6 +371,37 @@ def _anchor_sums(slope, tissue, sign, i, g_k, g_t, g_b):
 
 
 @_compiled
+def _to_next_pulse(
+    graph,
+    drive,
+    voxels,
+    r,
+    states,
+    offset,
+    before,
+    decay,
+    rates,
+    turn,
+    tissue,
+    largest,
+    start,
+    size,
+):
+    """Take the states of repetition r to the frame of the next pulse; tell whether it turns."""
+    first_state, transverse = graph[0], graph[1]
+    _, phase, duration, b_end, _, _, _, shim = drive
+    first, count = first_state[r], first_state[r + 1] - first_state[r]
+    _make_rates(rates, duration[r], tissue)
+    _relax(
+        states, offset, count, before, decay, transverse[r], b_end, first, rates, tissue, largest
+    )
+    turning = _make_turn(turn, phase, voxels[6], shim, r, start, size)
+    if turning:
+        _turn_states(before, transverse[r], turn, _ONE)
+    return turning
+
+
+@_compiled
 def emit(graph, items, drive, voxels, emitted, first, stop):
     """Propagate voxels ``first`` to ``stop`` and write what the items emit.
 
@@ -349,24 +409,25 @@ def emit(graph, items, drive, voxels, emitted, first, stop):
     (items, 2 * voxels).
     """
     wide_vectors()
-    first_state, transverse, forward, first_forward, _, _, largest = graph
+    _, _, forward, first_forward, _, _, largest = graph
     order, first_item, local, sign = items
-    angle, phase, duration, b_end, k_anchor, t_anchor, b_anchor, shim = drive
-    _, _, _, _, _, B1, direction, _, initial = voxels
+    angle, phase, _, _, k_anchor, t_anchor, b_anchor, shim = drive
+    repetitions = len(angle)
+    _, _, _, _, _, B1, B1_phase, _, initial = voxels
     before = np.zeros((largest + 1, 2 * BLOCK), np.float32)
     states = np.zeros((largest + 1, 2 * BLOCK), np.float32)
     decay = np.zeros((largest, BLOCK), np.float32)
     rotation = np.zeros(_ROTATION_ROWS * BLOCK, np.float32)
     rates = np.zeros(2 * BLOCK, np.float32)
     factor = np.zeros(2 * BLOCK, np.float32)
+    turn = np.zeros(2 * BLOCK, np.float32)
     tissue = np.zeros(_TISSUE_ROWS * BLOCK, np.float32)
     for start in range(first, stop, BLOCK):
         size = min(BLOCK, stop - start)
         largest_D = _load_tissue(tissue, voxels, start, size)
         _start(before, initial, start, size)
-        for r in range(len(angle)):
-            a, count = first_state[r], first_state[r + 1] - first_state[r]
-            _make_rotation(rotation, angle[r], phase[r], B1, direction, shim[r], start, size)
+        for r in range(repetitions):
+            _make_rotation(rotation, angle[r], phase[r], B1, B1_phase, shim[r], start, size)
             _rotate(
                 rotation, before, states, 0, forward,
                 first_forward[r, 0], first_forward[r, 1], first_forward[r + 1, 0],
@@ -374,7 +435,8 @@ def emit(graph, items, drive, voxels, emitted, first, stop):
             for place in range(first_item[r], first_item[r + 1]):
                 i = order[place]
                 s = local[i]
-                _emission(factor, k_anchor, t_anchor, b_anchor, sign, i, tissue)
+                _emission(factor, rotation, k_anchor, t_anchor, b_anchor, sign, i, tissue)
+                row = emitted[i, 2 * start : 2 * (start + size)]
                 for v in range(size):
                     fr, fi, mr, mi = (
                         factor[v],
@@ -382,30 +444,31 @@ def emit(graph, items, drive, voxels, emitted, first, stop):
                         states[s, v],
                         states[s, BLOCK + v],
                     )
-                    emitted[i, 2 * (start + v)] = fr * mr - fi * mi
-                    emitted[i, 2 * (start + v) + 1] = fr * mi + fi * mr
-            _make_rates(rates, duration[r], tissue)
-            _relax(
-                states, 0, count, before, decay, transverse[r], b_end, a,
-                rates, tissue, largest_D,
-            )  # fmt: skip
+                    row[2 * v], row[2 * v + 1] = fr * mr - fi * mi, fr * mi + fi * mr
+            if r + 1 < repetitions:
+                _to_next_pulse(
+                    graph, drive, voxels, r, states, 0,
+                    before, decay, rates, turn, tissue, largest_D, start, size,
+                )  # fmt: skip
 
 
 @_compiled
-def adjoint(graph, items, drive, voxels, gradient, emitted, sums, maps, timing, first, stop):
+def adjoint(graph, items, drive, voxels, gradient, emitted, sums, maps, wanted, first, stop):
     """Take the items' gradient back for voxels ``first`` to ``stop``.
 
     ``sums`` receives the gradients of `Drive`, ``maps`` those of the maps (empty arrays where
-    they are not wanted), ``emitted`` the magnetisation (likewise).
+    they are not wanted), ``emitted`` the magnetisation (likewise); ``wanted`` tells whether
+    gradients by phases and by times and positions are.
     """
     wide_vectors()
     first_state, transverse, forward, first_forward, backward, first_backward, largest = graph
     order, first_item, local, sign = items
     angle, phase, duration, b_end, k_anchor, t_anchor, b_anchor, shim = drive
-    _, _, _, _, _, B1, direction, _, initial = voxels
+    _, _, _, _, _, B1, B1_phase, _, initial = voxels
     g_angle, g_phase, g_duration, g_b_end, g_k, g_t, g_b = sums
     m_R1, m_R2, m_R2dash, m_D, m_B0, m_B1, m_phase, m_initial = maps
     want_maps, want_emitted = len(m_R1) > 0, len(emitted) > 0
+    want_phase, timing = wanted[0] or want_maps, wanted[1]
     repetitions = len(angle)
     history = np.zeros((first_state[repetitions], 2 * BLOCK), np.float32)
     before = np.zeros((largest + 1, 2 * BLOCK), np.float32)
@@ -414,9 +477,11 @@ def adjoint(graph, items, drive, voxels, gradient, emitted, sums, maps, timing, 
     decay = np.zeros((largest, BLOCK), np.float32)
     rotation = np.zeros(_ROTATION_ROWS * BLOCK, np.float32)
     rates = np.zeros(2 * BLOCK, np.float32)
-    slopes = np.zeros(_ROTATION_ROWS * BLOCK, np.float32)
+    slopes = np.zeros(_SLOPE_ROWS * BLOCK, np.float32)
     factor = np.zeros(2 * BLOCK, np.float32)
     slope = np.zeros(2 * BLOCK, np.float32)
+    turn = np.zeros(2 * BLOCK, np.float32)
+    by_turn = np.zeros(BLOCK, np.float32)
     tissue = np.zeros(_TISSUE_ROWS * BLOCK, np.float32)
     for start in range(first, stop, BLOCK):
         size = min(BLOCK, stop - start)
@@ -425,17 +490,17 @@ def adjoint(graph, items, drive, voxels, gradient, emitted, sums, maps, timing, 
         largest_D = _load_tissue(tissue, voxels, start, size)
         _start(before, initial, start, size)
         for r in range(repetitions):
-            a, count = first_state[r], first_state[r + 1] - first_state[r]
-            _make_rotation(rotation, angle[r], phase[r], B1, direction, shim[r], start, size)
+            a = first_state[r]
+            _make_rotation(rotation, angle[r], phase[r], B1, B1_phase, shim[r], start, size)
             _rotate(
                 rotation, before, history, a, forward,
                 first_forward[r, 0], first_forward[r, 1], first_forward[r + 1, 0],
             )  # fmt: skip
-            _make_rates(rates, duration[r], tissue)
-            _relax(
-                history, a, count, before, decay, transverse[r], b_end, a,
-                rates, tissue, largest_D,
-            )  # fmt: skip
+            if r + 1 < repetitions:
+                _to_next_pulse(
+                    graph, drive, voxels, r, history, a,
+                    before, decay, rates, turn, tissue, largest_D, start, size,
+                )  # fmt: skip
         for r in range(repetitions - 1, -1, -1):
             a, count = first_state[r], first_state[r + 1] - first_state[r]
             if r + 1 < repetitions:
@@ -444,46 +509,55 @@ def adjoint(graph, items, drive, voxels, gradient, emitted, sums, maps, timing, 
                     (tissue, timing or want_maps), start, size,
                     (g_duration, g_b_end), (m_R1, m_R2, m_D), (duration, b_end), r, a,
                 )  # fmt: skip
+            _make_rotation(rotation, angle[r], phase[r], B1, B1_phase, shim[r], start, size)
             for place in range(first_item[r], first_item[r + 1]):
                 i = order[place]
-                _emission(factor, k_anchor, t_anchor, b_anchor, sign, i, tissue)
+                _emission(factor, rotation, k_anchor, t_anchor, b_anchor, sign, i, tissue)
                 _emission_adjoint(
                     history, a + local[i], toward, local[i], factor, gradient, i, slope,
-                    timing or want_maps or want_emitted, start, size,
+                    want_phase or timing or want_emitted, start, size,
                 )  # fmt: skip
                 if want_emitted:
                     for v in range(size):
                         emitted[i, 2 * (start + v)] = factor[v]
                         emitted[i, 2 * (start + v) + 1] = factor[BLOCK + v]
+                if want_phase:
+                    for v in range(size):
+                        g_phase[r] -= slope[BLOCK + v]
                 if timing:
                     _anchor_sums(slope, tissue, sign, i, g_k, g_t, g_b)
                 if want_maps:
                     tau = k_anchor[i, 3]
                     for v in range(size):
+                        m_phase[shim[r], start + v] -= slope[BLOCK + v]
                         m_B0[start + v] += _TURN * tau * slope[BLOCK + v]
                         m_R2[start + v] -= t_anchor[i] * slope[v]
                         m_R2dash[start + v] -= sign[i] * tau * slope[v]
                         m_D[start + v] -= b_anchor[i] * slope[v]
+            turning = False
             if r == 0:
                 _start(before, initial, start, size)
             else:
-                c = first_state[r - 1]
-                _make_rates(rates, duration[r - 1], tissue)
-                _relax(
-                    history, c, a - c, before, decay, transverse[r - 1], b_end, c,
-                    rates, tissue, largest_D,
+                turning = _to_next_pulse(
+                    graph, drive, voxels, r - 1, history, first_state[r - 1],
+                    before, decay, rates, turn, tissue, largest_D, start, size,
                 )  # fmt: skip
-            _make_rotation(rotation, angle[r], phase[r], B1, direction, shim[r], start, size)
             slopes[:] = _ZERO
             _rotate_adjoint(
                 rotation, before, toward, back, slopes, backward,
                 first_backward[r, 0], first_backward[r, 1], first_backward[r + 1, 0],
             )  # fmt: skip
-            by_angle, by_phase = _pulse_sums(
-                rotation, slopes, B1, shim[r], start, size, angle[r], m_B1, m_phase
-            )
-            g_angle[r] += by_angle
-            g_phase[r] += by_phase
+            g_angle[r] += _angle_sum(rotation, slopes, B1, shim[r], start, size, angle[r], m_B1)
+            if want_phase and r > 0:
+                by_phase = _turn_sum(before, back, transverse[r - 1], by_turn, size)
+                g_phase[r - 1] += by_phase
+                g_phase[r] -= by_phase
+                if want_maps:
+                    for v in range(size):
+                        m_phase[shim[r - 1], start + v] += by_turn[v]
+                        m_phase[shim[r], start + v] -= by_turn[v]
+            if turning:
+                _turn_states(back, transverse[r - 1], turn, -_ONE)
             toward, back = back, toward
         if want_maps:
             for v in range(size):

@@ -43,12 +43,16 @@ def wide_vectors(typing_context: Any) -> Any:
     """Let LLVM use vectors of 512 bits in the loops of the calling function.
 
     Where the processor has them, it prefers 256 bits, lest its clock slows down for code that
-    uses them now and then. These loops use nothing else, and run up to 1.7 times as fast.
+    uses them now and then. These loops use nothing else, and run up to 1.7 times as fast. The
+    function also promises that its arrays do not overlap, which saves checks before each loop.
     """
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         # The set's own method: llvmlite's refuses attributes with a value.
         set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        for argument in builder.function.args:
+            if argument.type.is_pointer:
+                argument.add_attribute("noalias")
         return context.get_dummy_value()
 
     return types.none(), code

@@ -145,6 +145,7 @@ class _SampleStates(torch.autograd.Function):
         drive, voxels = _unpack(job, ctx.saved_tensors)
         asked = dict(zip((*_DRIVE, "offset", *_MAPS), ctx.needs_input_grad[1:], strict=True))
         wanted = Wanted(
+            phase=asked["phase"],
             timing=any(asked[name] for name in _DRIVE[2:]),
             maps=any(asked[name] for name in _MAPS),
             emitted=asked["offset"] or any(asked[name] for name in _MAPS),

@@ -59,10 +59,12 @@ class Drive:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which gradients are asked for, beyond those of angles and phases.
+    """Which gradients are asked for, beyond those of angles.
 
     Attributes
     ----------
+    phase
+        Of the pulses' phases.
     timing
         Of durations, diffusion weightings and positions.
     maps
@@ -71,6 +73,7 @@ class Wanted:
         Whether the emitted magnetisation itself is needed again.
     """
 
+    phase: bool
     timing: bool
     maps: bool
     emitted: bool

@@ -147,7 +147,7 @@ class Simulator:
         self._cache = EncodingCache(memory // 2)
         self._reach = _reach(data)
         self._rotations = rotation_table(data)
-        self._graph: tuple[Repetitions, mr0.Graph, StateGraph] | None = None
+        self._graph: tuple[Repetitions | None, mr0.Graph, StateGraph] | None = None
         self._plan: tuple[StateGraph, Repetitions, Plan] | None = None
         self._voxels: tuple[object, Voxels] | None = None
 
@@ -220,13 +220,14 @@ class Simulator:
     def _states(
         self, repetitions: Repetitions, graph: mr0.Graph | None
     ) -> tuple[mr0.Graph, StateGraph]:
-        if graph is not None:
-            return graph, select_states(graph, self.thresholds)
         known = self._graph
-        if known is None or not _same_sequence(known[0], repetitions):
+        if graph is not None:
+            if known is None or known[1] is not graph:
+                known = (None, graph, select_states(graph, self.thresholds))
+        elif known is None or known[0] is None or not _same_sequence(known[0], repetitions):
             made = compute_graph(repetitions, self.data, self.thresholds, self._rotations)
             known = (repetitions.detach(), made, select_states(made, self.thresholds))
-            self._graph = known
+        self._graph = known
         return known[1], known[2]
 
     def _timeline(
