@@ -4,6 +4,7 @@ from pulseq_zero.simulation.graph import Thresholds
 from pulseq_zero.simulation.isochromats import (
     Isochromats,
     converged_isochromats,
+    course_of,
     isochromat_signal,
 )
 from pulseq_zero.simulation.simulator import (
@@ -22,6 +23,7 @@ __all__ = [
     "Thresholds",
     "converged_accuracy",
     "converged_isochromats",
+    "course_of",
     "isochromat_signal",
     "simulate",
 ]

@@ -1,8 +1,8 @@
-"""Full Bloch simulation of a ``.seq`` file: pulses take their time, gradients play during them.
+"""A ``.seq`` file as spins feel it: read by PyPulseq, for the judge of the simulation.
 
-The judge of what instantaneous pulses leave out: slice profiles, off-resonance during pulses,
-adiabatic inversion. It reads the file with PyPulseq and shares the spins with `isochromats`,
-nothing with the phase distribution graphs.
+Nothing is shared with the conversion that the phase distribution graphs build on. At the level
+of *instantaneous* pulses each is one rotation at its centre; at the *full* level pulses take
+their time, gradients and off-resonance acting meanwhile: slice profiles, adiabatic inversion.
 
 Signs are those of MR-zero: spins turn by exp(-2πi f t). The course of a pulse therefore runs
 backwards, its phase at the centre being as written.
@@ -10,182 +10,62 @@ backwards, its phase at the centre being as written.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Literal
 
-import MRzeroCore as mr0
 import numpy as np
 import pypulseq
-import torch
-from torch import Tensor
 
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.seq_files import read_seq
-from pulseq_zero.simulation.isochromats import Ensemble, Steps, ensembles
+from pulseq_zero.simulation.isochromats import Course, SpinPulse
+
+Physics = Literal["instantaneous", "full"]
 
 _AXES = ("gx", "gy", "gz")
 
-
-@dataclass(frozen=True)
-class RFPulse:
-    """A pulse in short steps.
-
-    Attributes
-    ----------
-    start
-        When it begins [s], since the start of the block.
-    step
-        Duration of each step [s].
-    field
-        (steps,) complex amplitude [Hz], phases included.
-    """
-
-    start: float
-    step: float
-    field: np.ndarray
-
-    @property
-    def stop(self) -> float:
-        """When it ends [s], since the start of the block."""
-        return self.start + self.step * len(self.field)
+# A pulse whose samples are off a line in the complex plane by more than this part turns spins
+# otherwise than one rotation does.
+_ON_A_LINE = 1e-3
 
 
-@dataclass(frozen=True)
-class Block:
-    """A block of a sequence, as spins feel it.
-
-    Attributes
-    ----------
-    duration
-        [s].
-    moment
-        Gradient moment (xyz,) [1/m] from the start of the block to a time [s].
-    pulse
-        The pulse, if any.
-    sample_time
-        (samples,) [s], since the start of the block.
-    receiver_phase
-        (samples,) [rad].
-    """
-
-    duration: float
-    moment: Callable[[float], np.ndarray]
-    pulse: RFPulse | None
-    sample_time: np.ndarray
-    receiver_phase: np.ndarray
-
-
-def read_blocks(path: Path | str, rf_step: float = 1e-5) -> list[Block]:
-    """Read the blocks of a ``.seq`` file.
+def read_course(path: Path | str, physics: Physics = "full", rf_step: float = 1e-5) -> Course:
+    """Read what spins undergo in the sequence of a ``.seq`` file.
 
     Parameters
     ----------
     path
         The file.
+    physics
+        ``"full"``: pulses take their time; to see slice profiles, simulate with a
+        ``voxel_size`` that reaches beyond the slice. ``"instantaneous"``: each is one rotation
+        at its centre, the same for all spins.
     rf_step
-        Longest step of a pulse [s].
+        Longest step of a pulse that takes its time [s].
+
+    Raises
+    ------
+    SequenceError
+        If the file cannot be read, or a pulse cannot be simulated: at the full level one during
+        which gradients change, at the other one that is no rotation (adiabatic, say).
     """
-    sequence = read_seq(path)
-    return [
-        _read_block(sequence.get_block(number), sequence.system, rf_step)
-        for number in sequence.block_events
-    ]
+    sequence, course = read_seq(path), Course()
+    for number in sequence.block_events:
+        _play(sequence.get_block(number), sequence.system, physics, rf_step, course)
+    return course
 
 
-def bloch_signal(
-    blocks: list[Block],
-    data: mr0.SimData,
-    spins: int,
-    *,
-    seed: int = 0,
-    voxel_size: tuple[float, float, float] | None = None,
-) -> Tensor:
-    """Simulate blocks with a given number of spins; parameters as in `isochromat_signal`.
-
-    To see slice profiles, give a ``voxel_size`` that reaches beyond the slice in z.
-
-    Returns
-    -------
-    Tensor
-        (samples, coils) complex.
-    """
-    samples = sum(len(block.sample_time) for block in blocks)
-    signal = torch.zeros(samples, data.coil_sens.shape[0], dtype=torch.complex64)
-    for ensemble in ensembles(data, spins, seed=seed, voxel_size=voxel_size):
-        signal += _play(blocks, ensemble)
-    receiver = np.concatenate([block.receiver_phase for block in blocks])
-    phase = torch.from_numpy(receiver).float()
-    return signal * torch.polar(torch.ones_like(phase), phase)[:, None]
-
-
-def play_pulse(pulse: RFPulse, ensemble: Ensemble, moment: Callable[[float], np.ndarray]) -> None:
-    """Rotate spins by a pulse, step by step, under the gradients that play meanwhile.
-
-    In each step the field is constant, so that its rotation about the axis
-    (Re b, Im b, -Δf) is exact. Relaxation acts half before the pulse and half after it.
-
-    Parameters
-    ----------
-    pulse
-        The pulse.
-    ensemble
-        The spins.
-    moment
-        Gradient moment [1/m] up to a time since the start of the block.
-    """
-    duration = pulse.stop - pulse.start
-    half_decay = torch.exp(-0.5 * duration * ensemble.R2)
-    ensemble.transverse *= half_decay
-    ensemble.recover(0.5 * duration)
-    transmit = ensemble.field() * (math.pi * pulse.step)
-    a = torch.ones_like(ensemble.transverse)
-    b = torch.zeros_like(a)
-    edges = [moment(pulse.start + n * pulse.step) for n in range(len(pulse.field) + 1)]
-    for n, field in enumerate(pulse.field.tolist()):
-        # Half of the angles by which the step turns about the axes.
-        along_z = math.pi * (
-            ensemble.position @ torch.from_numpy(edges[n + 1] - edges[n]).float()
-            + ensemble.frequency * pulse.step
-        )
-        across = field * transmit
-        half = torch.sqrt(along_z**2 + across.abs() ** 2)
-        ratio = torch.sinc(half / math.pi)
-        step_a = torch.complex(half.cos(), along_z * ratio)
-        step_b = -1j * across * ratio
-        a, b = step_a * a - step_b.conj() * b, step_b * a + step_a.conj() * b
-    ensemble.apply(a, b)
-    ensemble.transverse *= half_decay
-    ensemble.recover(0.5 * duration)
-
-
-def _play(blocks: list[Block], ensemble: Ensemble) -> Tensor:
-    """Return the (samples, coils) signal of some voxels."""
-    steps, sums = Steps(ensemble), []
-    for block in blocks:
-        now = 0.0
-        # A pulse comes before the samples of its block or after them, never in between.
-        marks = [(time, False) for time in block.sample_time.tolist()]
-        if block.pulse is not None:
-            marks.append((block.pulse.start, True))
-        for time, is_pulse in [*sorted(marks), (block.duration, None)]:
-            moment = torch.from_numpy(block.moment(time) - block.moment(now))
-            ensemble.transverse *= steps.factor(moment, time - now)
-            ensemble.recover(time - now)
-            now = time
-            if is_pulse and block.pulse is not None:
-                play_pulse(block.pulse, ensemble, block.moment)
-                now = block.pulse.stop
-            elif is_pulse is False:
-                sums.append(ensemble.transverse.sum(1))
-    if not sums:
-        return torch.zeros(0, ensemble.weight.shape[1], dtype=torch.complex64)
-    return torch.stack(sums) @ ensemble.weight
-
-
-def _read_block(block: SimpleNamespace, system: pypulseq.Opts, rf_step: float) -> Block:
+def _play(
+    block: SimpleNamespace,
+    system: pypulseq.Opts,
+    physics: Physics,
+    rf_step: float,
+    course: Course,
+) -> None:
+    """Append a block to a course."""
     if getattr(block, "rotation", None) is not None:
         raise SequenceError("rotated blocks cannot be simulated; write the gradients as rotated")
     waveforms = [_waveform(getattr(block, axis, None)) for axis in _AXES]
@@ -193,36 +73,82 @@ def _read_block(block: SimpleNamespace, system: pypulseq.Opts, rf_step: float) -
     def moment(time: float) -> np.ndarray:
         return np.array([_integral(times, values, time) for times, values in waveforms])
 
-    adc, rf = getattr(block, "adc", None), getattr(block, "rf", None)
-    sample_time, receiver_phase = np.zeros(0), np.zeros(0)
-    if adc is not None:
-        since_start = (np.arange(adc.num_samples) + 0.5) * adc.dwell
-        middle = 0.5 * adc.num_samples * adc.dwell
-        offset, phase = 2 * np.pi * _frequency(adc, system), _phase(adc, system)
-        phase = phase + offset * middle - offset * (since_start - middle)
-        sample_time = adc.delay + since_start
-        receiver_phase = np.pi / 2 - phase
-    return Block(
-        duration=float(block.block_duration),
-        moment=moment,
-        pulse=None if rf is None else _pulse(rf, system, rf_step),
-        sample_time=sample_time,
-        receiver_phase=receiver_phase,
+    now = 0.0
+
+    def go_to(time: float) -> None:
+        nonlocal now
+        course.wait(moment(time) - moment(now), time - now)
+        now = time
+
+    # A pulse comes before the samples of its block or after them, never in between
+    rf, adc = getattr(block, "rf", None), getattr(block, "adc", None)
+    pulse = None if rf is None else _pulse(rf, system, physics, rf_step)
+    pulse_time = math.inf
+    if rf is not None and pulse is not None:
+        pulse_time = rf.delay + (pypulseq.calc_rf_center(rf)[0] if pulse.course is None else 0.0)
+    times, phases = ([], []) if adc is None else _samples(adc, system)
+    marks = [*zip(times, phases, strict=True), (pulse_time, None)]
+    for time, receiver_phase in sorted(marks, key=lambda mark: mark[0]):
+        if math.isinf(time):
+            continue
+        go_to(time)
+        if receiver_phase is not None:
+            course.sample(receiver_phase)
+        elif pulse is not None and pulse.course is not None:
+            stop = now + pulse.step * len(pulse.course)
+            gradient = (moment(stop) - moment(now)) / (stop - now)
+            _check_constant(waveforms, now, stop)
+            course.play(dataclasses.replace(pulse, gradient=tuple(gradient.tolist())))
+            now = stop
+        elif pulse is not None:
+            course.play(pulse)
+    go_to(float(block.block_duration))
+
+
+def _samples(adc: SimpleNamespace, system: pypulseq.Opts) -> tuple[list[float], list[float]]:
+    """Return when samples are taken [s], since the start of the block, and their phases [rad]."""
+    since_start = (np.arange(adc.num_samples) + 0.5) * adc.dwell
+    phase = _phase(adc, system) + 2 * np.pi * _frequency(adc, system) * (
+        adc.num_samples * adc.dwell - since_start
     )
+    return (adc.delay + since_start).tolist(), (np.pi / 2 - phase).tolist()
 
 
-def _pulse(rf: SimpleNamespace, system: pypulseq.Opts, longest: float) -> RFPulse:
+def _pulse(
+    rf: SimpleNamespace, system: pypulseq.Opts, physics: Physics, longest: float
+) -> SpinPulse:
     count = max(1, math.ceil(rf.shape_dur / longest - 1e-9))
     step = rf.shape_dur / count
     time = (np.arange(count) + 0.5) * step
     signal = np.asarray(rf.signal, dtype=complex)
     shape = np.interp(time, rf.t, signal.real) + 1j * np.interp(time, rf.t, signal.imag)
-    centre = pypulseq.calc_rf_center(rf)[0]
-    own = np.exp(1j * np.angle(shape.sum()))
-    offset = 2 * np.pi * _frequency(rf, system)
-    at_centre = _phase(rf, system) + offset * centre
-    course = shape.conj() * own**2 * np.exp(1j * (at_centre - offset * (time - centre)))
-    return RFPulse(start=float(rf.delay), step=step, field=course)
+    centre, total = pypulseq.calc_rf_center(rf)[0], shape.sum()
+    own, offset = np.exp(1j * np.angle(total)), 2 * np.pi * _frequency(rf, system)
+    at_centre = _phase(rf, system) + offset * centre + np.angle(total)
+    shape = shape.conj() * own
+    if physics == "instantaneous":
+        if np.abs(shape.imag).max() > _ON_A_LINE * np.abs(shape).max():
+            raise SequenceError(
+                "a pulse whose phase changes is no rotation of all spins alike; judge the "
+                "sequence with full physics"
+            )
+        return SpinPulse(2 * np.pi * step * abs(total), at_centre)
+    amplitude = float(np.abs(shape).max()) or 1.0
+    course = shape * np.exp(-1j * offset * (time - centre)) / amplitude
+    return SpinPulse(amplitude, at_centre, course=course, step=step)
+
+
+def _check_constant(
+    waveforms: list[tuple[np.ndarray, np.ndarray]], start: float, stop: float
+) -> None:
+    for times, values in waveforms:
+        inside = values[(times > start + 1e-9) & (times < stop - 1e-9)]
+        ends = np.interp([start, stop], times, values, left=0.0, right=0.0)
+        if np.ptp([*inside, *ends]) > 1e-3 * max(1.0, np.abs(ends).max()):
+            raise SequenceError(
+                "a gradient changes during a pulse, which the isochromat simulation does not "
+                "know; play the pulse on the flat top"
+            )
 
 
 def _frequency(event: SimpleNamespace, system: pypulseq.Opts) -> float:

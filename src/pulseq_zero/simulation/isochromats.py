@@ -1,9 +1,10 @@
 """Bloch isochromats: the judge of the phase distribution graphs, sharing no code with them.
 
-Every voxel is a box filled with spins, each with its own place and its own frequency. Places
-and frequencies are scrambled Sobol points, shifted at random from voxel to voxel: stratified
-in all directions at once, and free of the aliasing of a regular grid. A frequency is a
-quantile of the Cauchy distribution whose width 1 / (2π T2') makes exp(-|t| / T2').
+Every voxel is a box filled with spins, each with its own place and its own frequency. A
+frequency is a quantile of the Cauchy distribution whose width 1 / (2π T2') makes
+exp(-|t| / T2'). Places and frequencies are a lattice in these four dimensions, which a seed
+shifts at random in every voxel: no error is common to all seeds, so that the difference of two
+tells how large it is.
 
 Spins do not diffuse: compare with a phantom whose D is zero.
 """
@@ -11,21 +12,31 @@ Spins do not diffuse: compare with a phantom whose D is zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import MRzeroCore as mr0
+import numpy as np
 import torch
 from torch import Tensor
 
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.repetitions import Repetitions
+from pulseq_zero.simulation.isochromat_kernel import Array, pulse_table, simulate_voxels
 
-# Spins that are handled at once: their arrays fit into a processor's cache.
-_SPINS_AT_ONCE = 2**15
 # Steps that differ by less than this many turns anywhere are the same step.
 _SAME_TURNS = 1e-7
+# For them, spins further off resonance than this [Hz] are few.
+_FAR_OFF = 1e4
+
+# How finely pulses are tabulated [rad]: by turns about z and about the transverse axis. Bilinear
+# interpolation then errs by less than 1e-4.
+_TABLE_STEP = 0.025
+
+# Spins are doubled in each voxel by itself. Its error falls about like this power of their number
+_ORDER = 0.9
+# and a round does not ask for more than this many times as many as the one before.
+_MOST_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -35,162 +46,185 @@ class Isochromats:
     Attributes
     ----------
     signal
-        (samples, coils) complex: the mean of two runs with different seeds.
+        (samples, coils) complex: the mean of the seeds' signals.
+    seeds
+        (seeds, samples, coils) complex: the signal of each of them.
     spins
-        Spins in each voxel, in each of the runs.
+        Mean number of spins in a voxel, in each of the runs.
     scatter
-        Norm of the difference of the two runs' signals (or images), relative to their mean's.
-        The mean itself errs by about half of it.
+        Norm of the difference of the two seeds' signals, relative to their mean's. The mean
+        itself errs by about half of it.
     """
 
     signal: Tensor
-    spins: int
+    seeds: Tensor
+    spins: float
     scatter: float
 
 
-@dataclass
-class Ensemble:
-    """The spins of some voxels.
+@dataclass(frozen=True)
+class SpinPulse:
+    """What an RF pulse does.
 
     Attributes
     ----------
-    position
-        (voxels, spins, xyz) [m].
-    frequency
-        (voxels, spins) off-resonance [Hz].
-    R1, R2
-        (voxels, 1) [1/s].
-    B1
-        (channels, voxels, 1) complex transmit field, relative to the nominal one.
-    weight
-        (voxels, coils) complex: what a voxel's sum of spins adds to the signal.
-    transverse
-        (voxels, spins) complex magnetisation.
-    longitudinal
-        (voxels, spins) magnetisation.
+    angle
+        Nominal flip angle [rad] of a rotation at once; otherwise the pulse's amplitude [Hz].
+    phase
+        [rad].
+    channels
+        Complex weights of the transmit channels; None adds them up.
+    course
+        (steps,) complex course of a pulse that takes its time, relative to its amplitude and
+        phase; None for a rotation at once.
+    step
+        Duration of each of its steps [s].
+    gradient
+        (xyz,) gradient that is on meanwhile [Hz/m].
     """
 
-    position: Tensor
-    frequency: Tensor
-    R1: Tensor
-    R2: Tensor
-    B1: Tensor
-    weight: Tensor
-    transverse: Tensor
-    longitudinal: Tensor
+    angle: float
+    phase: float
+    channels: Array | None = None
+    course: Array | None = None
+    step: float = 0.0
+    gradient: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
-    def rotate(self, angle: float, phase: float, channels: Tensor | None = None) -> None:
-        """Rotate by a nominal angle about the transverse axis at a phase [rad].
 
-        Parameters
-        ----------
-        angle, phase
-            Of the pulse [rad].
-        channels
-            (channels,) complex weights of the transmit channels; None adds them up.
-        """
-        field = self.field(channels)
-        flip, axis = angle * field.abs(), phase + field.angle()
-        half = torch.complex(torch.cos(flip / 2), torch.zeros_like(flip))
-        self.apply(half, torch.polar(torch.sin(flip / 2), axis - math.pi / 2))
+@dataclass
+class Course:
+    """What spins undergo: steps under gradients, some beginning with a pulse.
 
-    def field(self, channels: Tensor | None = None) -> Tensor:
-        """(voxels, 1) complex transmit field of all channels together."""
-        if channels is None:
-            return self.B1.sum(0)
-        return torch.einsum("c, cvs -> vs", channels.to(self.B1.dtype), self.B1)
+    Attributes
+    ----------
+    moment, time, relaxation
+        For each step its gradient moment (xyz) [1/m], how long spins turn, and how long they
+        relax [s]. The last two differ beside pulses that take their time.
+    pulse
+        The pulse that each step begins with.
+    is_sample
+        Whether a sample ends the step.
+    receiver_phase
+        For each sample [rad].
+    """
 
-    def apply(self, a: Tensor, b: Tensor) -> None:
-        """Rotate by the matrix of SU(2) whose first column is (a, b).
+    moment: list[Array] = field(default_factory=list)
+    time: list[float] = field(default_factory=list)
+    relaxation: list[float] = field(default_factory=list)
+    pulse: list[SpinPulse | None] = field(default_factory=list)
+    is_sample: list[bool] = field(default_factory=list)
+    receiver_phase: list[float] = field(default_factory=list)
 
-        A rotation by θ about the axis n has a = cos(θ/2) - i n_z sin(θ/2) and
-        b = -i (n_x + i n_y) sin(θ/2).
-        """
-        before, up = self.transverse, self.longitudinal
-        self.transverse = a.conj() ** 2 * before - b**2 * before.conj() + 2 * a.conj() * b * up
-        down = a.abs() ** 2 - b.abs() ** 2
-        self.longitudinal = down * up - 2 * (a.conj() * b.conj() * before).real
+    def play(self, pulse: SpinPulse) -> None:
+        """Append a pulse. Relaxation acts half before and half after one that takes its time."""
+        duration = 0.0 if pulse.course is None else pulse.step * len(pulse.course)
+        if self.relaxation:
+            self.relaxation[-1] += duration / 2
+        self._append(pulse, np.zeros(3), 0.0, duration / 2)
 
-    def turning(self, moment: Tensor, time: float) -> Tensor:
-        """(voxels, spins) factor of the transverse magnetisation over a gradient moment.
+    def wait(self, moment: Array, time: float) -> None:
+        """Let spins turn under a gradient moment [1/m] for a time [s]."""
+        if not self.time or self.is_sample[-1]:
+            self._append(None, np.zeros(3), 0.0, 0.0)
+        self.moment[-1] = self.moment[-1] + moment
+        self.time[-1] += time
+        self.relaxation[-1] += time
 
-        Parameters
-        ----------
-        moment
-            (xyz,) gradient moment [1/m].
-        time
-            Duration [s].
-        """
-        turns = self.position @ moment.to(self.position.dtype) + self.frequency * time
-        angle = -2 * math.pi * (turns - turns.round())
-        return torch.polar(torch.exp(-time * self.R2).expand_as(angle).contiguous(), angle)
+    def sample(self, receiver_phase: float) -> None:
+        """Take a sample now."""
+        if not self.time or self.is_sample[-1]:
+            self._append(None, np.zeros(3), 0.0, 0.0)
+        self.is_sample[-1] = True
+        self.receiver_phase.append(receiver_phase)
 
-    def recover(self, time: float) -> None:
-        """Relax the longitudinal magnetisation."""
-        decay = torch.exp(-time * self.R1)
-        self.longitudinal = 1 + (self.longitudinal - 1) * decay
+    def _append(
+        self, pulse: SpinPulse | None, moment: Array, time: float, relaxation: float
+    ) -> None:
+        self.pulse.append(pulse)
+        self.moment.append(moment)
+        self.time.append(time)
+        self.relaxation.append(relaxation)
+        self.is_sample.append(False)
+
+
+def course_of(repetitions: Repetitions) -> Course:
+    """Return what spins undergo in a sequence whose pulses are rotations at once."""
+    sequence, course = repetitions.detach().to("cpu"), Course()
+    angle, phase = sequence.pulse_angle.tolist(), sequence.pulse_phase.tolist()
+    time, moment = sequence.event_time.tolist(), sequence.gradient_moment.double().numpy()
+    is_sample, adc_phase = sequence.is_sample.tolist(), sequence.adc_phase.tolist()
+    for repetition, first in enumerate(sequence.first_event):
+        shim = None if sequence.shim is None else sequence.shim[repetition].numpy()
+        course.play(SpinPulse(angle[repetition], phase[repetition], shim))
+        for event in range(first, first + sequence.event_count[repetition]):
+            course.wait(moment[event], time[event])
+            if is_sample[event]:
+                course.sample(adc_phase[event])
+    return course
 
 
 def isochromat_signal(
-    repetitions: Repetitions,
+    course: Course,
     data: mr0.SimData,
-    spins: int,
+    spins: int | Tensor,
     *,
     seed: int = 0,
     voxel_size: tuple[float, float, float] | None = None,
 ) -> Tensor:
-    """Simulate with a given number of spins, pulses being instantaneous rotations.
+    """Simulate with a given number of spins.
 
     Parameters
     ----------
-    repetitions
-        The sequence.
+    course
+        What spins undergo: `course_of` repetitions, or `bloch_seq.read_course` of a file.
     data
         The phantom; its voxels are boxes here, and it does not diffuse.
     spins
-        Spins in each voxel; powers of 2 are spread best.
+        Spins in each voxel, a power of 2; a number, or (voxels,).
     seed
         Of the spins' places and frequencies.
     voxel_size
-        Size of the voxels [m]; None takes it from the phantom's Nyquist frequency.
+        Size of the voxels [m]; None takes it from the phantom's Nyquist frequency. A size other
+        than that changes the amount of magnetisation in proportion: for spins beyond the slice,
+        say, that a pulse excites in part.
 
     Returns
     -------
     Tensor
         (samples, coils) complex.
+
+    Raises
+    ------
+    SimulationError
+        If the voxels have no size, or the spins' number is no power of 2.
     """
-    sequence = repetitions.detach().to("cpu")
-    samples = int(sequence.is_sample.sum())
-    signal = torch.zeros(samples, data.coil_sens.shape[0], dtype=torch.complex64)
-    for ensemble in ensembles(data, spins, seed=seed, voxel_size=voxel_size):
-        signal += _play(sequence, ensemble)
-    phase = sequence.adc_phase[sequence.is_sample].float()
-    return signal * torch.polar(torch.ones_like(phase), phase)[:, None]
+    count = torch.as_tensor(spins).expand(data.PD.numel()).numpy().astype(np.int64)
+    return _Judge(course, data, voxel_size).simulate(count, [seed])[0][0]
 
 
 def converged_isochromats(
-    simulate: Callable[[int, int], Tensor],
+    course: Course,
+    data: mr0.SimData,
     *,
     tolerance: float = 5e-3,
     spins: int = 64,
-    largest: int = 4096,
-    image: Callable[[Tensor], Tensor] | None = None,
+    largest: int = 2**15,
+    voxel_size: tuple[float, float, float] | None = None,
 ) -> Isochromats:
     """Double the number of spins until two seeds agree.
 
-    The two seeds run in two threads.
+    Voxels differ in the spins that they need: many with a short T2', few with little in them.
+    Each gets as many as make the whole agree at least cost, from what the two seeds differed by
+    in it with fewer.
 
     Parameters
     ----------
-    simulate
-        Returns the (samples, coils) signal for a number of spins and a seed, for example
-        ``lambda spins, seed: isochromat_signal(repetitions, data, spins, seed=seed)``.
+    course, data, voxel_size
+        As for `isochromat_signal`.
     tolerance
-        Largest relative difference of the two signals, or images.
+        Largest relative difference of the two signals.
     spins, largest
-        Number of spins in each voxel to begin and to end with.
-    image
-        Makes an image of a signal, to compare images; None compares signals.
+        Number of spins in each voxel to begin with, and the largest; powers of 2.
 
     Returns
     -------
@@ -198,111 +232,154 @@ def converged_isochromats(
         The signal with its scatter, which exceeds the tolerance if the largest number of spins
         did not do.
     """
+    judge = _Judge(course, data, voxel_size)
+    count = np.full(data.PD.numel(), spins, dtype=np.int64)
     while True:
-        with ThreadPoolExecutor(2) as pool:
-            one, other = pool.map(simulate, (spins, spins), (0, 1))
-        mean = (one + other) / 2
-        pair = (one, other) if image is None else (image(one), image(other))
-        size = (pair[0] + pair[1]).abs().square().sum().sqrt() / 2
-        scatter = float((pair[0] - pair[1]).abs().square().sum().sqrt() / size.clamp(min=1e-30))
-        if scatter <= tolerance or 2 * spins > largest:
-            return Isochromats(mean, spins, scatter)
-        spins *= 2
+        seeds, difference = judge.simulate(count, [0, 1])
+        mean = seeds.mean(0)
+        size = float(mean.abs().square().sum().sqrt())
+        scatter = float((seeds[0] - seeds[1]).abs().square().sum().sqrt()) / max(size, 1e-30)
+        more = _more_spins(count, difference, 0.8 * tolerance * size, largest)
+        if scatter <= tolerance or np.array_equal(more, count):
+            return Isochromats(mean, seeds, float(count.mean()), scatter)
+        count = more
 
 
-def ensembles(
-    data: mr0.SimData,
-    spins: int,
-    *,
-    seed: int,
-    voxel_size: tuple[float, float, float] | None = None,
-) -> Iterator[Ensemble]:
-    """Fill the voxels with spins in equilibrium, some voxels at a time.
+def _more_spins(count: Array, difference: Array, target: float, largest: int) -> Array:
+    """Divide spins among voxels so that the sum of squared errors meets the target.
 
-    A ``voxel_size`` other than the phantom's own changes the amount of magnetisation in
-    proportion: for spins beyond the slice, say, that a pulse excites in part.
+    With errors e² that fall like n^(-2p), the total number is least where every voxel has
+    n ∝ e^(2 / (1 + 2p)), e being its error with equally many spins.
     """
-    own_size = 0.5 / data.nyquist.float().cpu()
-    size = own_size if voxel_size is None else torch.tensor(voxel_size)
-    if not bool(size.isfinite().all()):
-        raise SimulationError("the phantom does not say how large its voxels are; give voxel_size")
-    share = float((size / own_size).prod()) if bool(own_size.isfinite().all()) else 1.0
-    points = torch.quasirandom.SobolEngine(4, scramble=True, seed=seed).draw(spins)
-    generator = torch.Generator().manual_seed(seed)
-    count = data.PD.numel()
-    step = max(1, _SPINS_AT_ONCE // spins)
-    for start in range(0, count, step):
-        part = slice(start, min(start + step, count))
-
-        def of(values: Tensor, part: slice = part) -> Tensor:
-            return values.detach().cpu()[..., part, None]
-
-        shift = torch.rand(part.stop - part.start, 1, 4, generator=generator)
-        place = (points + shift) % 1
-        width = 1 / (2 * math.pi * of(data.T2dash).float())
-        # A quantile of exactly 0 or 1 would be an infinite frequency.
-        quantile = place[..., 3].clamp(1e-6, 1 - 1e-6)
-        centre = data.voxel_pos.detach().cpu()[part, None].float()
-        weight = data.coil_sens.detach().cpu()[:, part].T * of(data.PD) * (share / spins)
-        shape = quantile.shape
-        yield Ensemble(
-            position=centre + (place[..., :3] - 0.5) * size,
-            frequency=of(data.B0).float() + width * torch.tan(math.pi * (quantile - 0.5)),
-            R1=1 / of(data.T1).float(),
-            R2=1 / of(data.T2).float(),
-            B1=of(data.B1).to(torch.complex64),
-            weight=weight.to(torch.complex64),
-            transverse=torch.zeros(shape, dtype=torch.complex64),
-            longitudinal=torch.ones(shape),
-        )
+    power = 2 * _ORDER
+    unit = np.maximum(difference, 1e-30) * count.astype(float) ** power
+    share = unit ** (1 / (1 + power))
+    total = float((unit * share**-power).sum())
+    wanted = share * (total / max(target, 1e-30) ** 2) ** (1 / power)
+    wanted = np.clip(wanted, count, np.minimum(count * _MOST_AT_ONCE, max(largest, count.max())))
+    return np.exp2(np.log2(wanted).round()).astype(np.int64)
 
 
-class Steps:
-    """Remembers the factors of the last steps: samples of a readout are alike.
+class _Judge:
+    """Course and phantom as the compiled loops want them."""
+
+    def __init__(
+        self, course: Course, data: mr0.SimData, voxel_size: tuple[float, float, float] | None
+    ) -> None:
+        own_size = 0.5 / data.nyquist.double().cpu().numpy()
+        size = own_size if voxel_size is None else np.array(voxel_size, dtype=float)
+        if not np.isfinite(size).all():
+            raise SimulationError(
+                "the phantom does not say how large its voxels are; give voxel_size"
+            )
+        share = float((size / own_size).prod()) if np.isfinite(own_size).all() else 1.0
+
+        def maps(values: Tensor) -> Array:
+            return values.detach().cpu().double().numpy()
+
+        centre, transmit = maps(data.voxel_pos), data.B1.detach().cpu().numpy().T
+        weight = (data.coil_sens.detach().cpu() * data.PD.detach().cpu()).numpy().T * share
+        self._voxels = (
+            centre, size, maps(data.B0), 1 / (2 * math.pi * maps(data.T2dash)),
+            1 / maps(data.T1), 1 / maps(data.T2),
+            np.ascontiguousarray(transmit, np.complex128),
+            np.ascontiguousarray(weight, np.complex128),
+        )  # fmt: skip
+        reach = np.abs(centre).max(0) + size / 2
+        off_resonance = float(np.abs(self._voxels[2]).max())
+        strongest = float(np.abs(transmit).sum(1).max())
+        self._course = _compile(course, transmit.shape[1], reach, off_resonance, strongest)
+        self._receiver = torch.tensor(course.receiver_phase, dtype=torch.float32)
+
+    def simulate(self, spins: Array, seeds: Sequence[int]) -> tuple[Tensor, Array]:
+        """Return (seeds, samples, coils) signals and (voxels,) squared differences."""
+        if (spins & (spins - 1)).any() or spins.min() < 1:
+            raise SimulationError("the number of spins in a voxel must be a power of 2")
+        shift = np.stack([np.random.default_rng(s).random((len(spins), 4)) for s in seeds])
+        coils = self._voxels[-1].shape[1]
+        signal = np.zeros((len(seeds), len(self._receiver), coils), np.complex128)
+        difference: Array = simulate_voxels(*(shift, spins, *self._voxels, *self._course, signal))
+        turned = torch.polar(torch.ones_like(self._receiver), self._receiver)
+        return torch.from_numpy(signal.astype(np.complex64)) * turned[:, None], difference
+
+
+def _compile(
+    course: Course, channels: int, reach: Array, off_resonance: float, strongest: float
+) -> tuple[Array, ...]:
+    """Put a course into arrays, with a table for each kind of pulse that takes its time.
 
     Parameters
     ----------
-    ensemble
-        The spins.
-    kept
-        Number of factors to remember.
+    course
+        The course.
+    channels
+        Number of transmit channels.
+    reach
+        (xyz,) largest coordinate of a spin [m].
+    off_resonance
+        Largest off-resonance of a voxel [Hz].
+    strongest
+        Largest transmit field, relative to the nominal one.
     """
+    moment, time = np.reshape(course.moment, (-1, 3)), np.array(course.time)
+    turns = np.column_stack([moment * reach, time * _FAR_OFF])
+    change = np.abs(np.diff(turns, axis=0)).max(1) if len(turns) else np.zeros(0)
+    pulses: list[SpinPulse] = []
+    number = []
+    known: dict[int, int] = {}
+    for pulse in course.pulse:
+        if pulse is not None and id(pulse) not in known:
+            known[id(pulse)] = len(pulses)
+            pulses.append(pulse)
+        number.append(-1 if pulse is None else known[id(pulse)])
+    kinds: list[list[SpinPulse]] = []
+    kind = [-1 if p.course is None else _kind(p, kinds) for p in pulses]
+    tables, shapes, steps = [np.zeros((0, 4), np.float32)], [], []
+    for alike in kinds:
+        amplitudes, frequencies = _grid(alike, reach, off_resonance, strongest)
+        shapes.append((sum(map(len, tables)), len(amplitudes), len(frequencies)))
+        steps.append((amplitudes[1], frequencies[1] - frequencies[0]))
+        table = pulse_table(alike[0].course, alike[0].step, amplitudes, frequencies)
+        tables.append(table.reshape(-1, 4))
+    weights = [np.ones(channels) if p.channels is None else p.channels for p in pulses]
+    return (
+        moment.astype(np.float32), time.astype(np.float32), np.array(course.relaxation),
+        np.append(True, change > _SAME_TURNS), np.array(course.is_sample),
+        np.array(number, dtype=np.int64),
+        np.array([p.angle for p in pulses]), np.array([p.phase for p in pulses]),
+        np.array(weights, dtype=np.complex128).reshape(-1, channels),
+        np.array([p.gradient for p in pulses], dtype=np.float32).reshape(-1, 3),
+        np.array(kind, dtype=np.int64),
+        np.concatenate(tables), np.array(shapes, dtype=np.int64).reshape(-1, 3),
+        np.array(steps).reshape(-1, 2),
+    )  # fmt: skip
 
-    def __init__(self, ensemble: Ensemble, kept: int = 4) -> None:
-        self._ensemble, self._kept = ensemble, kept
-        reach = ensemble.position.abs().amax((0, 1)).double()
-        frequency = float(ensemble.frequency.abs().max())
-        self._scale = torch.cat([reach, torch.tensor([frequency], dtype=torch.float64)])
-        self._factors: list[tuple[Tensor, Tensor]] = []
 
-    def factor(self, moment: Tensor, time: float) -> Tensor:
-        """Return `Ensemble.turning`, made anew only where no last step was the same."""
-        step = torch.cat([moment.double(), torch.tensor([time], dtype=torch.float64)])
-        turns = step * self._scale
-        for number, (known, factor) in enumerate(self._factors):
-            if float((known - turns).abs().max()) < _SAME_TURNS:
-                self._factors.append(self._factors.pop(number))
-                return factor
-        self._factors.append((turns, self._ensemble.turning(moment, time)))
-        del self._factors[: -self._kept]
-        return self._factors[-1][1]
+def _grid(
+    alike: list[SpinPulse], reach: Array, off_resonance: float, strongest: float
+) -> tuple[Array, Array]:
+    """Return amplitudes and frequencies [Hz] that pulses of one kind are tabulated at."""
+    one = alike[0]
+    assert one.course is not None
+    duration, area = one.step * len(one.course), one.step * float(np.abs(one.course).sum())
+    # Where a pulse has no power, far from the middle, spins only turn about z
+    furthest = max(float(np.abs(p.gradient) @ reach) for p in alike) + off_resonance + 20 / duration
+    frequency_step = _TABLE_STEP / (math.pi * duration)
+    columns = math.ceil(furthest / frequency_step)
+    amplitude_step = _TABLE_STEP / (2 * math.pi * area)
+    rows = math.ceil(max(abs(p.angle) for p in alike) * strongest / amplitude_step)
+    return np.arange(rows + 2) * amplitude_step, np.arange(-columns, columns + 1) * frequency_step
 
 
-def _play(sequence: Repetitions, ensemble: Ensemble) -> Tensor:
-    """Return the (samples, coils) signal of some voxels."""
-    steps = Steps(ensemble)
-    angle, phase = sequence.pulse_angle.tolist(), sequence.pulse_phase.tolist()
-    time, is_sample = sequence.event_time.tolist(), sequence.is_sample.tolist()
-    sums = []
-    for repetition, first in enumerate(sequence.first_event):
-        channels = None if sequence.shim is None else sequence.shim[repetition]
-        ensemble.rotate(angle[repetition], phase[repetition], channels)
-        stop = first + sequence.event_count[repetition]
-        for event in range(first, stop):
-            ensemble.transverse *= steps.factor(sequence.gradient_moment[event], time[event])
-            if is_sample[event]:
-                sums.append(ensemble.transverse.sum(1))
-        ensemble.recover(sum(time[first:stop]))
-    if not sums:
-        return torch.zeros(0, ensemble.weight.shape[1], dtype=torch.complex64)
-    return torch.stack(sums) @ ensemble.weight
+def _kind(pulse: SpinPulse, kinds: list[list[SpinPulse]]) -> int:
+    """Return the number of the pulse's kind: of those with the same course."""
+    assert pulse.course is not None
+    for number, alike in enumerate(kinds):
+        one = alike[0]
+        assert one.course is not None
+        is_alike = len(one.course) == len(pulse.course) and math.isclose(one.step, pulse.step)
+        if is_alike and np.abs(one.course - pulse.course).max() < 1e-6:
+            alike.append(pulse)
+            return number
+    kinds.append([pulse])
+    return len(kinds) - 1
