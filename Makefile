@@ -49,6 +49,7 @@ $(PEER)/.done:
 
 bench: $(VENV)/.done $(PEER)/.done
 	$(BIN)/python benchmarks/run.py --output $(RESULTS)/benchmark.json --peer-python $(PEER)/bin/python
+	$(BIN)/python benchmarks/page.py $(RESULTS)/benchmark.json docs/benchmark.md
 
 # The newest versions that fit together; torch stays where the CPU build is known to be small.
 lock:

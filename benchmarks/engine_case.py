@@ -40,10 +40,15 @@ def _status(name: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
-def _restart_peak() -> float:
+def restart_peak() -> float:
     """Forget the peak of memory so far; return what is in use [MiB]."""
     Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")
+
+
+def peak_since(before: float) -> float:
+    """Return how far the peak lies above what was in use when it was forgotten [MiB]."""
+    return _status("VmHWM") - before
 
 
 def main(case: str, engine: str, threads: int, output: Path, runs: int = 7) -> None:
@@ -56,7 +61,7 @@ def main(case: str, engine: str, threads: int, output: Path, runs: int = 7) -> N
     if engine == "torch":
         options["backend"] = TorchBackend()
     simulator = Simulator(data, thresholds=THRESHOLDS, **options)
-    before = _restart_peak()
+    before = restart_peak()
     forward, backward = [], []
     for _ in range(2 if engine == "mrzero" else runs):
         generator = torch.Generator().manual_seed(0)
@@ -73,7 +78,7 @@ def main(case: str, engine: str, threads: int, output: Path, runs: int = 7) -> N
         backward.append(time.perf_counter() - ready)
         signal = result.signal.detach()
         del loss, result
-    peak = _status("VmHWM") - before
+    peak = peak_since(before)
     torch.save({"signal": signal, "gradients": dict(zip(names, gradients, strict=True))}, output)
     print(
         json.dumps({

@@ -116,6 +116,19 @@ def measure_reconstruction(threads: int, runs: int = 5) -> dict[str, float]:
     }  # fmt: skip
 
 
+def measure_scaling() -> list[dict]:
+    """Return times and memory against the number of voxels, and against that of states."""
+    sizes = [("voxels", matrix, 1e-2) for matrix in (48, 96, 144, 192)]
+    sizes += [("states", 96, accuracy) for accuracy in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)]
+    results = []
+    for over, matrix, accuracy in sizes:
+        found = run(sys.executable, "scaling_case.py", 1, str(matrix), str(accuracy))
+        if found is not None:
+            results.append({"case": f"scaling with {over}", "threads": 1} | found)
+            print(json.dumps(results[-1]), flush=True)
+    return results
+
+
 def measure_step(case: str, threads: int, peer: str | None, maps: Path) -> dict | None:
     """Return the time of a whole optimization step, ours and the peer's."""
     ours = run(sys.executable, "step_case.py", threads, case, str(threads))
@@ -148,6 +161,7 @@ def main() -> None:
                 if case in STEPS:
                     results.append(measure_step(case, threads, options.peer_python, maps))
                 print(json.dumps(results[-1]), flush=True)
+        results += measure_scaling()
     options.output.parent.mkdir(parents=True, exist_ok=True)
     written = options.output.with_suffix(".part")
     written.write_text(json.dumps([r for r in results if r is not None], indent=2) + "\n")

@@ -1,0 +1,158 @@
+"""Make the page of the benchmark from what ``run.py`` has measured.
+
+Usage: python benchmarks/page.py results/benchmark.json docs/benchmark.md
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pulseq_zero.figures.style import BLUE, GREEN, ORANGE, save_figure, style
+
+INTRODUCTION = """# Benchmark
+
+Made by `make bench` on {machine}. Ours, MRzeroCore 1.2.0 and pulseqzero 1.1.0 run one after the
+other on the same sequences, phantom (96 x 96) and phase distribution graph; times are the best
+of several runs after the first, in milliseconds.
+"""
+
+ENGINE = """
+## Signal and gradients
+
+The main pass: from the sequence's numbers to the signal (forward), and from the gradient of the
+signal to those of the sequence (backward; flip angles for the turbo spin echo `tse`, everything
+for the others). "Ratio" is the time of MRzeroCore's `execute_graph` over ours, once of the
+compiled loops and once of plain torch; "signal" and "gradient" are relative differences from
+MRzeroCore; "peak" is the memory that a step takes on top of what was there.
+"""
+
+STEP = """
+## Whole optimization steps
+
+From parameters to the gradient of a loss of the image: sequence, graph, signal, image, backward.
+The peer is pulseqzero with MRzeroCore, run on the same scripts.
+"""
+
+TRACING = """
+## Tracing
+
+The turbo spin echo script with {pulses} free flip angles: PyPulseq alone, its first run traced,
+and the replay of its tape (with the conversion to MR-zero, and backward), beside pulseqzero's
+building of the sequence with its conversion.
+"""
+
+SCALING = """
+## Cost against size
+
+Forward and backward pass of the turbo spin echo over the number of voxels (at accuracy 1e-2) and
+of states (at accuracies 1e-1 to 1e-5), one thread.
+
+![Time and memory over voxels and states](figures/benchmark.png)
+"""
+
+
+def machine() -> str:
+    """Name the processor."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} cores of {names[0]}" if names else platform.processor()
+
+
+def engine_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Lay out the engines' times."""
+
+    def times(name: str) -> pd.Series:
+        forward, backward = 1e3 * rows[f"{name}_forward_s"], 1e3 * rows[f"{name}_backward_s"]
+        return forward.map("{:.3g}".format) + " / " + backward.map("{:.3g}".format)
+
+    def ratio(name: str) -> pd.Series:
+        forward = rows["reference_forward_s"] / rows[f"{name}_forward_s"]
+        backward = rows["reference_backward_s"] / rows[f"{name}_backward_s"]
+        return forward.map("{:.0f}".format) + " / " + backward.map("{:.1f}".format)
+
+    return pd.DataFrame({
+        "sequence": rows["case"],
+        "threads": rows["threads"].astype(int),
+        "ours": times("ours"),
+        "torch": times("torch"),
+        "MRzeroCore": times("reference"),
+        "ratio": ratio("ours"),
+        "ratio of torch": ratio("torch"),
+        "signal": rows["nrmse"].map("{:.1e}".format),
+        "gradient": rows["gradient_relative_error"].map("{:.1e}".format),
+        "peak [MiB], ours": rows["ours_peak_mib"].map("{:.0f}".format),
+        "MRzeroCore's": rows["reference_peak_mib"].map("{:.0f}".format),
+    })  # fmt: skip
+
+
+def step_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Lay out the times of whole steps."""
+    return pd.DataFrame({
+        "step": rows["case"].str.removesuffix(" step"),
+        "threads": rows["threads"].astype(int),
+        "ours": (1e3 * rows["ours_step_s"]).map("{:.1f}".format),
+        "peer": (1e3 * rows["peer_step_s"]).map("{:.0f}".format),
+        "ratio": (rows["peer_step_s"] / rows["ours_step_s"]).map("{:.0f}".format),
+    })  # fmt: skip
+
+
+def tracing_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Lay out the times of tracing."""
+    measured = [name for name in rows.columns if name.endswith("_ms") and rows[name].notna().all()]
+    table = rows[measured].map("{:.3g}".format)
+    table.columns = [name.removesuffix("_ms").replace("_", " ") for name in measured]
+    table.insert(0, "threads", rows["threads"].astype(int))
+    return table
+
+
+def scaling_figure(rows: pd.DataFrame) -> Figure:
+    """Draw time and memory over voxels and over states."""
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots(2, 2, sharex="col")
+    for column, over in enumerate(("voxels", "states")):
+        part = rows[rows["case"] == f"scaling with {over}"].sort_values(over)
+        for name, color in (("forward", BLUE), ("backward", ORANGE)):
+            axes[0, column].plot(
+                part[over], 1e3 * part[f"ours_{name}_s"], "o-", color=color, label=name
+            )
+        axes[1, column].plot(part[over], part["ours_peak_mib"], "o-", color=GREEN)
+        axes[1, column].set_xlabel(f"number of {over}")
+        for axis in axes[:, column]:
+            axis.set_xlim(left=0)
+            axis.set_ylim(bottom=0)
+    axes[0, 0].set_ylabel("time [ms]")
+    axes[1, 0].set_ylabel("peak memory [MiB]")
+    axes[0, 0].legend()
+    return figure
+
+
+def main(results: Path, page: Path) -> None:
+    """Write the page, and its figure beside it."""
+    rows = pd.DataFrame(json.loads(results.read_text()))
+    parts = [INTRODUCTION.format(machine=machine())]
+
+    def add(text: str, table: pd.DataFrame) -> None:
+        parts.append(f"{text}\n{table.to_markdown(index=False)}\n")
+
+    engines = rows[rows["case"].isin(["tse", "epi", "gre", "bssfp", "radial", "spiral"])]
+    if len(engines):
+        add(ENGINE, engine_table(engines))
+    if len(steps := rows[rows["case"].str.endswith(" step")]):
+        add(STEP, step_table(steps))
+    if len(tracing := rows[rows["case"] == "tracing"]):
+        add(TRACING.format(pulses=int(tracing["pulses"].iloc[0])), tracing_table(tracing))
+    if len(scaling := rows[rows["case"].str.startswith("scaling")]):
+        with style():
+            save_figure(scaling_figure(scaling), page.parent / "figures" / "benchmark.png")
+        parts.append(SCALING)
+    page.write_text("".join(parts))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
