@@ -11,8 +11,8 @@ import sys
 import time
 
 import torch
-
 from engine_case import peak_since, repetitions_of, restart_peak, sequences
+
 from pulseq_zero.simulation import Simulator, Thresholds
 from pulseq_zero.simulation.graph import compute_graph, rotation_table
 
