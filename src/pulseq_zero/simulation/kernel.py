@@ -37,7 +37,7 @@ _LONGITUDINAL, _TRANSVERSE = 0, BLOCK
 _TISSUE_ROWS = 8
 _R1, _R2, _R2DASH, _D, _B0, _X, _Y, _Z = range(0, _TISSUE_ROWS * BLOCK, BLOCK)
 
-_ZERO, _ONE, _HALF, _TWO = np.float32(0), np.float32(1), np.float32(0.5), np.float32(2)
+_ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
 _ROOT_HALF, _ROOT_TWO = np.float32(np.sqrt(0.5)), np.float32(np.sqrt(2))
 _PER_TURN = np.float32(0.5 / np.pi)
 _TURN = np.float32(2 * np.pi)
