@@ -69,6 +69,9 @@ class Repetitions:
         when all channels transmit alike.
     labels
         (samples,) int64 for each Pulseq label in use, for the reconstruction.
+    moving
+        (events,) bool: which events' times or moments depend on parameters, or None where
+        that is not known. It only saves work in the gradients of all others.
 
     Raises
     ------
@@ -86,6 +89,7 @@ class Repetitions:
     adc_usage: Tensor
     shim: Tensor | None = None
     labels: Mapping[str, Tensor] = field(default_factory=dict)
+    moving: Tensor | None = None
 
     def __post_init__(self) -> None:
         pulses, events = len(self.pulse_use), sum(self.event_count)
@@ -185,6 +189,7 @@ class Repetitions:
             adc_usage=function(self.adc_usage),
             shim=None if self.shim is None else function(self.shim),
             labels={name: function(values) for name, values in self.labels.items()},
+            moving=None if self.moving is None else function(self.moving),
         )
 
     def to(self, device: torch.device | str) -> Repetitions:

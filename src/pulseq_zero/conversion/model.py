@@ -175,10 +175,11 @@ class Conversion:
         self.sequence = sequence
         with recording(sequence.tape):
             self._assembly = assemble(sequence, with_corners=with_corners, sub_pulses=sub_pulses)
-        self.program = Program(
-            sequence.tape,
-            [(np.asarray(raw(x)), np.asarray(wires_of(x))) for x in self._assembly.traced],
-        )
+        wires = [np.asarray(wires_of(x)) for x in self._assembly.traced]
+        values = [np.asarray(raw(x)) for x in self._assembly.traced]
+        self.program = Program(sequence.tape, list(zip(values, wires, strict=True)))
+        _, _, time, moment, _ = wires
+        self._moving = torch.from_numpy((time != 0) | (moment != 0).any(1))
 
     def __call__(self, parameters: Mapping[str, Tensor]) -> Repetitions:
         """Compute the repetitions for some parameters."""
@@ -194,6 +195,7 @@ class Conversion:
             adc_phase=adc_phase,
             adc_usage=torch.as_tensor(assembly.adc_usage, device=device),
             labels={k: torch.as_tensor(v, device=device) for k, v in assembly.labels.items()},
+            moving=self._moving.to(device),
         )
 
 

@@ -47,6 +47,8 @@ class Job:
     b_offset
         (rows,) diffusion weighting relative to the anchors [s/m²]. Its effect is left to the
         caller; it is needed for the gradient of each voxel's diffusion coefficient.
+    moving
+        For each pattern, whether its trajectory may depend on what is differentiated by.
     """
 
     plan: Plan
@@ -56,6 +58,7 @@ class Job:
     memory: int
     position: Tensor
     b_offset: Tensor
+    moving: tuple[bool, ...]
 
 
 def sample_states(job: Job, drive: Drive, offset: Tensor, voxels: Voxels) -> Tensor:
@@ -148,7 +151,7 @@ class _SampleStates(torch.autograd.Function):
             phase=asked["phase"],
             timing=any(asked[name] for name in _DRIVE[2:]),
             maps=any(asked[name] for name in _MAPS),
-            emitted=asked["offset"] or any(asked[name] for name in _MAPS),
+            emitted=(asked["offset"] and any(job.moving)) or any(asked[name] for name in _MAPS),
         )
         slope = gradients[0].conj().resolve_conj()
         total = Adjoint.zeros(drive, voxels, maps=wanted.maps)
@@ -171,7 +174,7 @@ class _SampleStates(torch.autograd.Function):
                 continue
             for place, items, block in job.plan.blocks:
                 emitted, here = found.emitted[items], slope[block]
-                if asked["offset"]:
+                if asked["offset"] and job.moving[place]:
                     matrix = _matrix(job, place, part, where)
                     sign = job.plan.sign[place]
                     offset[block] += _offset_gradient(matrix, emitted, here, part, sign)

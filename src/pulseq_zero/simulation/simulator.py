@@ -281,6 +281,7 @@ class Simulator:
             memory=self._memory,
             position=voxels.position,
             b_offset=self._real(timeline.b_offset.detach()),
+            moving=_moving_patterns(plan, repetitions.moving),
         )
         drive = Drive(
             angle=self._real(repetitions.pulse_angle),
@@ -491,6 +492,17 @@ def _distinct_shims(repetitions: Repetitions) -> tuple[Tensor | None, tuple[int,
     numbers: dict[tuple[complex, ...], int] = {}
     number = tuple(numbers.setdefault(tuple(weights), len(numbers)) for weights in shim.tolist())
     return torch.tensor(list(numbers), dtype=shim.dtype), number
+
+
+def _moving_patterns(plan: Plan, moving: Tensor | None) -> tuple[bool, ...]:
+    """Tell for each pattern whether an event between an anchor and its samples may move."""
+    if moving is None:
+        return (True,) * len(plan.patterns)
+    items = plan.items
+    moved = moving.long().cumsum(0)
+    anchor = torch.repeat_interleave(items.anchor, items.first_row.diff())
+    rows = moved[items.event] != moved[anchor]
+    return tuple(bool(rows[block].any()) for _, _, block in plan.blocks)
 
 
 def _within_a_turn(phase: Tensor) -> Tensor:

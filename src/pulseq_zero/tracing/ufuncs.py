@@ -242,7 +242,9 @@ def _segment_sums(a: TracedArray, starts: Any) -> Any:
     tape = tapes.current_tape()
     index = tape.locals(a.wires, a.values)
     wires = tape.array("segment_sum", (index,), result.shape, np.asarray(starts, dtype=np.int64))
-    return wrap(result, wires)
+    # Sums of constants stay constants: the simulation leaves out what does not depend on them.
+    depends = np.logical_or.reduceat(np.asarray(a.wires) != 0, starts)
+    return wrap(result, np.where(depends, wires, 0))
 
 
 def _parts(x: Any) -> tuple[Any, Any]:
