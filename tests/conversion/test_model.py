@@ -153,3 +153,19 @@ def _one_pulse(delay):
     seq.add_block(pp.make_delay(delay))
     seq.add_block(pp.make_adc(4, dwell=1e-5))
     return seq
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "count"),
+    [("epi_ir", {"TI": 0.8}, 1), ("tse", {"flip_angles": CASES["tse"][0]["flip_angles"]}, 0)],
+)
+def test_only_events_that_depend_on_a_parameter_count_as_moving(name, start, count):
+    model = SequenceModel(script(name), arguments=CASES[name][1])
+    repetitions = model({key: parameter(value) for key, value in start.items()})
+    assert int(repetitions.moving.sum()) == count
+
+
+def test_a_dwell_time_moves_every_sample():
+    model = SequenceModel(script("epi_ir"), arguments={"n_read": 16, "n_phase": 8})
+    repetitions = model({"dwell": parameter(1e-5)})
+    assert bool(repetitions.moving[repetitions.is_sample].all())
