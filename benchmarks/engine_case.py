@@ -1,6 +1,6 @@
 """Time one sequence on one engine, in a process of its own so that its memory can be told.
 
-Usage: python engine_case.py CASE ENGINE THREADS OUTPUT.pt
+Usage: python engine_case.py CASE ENGINE THREADS OUTPUT.npz
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "simulation"))
@@ -79,7 +80,8 @@ def main(case: str, engine: str, threads: int, output: Path, runs: int = 7) -> N
         signal = result.signal.detach()
         del loss, result
     peak = peak_since(before)
-    torch.save({"signal": signal, "gradients": dict(zip(names, gradients, strict=True))}, output)
+    found = {"signal": signal} | dict(zip(names, gradients, strict=True))
+    np.savez(output, **{name: values.numpy() for name, values in found.items()})
     print(
         json.dumps({
             "forward_s": min(forward),

@@ -1,7 +1,7 @@
 """Time whole optimization steps of pulseqzero and MRzeroCore on the same sequence script.
 
 Runs in an environment of its own, where pulseqzero 1.1.0 is installed:
-python peer_case.py flair|tse THREADS MAPS.pt
+python peer_case.py flair|tse THREADS MAPS.npz
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import MRzeroCore as mr0
+import numpy as np
 import pulseqzero
 import torch
 
@@ -34,7 +35,7 @@ def main(case: str, threads: int, phantom: Path, runs: int = 2) -> None:
     script.pp = pulseqzero
     # Python's own does not take tensors; the delay may as well stay off the raster here.
     script.round = lambda value: value
-    maps = torch.load(phantom)
+    maps = {name: torch.from_numpy(values) for name, values in np.load(phantom).items()}
     data = mr0.VoxelGridPhantom(**maps).build()
     times = []
     for run in range(runs):

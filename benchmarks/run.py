@@ -5,7 +5,8 @@ Usage: python benchmarks/run.py [--output results/benchmark.json] [--threads 1 2
 
 The engines run on the same sequence, phantom and graph, each in a process of its own; times
 are the best of several runs after the first. Whole optimization steps are compared where
-``--peer-python`` names an interpreter that has pulseqzero 1.1.0 and MRzeroCore 1.2.0.
+``--peer-python`` names an interpreter that has pulseqzero 1.1.0 and MRzeroCore 1.2.0; so is the
+building of the sequence that a step begins with (``tracing``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import time
 from pathlib import Path
 
 import MRzeroCore as mr0
+import numpy as np
 import torch
 
 HERE = Path(__file__).parent
@@ -29,6 +31,8 @@ from pulseq_zero.reconstruction import reconstruct  # noqa: E402
 
 CASES = ("tse", "epi", "gre", "bssfp", "radial", "spiral")
 STEPS = ("flair", "tse")
+TRACING = "tracing"
+ALL = tuple(dict.fromkeys([*CASES, *STEPS, TRACING]))
 
 
 def run(python: str, script: str, threads: int, *arguments: str) -> dict | None:
@@ -44,16 +48,20 @@ def run(python: str, script: str, threads: int, *arguments: str) -> dict | None:
 
 def compare(ours: Path, reference: Path) -> dict[str, float]:
     """Return the differences of signals and gradients."""
-    one, other = torch.load(ours), torch.load(reference)
+    one, other = (
+        {name: torch.from_numpy(values) for name, values in np.load(path).items()}
+        for path in (ours, reference)
+    )
+    signal, expected_signal = one.pop("signal"), other.pop("signal")
 
     def join(gradients: dict) -> torch.Tensor:
         # Each kind of gradient counts alike, whatever its unit.
-        scale = {name: values.double().norm() for name, values in other["gradients"].items()}
+        scale = {name: values.double().norm() for name, values in other.items()}
         return torch.cat([gradients[name].double().flatten() / scale[name] for name in scale])
 
-    gradient, expected = join(one["gradients"]), join(other["gradients"])
+    gradient, expected = join(one), join(other)
     return {
-        "nrmse": float((one["signal"] - other["signal"]).norm() / other["signal"].norm()),
+        "nrmse": float((signal - expected_signal).norm() / expected_signal.norm()),
         "gradient_cosine": float(torch.cosine_similarity(gradient, expected, dim=0)),
         "gradient_relative_error": float((gradient - expected).norm() / expected.norm()),
     }
@@ -61,7 +69,7 @@ def compare(ours: Path, reference: Path) -> dict[str, float]:
 
 def measure_engine(case: str, threads: int, folder: Path) -> dict | None:
     """Return all numbers of one case."""
-    stored = {name: folder / f"{case}-{name}.pt" for name in ("pdg", "torch", "mrzero")}
+    stored = {name: folder / f"{case}-{name}.npz" for name in ("pdg", "torch", "mrzero")}
     found = {
         name: run(sys.executable, "engine_case.py", threads, case, name, str(threads), str(path))
         for name, path in stored.items()
@@ -141,23 +149,34 @@ def measure_step(case: str, threads: int, peer: str | None, maps: Path) -> dict 
     return result
 
 
+def measure_tracing(threads: int, peer: str | None) -> dict | None:
+    """Return the times of building a sequence: plain, traced, replayed, and the peer's."""
+    ours = run(sys.executable, "tracing_case.py", threads, "ours", str(threads))
+    theirs = run(peer, "tracing_case.py", threads, "peer", str(threads)) if peer else None
+    if ours is None:
+        return None
+    return {"case": TRACING, "threads": threads} | ours | (theirs or {})
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("results/benchmark.json"))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--cases", nargs="+", default=[*CASES, *STEPS], choices=[*CASES, "flair"])
+    parser.add_argument("--cases", nargs="+", default=ALL, choices=ALL)
     parser.add_argument("--peer-python")
     options = parser.parse_args()
     results = []
     with tempfile.TemporaryDirectory() as folder:
-        maps = Path(folder) / "maps.pt"
-        torch.save(sequences.phantom_maps(96), maps)
+        maps = Path(folder) / "maps.npz"
+        np.savez(maps, **{k: v.numpy() for k, v in sequences.phantom_maps(96).items()})
         for threads in options.threads:
             results.append(measure_reconstruction(threads))
             for case in dict.fromkeys(options.cases):
                 if case in CASES:
                     results.append(measure_engine(case, threads, Path(folder)))
+                if case == TRACING:
+                    results.append(measure_tracing(threads, options.peer_python))
                 if case in STEPS:
                     results.append(measure_step(case, threads, options.peer_python, maps))
                 print(json.dumps(results[-1]), flush=True)
