@@ -231,8 +231,8 @@ def optimize(
         torch.set_rng_state(state["random"])
         for model, traced_at in zip(models, state["traced_at"], strict=True):
             # A replay may differ from a new run of the function by rounding errors
-            if traced_at is not None:
-                model.trace(traced_at)
+            for parameters_then in traced_at:
+                model.trace(parameters_then)
         logger.info("going on at iteration %d from %s", len(run.rows), path)
 
     def save() -> None:

@@ -131,6 +131,11 @@ def test_a_broken_guard_runs_the_function_again_and_says_where(caplog):
     assert "test_model.py" in caplog.text
     longer = long.event_time.sum() - short.event_time.sum()
     assert longer.item() == pytest.approx(5e-3)
+    for delay, added in ((1.5e-3, 0.5e-3), (6e-3, 6e-3), (1e-3, 0.0)):
+        again = model({"delay": parameter(delay)})
+        assert (again.event_time.sum() - short.event_time.sum()).item() == pytest.approx(added)
+    assert model.retraces == 1
+    assert [values["delay"].item() for values in model.traced_at] == [5e-3, 1e-3]
 
 
 def test_a_parameter_without_effect_is_named():

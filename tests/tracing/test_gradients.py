@@ -400,6 +400,20 @@ def test_gradients_equal_finite_differences(name):
     assert report.worst < tolerance, str(report)
 
 
+ROOTS = [np.sqrt, np.cbrt, lambda x: math.sqrt(x), lambda x: x**0.5, lambda x: x**0.3]
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_the_slope_of_a_root_at_zero_counts_as_zero(root):
+    """Else the line in the middle of k-space would make NaN of all gradients."""
+    report = check_gradients(
+        lambda x: [root(abs(line * x)) for line in (-1.0, 0.0, 1.0)],
+        {"x": torch.tensor(2.0, dtype=torch.float64)},
+    )
+    assert len(report.checks) == 3
+    assert report.worst < 1e-8
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_gradient_that_is_no_number_is_an_error():
     """The slope of log x at 0 is infinite, so that of 0 log x is none."""

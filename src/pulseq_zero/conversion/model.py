@@ -28,12 +28,16 @@ from pulseq_zero.tracing.tape import OnLoss, Rounding
 
 _log = logging.getLogger("pulseq_zero")
 
+# Of how many runs the tapes are kept.
+_KEPT = 4
+
 
 class SequenceModel:
     """Repetitions as a function of the parameters of a sequence function.
 
     The function runs at the first call only. After that its tape is replayed, until a
-    comparison in its code comes out differently for new parameters: then it runs again.
+    comparison in its code comes out differently for new parameters: then it runs again. The
+    last few tapes are kept, so that it need not run each time that it takes a way it took.
 
     Parameters
     ----------
@@ -57,8 +61,6 @@ class SequenceModel:
     ----------
     retraces
         How often the function had to run again.
-    traced_at
-        The parameters of its last run, None before the first.
     """
 
     def __init__(
@@ -72,27 +74,32 @@ class SequenceModel:
         on_loss: OnLoss = "warn",
     ) -> None:
         self.retraces = 0
-        self.traced_at: dict[str, Tensor] | None = None
         self._function = function
         self._arguments = dict(arguments or {})
         self._sub_pulses = sub_pulses
         self._with_corners = with_corners
         self._rounding: Rounding = rounding
         self._on_loss: OnLoss = on_loss
-        self._conversion: Conversion | None = None
+        # Each with the parameters of its run, the one that was used last coming first.
+        self._runs: list[tuple[dict[str, Tensor], Conversion]] = []
 
     @property
     def sequence(self) -> TracedSequence:
-        """The sequence of the last run of the function.
+        """The sequence of that run of the function that the last call came from.
 
         Raises
         ------
         SequenceError
             If the function has not run yet.
         """
-        if self._conversion is None:
+        if not self._runs:
             raise SequenceError("the sequence function has not run yet; call the model first")
-        return self._conversion.sequence
+        return self._runs[0][1].sequence
+
+    @property
+    def traced_at(self) -> list[dict[str, Tensor]]:
+        """The parameters of the runs whose tapes are kept: tracing them in order restores these."""
+        return [parameters for parameters, _ in reversed(self._runs)]
 
     def __call__(self, parameters: Mapping[str, Tensor]) -> Repetitions:
         """Compute the repetitions for some parameters.
@@ -107,17 +114,22 @@ class SequenceModel:
         GradientLostError
             If a parameter reaches nothing that the simulation sees.
         """
-        if self._conversion is not None and self._conversion.program.fits(parameters):
-            try:
-                return self._conversion(parameters)
-            except GuardBroken as broken:
-                self.retraces += 1
-                _log.info(
-                    "run %s again: %s", getattr(self._function, "__name__", self._function), broken
-                )
+        broken: list[GuardBroken] = []
+        for run in self._runs:
+            if run[1].program.fits(parameters):
+                try:
+                    repetitions = run[1](parameters)
+                except GuardBroken as error:
+                    broken.append(error)
+                else:
+                    self._use(run)
+                    return repetitions
+        if broken:
+            self.retraces += 1
+            name = getattr(self._function, "__name__", self._function)
+            _log.info("run %s again: %s", name, broken[0])
         self.trace(parameters)
-        assert self._conversion is not None
-        return self._conversion(parameters)
+        return self._runs[0][1](parameters)
 
     def trace(self, parameters: Mapping[str, Tensor]) -> TracedSequence:
         """Run the function, for replay and for the sequence that it makes."""
@@ -149,9 +161,13 @@ class SequenceModel:
                 "the sequence function uses a tensor that requires a gradient but is none of its "
                 "parameters: pass it as one"
             )
-        self._conversion = conversion
-        self.traced_at = {name: value.detach().clone() for name, value in parameters.items()}
+        traced_at = {name: value.detach().clone() for name, value in parameters.items()}
+        self._use((traced_at, conversion))
         return run.sequence
+
+    def _use(self, run: tuple[dict[str, Tensor], Conversion]) -> None:
+        others = [other for other in self._runs if other is not run]
+        self._runs = [run, *others][:_KEPT]
 
 
 class Conversion:

@@ -49,12 +49,18 @@ def _slope_of_sqrt(a: Array, y: Array) -> Array:
     return np.where(y == 0, 0.0, 0.5 / np.where(y == 0, 1.0, y))
 
 
+def _slope_of_cbrt(a: Array, y: Array) -> Array:
+    return np.where(y == 0, 0.0, 1 / (3 * np.where(y == 0, 1.0, y * y)))
+
+
 def _log_of_base(a: Array, b: Array, y: Array) -> Array:
     return y * np.log(np.where(a > 0, a, 1.0))
 
 
 def _power_of_base(a: Array, b: Array, y: Array) -> Array:
-    return np.where(b == 0, 0.0, b * np.power(a, np.where(b == 0, 1.0, b - 1)))
+    # As for the root: an exponent below 1 has an infinite slope at 0.
+    is_flat = (b == 0) | ((a == 0) & (b > 0) & (b < 1))
+    return np.where(is_flat, 0.0, b * np.power(a, np.where(is_flat, 1.0, b - 1)))
 
 
 # Numbers that are rounded follow their operand or nothing, as the tape says.
@@ -64,7 +70,7 @@ ELEMENTWISE: Mapping[str, Elementwise] = {
     "negative": Elementwise(np.negative, (lambda a, y: -np.ones_like(y),)),
     "absolute": Elementwise(np.absolute, (lambda a, y: np.sign(a),)),
     "sqrt": Elementwise(np.sqrt, (_slope_of_sqrt,)),
-    "cbrt": Elementwise(np.cbrt, (lambda a, y: 1 / (3 * y * y),)),
+    "cbrt": Elementwise(np.cbrt, (_slope_of_cbrt,)),
     "square": Elementwise(np.square, (lambda a, y: 2 * a,)),
     "reciprocal": Elementwise(np.reciprocal, (lambda a, y: -y * y,)),
     "exp": Elementwise(np.exp, (lambda a, y: y,)),

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
+from torch.nn import Parameter
 
 from pulseq_zero.errors import TracingError
 from pulseq_zero.tracing.arrays import (
@@ -69,6 +70,7 @@ class _TypeProxy(type):
 
 
 _TRACED = (TracedNumber, TracedArray)
+_FOLLOWED = {TracedNumber, Tensor, Parameter}
 
 
 def _type_proxy(real: type, convert: Callable[[Any], Any]) -> Any:
@@ -118,11 +120,7 @@ def _extreme(function: Callable[..., Any], operation: str, args: Any, kwargs: An
     if kwargs:
         return function(*args, **kwargs)
     items = args if len(args) > 1 else list(args[0])
-    for x in items:
-        kind = type(x)
-        if kind is TracedNumber or kind is Tensor:
-            break
-    else:
+    if _FOLLOWED.isdisjoint(map(type, items)):
         return function(items)
     items = [as_traced(x) for x in items]
     if any(np.ndim(raw(x)) for x in items):

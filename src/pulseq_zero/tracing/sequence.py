@@ -21,6 +21,8 @@ _add_block: Callable[..., None] = twin().method(pypulseq.Sequence.add_block)
 _set_block: Callable[..., None] = twin().method(pypulseq.Sequence.set_block)
 _apply_soft_delay: Callable[..., None] = twin().method(pypulseq.Sequence.apply_soft_delay)
 
+_ARRAYS = {np.ndarray, TracedArray}
+
 
 @dataclass
 class TracedBlock:
@@ -132,6 +134,8 @@ def _kept(event: Any) -> Any:
     """Copy of an event that later changes of the event, as scripts make them, do not reach."""
     if not isinstance(event, SimpleNamespace):
         return event
+    if _ARRAYS.isdisjoint(map(type, vars(event).values())):
+        return SimpleNamespace(**vars(event))
     kept = vars(event).copy()
     for name, value in kept.items():
         kind = type(value)
