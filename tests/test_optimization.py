@@ -1,5 +1,6 @@
 """The one call: known optima, verification, resumption, and clear refusals."""
 
+import dataclasses
 import math
 import re
 
@@ -11,6 +12,7 @@ from scipy.optimize import minimize_scalar
 from pulseq_zero.errors import NotFiniteError, OptimizationError, SequenceError
 from pulseq_zero.optimization import optimize
 from pulseq_zero.parameters import Parameter
+from pulseq_zero.simulation import Simulator
 from toy import T1, inversion_recovery, negative_signal_loss, one_voxel, signal_loss
 
 QUIET = {"progress": False, "matrix": (8, 1)}
@@ -76,10 +78,11 @@ def test_several_parameters_and_named_terms(voxel):
 
     parameters = {"TI": Parameter(0.6, 0.02, 3.0, 0.02), "flip": Parameter(1.0, learning_rate=0.01)}
     result = run(voxel, loss, parameters, iterations=30)
-    assert list(result.history.columns[:5]) == [
+    assert list(result.history.columns[:6]) == [
         "iteration",
         "loss",
         "verified_loss",
+        "accuracy",
         "signal",
         "flip",
     ]
@@ -96,6 +99,39 @@ def test_bounds_are_kept(voxel, method):
     result = run(voxel, parameters=parameters, method=method, iterations=15)
     assert bool(((result.parameters["TI"] >= 0.5) & (result.parameters["TI"] <= 0.65)).all())
     assert float(result.best["TI"]) == pytest.approx(0.65, abs=2e-3)
+
+
+@pytest.fixture
+def exploitable(monkeypatch):
+    """Let signals fade with the sequence's length, the more the less accurate a simulation is."""
+    right = Simulator.__call__
+
+    def wrong(self, repetitions, graph=None):
+        found = right(self, repetitions, graph)
+        fading = torch.exp(-200 * self.accuracy * repetitions.event_time.sum())
+        return dataclasses.replace(found, signal=found.signal * fading)
+
+    monkeypatch.setattr(Simulator, "__call__", wrong)
+
+
+def test_the_accuracy_is_raised_where_the_improvement_is_not_confirmed(voxel, exploitable):
+    """The signal grows with TI, but the optimizer is told to shorten the sequence."""
+    start = {"TI": Parameter(2.0, 0.02, 6.0, 0.05)}
+    settings = {"accuracy": 1e-2, "iterations": 40, "verify_every": 5, "verify_accuracy": 1e-6}
+    result = run(voxel, negative_signal_loss, start, **settings)
+    accuracy = result.history["accuracy"]
+    assert float(result.parameters["TI"][5]) < 1.9
+    assert accuracy[5] == 1e-2
+    assert accuracy[6] == pytest.approx(1e-3)
+    assert accuracy.is_monotonic_decreasing
+    assert float(result.best["TI"]) > 2.5
+    verified = result.history["verified_loss"].dropna()
+    assert verified.iloc[-1] < verified.iloc[0]
+
+
+def test_the_accuracy_stays_where_improvements_are_confirmed(voxel):
+    result = run(voxel, iterations=10, accuracy=1e-2, verify_every=2, verify_accuracy=1e-6)
+    assert set(result.history["accuracy"]) == {1e-2}
 
 
 def test_the_best_iteration_is_chosen_by_the_verified_loss(voxel):
@@ -205,6 +241,7 @@ def only_flip(parameters, image):
         (signal_loss, {"TE": 1.0}, {}, SequenceError, "no argument 'TE'; its arguments are TI"),
         (signal_loss, None, {"iterations": 0}, OptimizationError, "iterations is 0"),
         (signal_loss, None, {"verify_every": 0}, OptimizationError, "verify_every is 0"),
+        (signal_loss, None, {"verify_share": 2}, OptimizationError, "verify_share is 2"),
         (signal_loss, None, {"method": "sgd"}, OptimizationError, "'adam' and 'lbfgs'"),
         (signal_loss, {}, {}, OptimizationError, "no parameters"),
         (signal_loss, None, {"on_not_finite": "ignore"}, OptimizationError, "'stop' or 'halve'"),

@@ -60,8 +60,13 @@ class ImagingModel:
         self.sequence_model = SequenceModel(
             sequence_function, arguments=dict(arguments or {}), sub_pulses=sub_pulses
         )
-        self.simulator = Simulator(data, accuracy=accuracy, **dict(simulation or {}))
+        self._simulation = dict(simulation or {})
+        self.simulator = Simulator(data, accuracy=accuracy, **self._simulation)
         self._matrix, self._fov = matrix, fov
+
+    def use_accuracy(self, accuracy: float) -> None:
+        """Simulate at another accuracy from now on."""
+        self.simulator = Simulator(self.simulator.data, accuracy=accuracy, **self._simulation)
 
     def __call__(self, parameters: Mapping[str, Tensor]) -> Acquisition:
         """Simulate and reconstruct the sequence at these parameters."""

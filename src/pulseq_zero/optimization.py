@@ -53,7 +53,8 @@ class OptimizationResult:
         Its number; iteration 0 is the start.
     history
         A row an iteration: ``iteration``, ``loss``, ``verified_loss`` (NaN where it was not
-        computed), every term of the loss, and the time used so far in ``seconds``.
+        computed), the ``accuracy`` of the loss, every term of the loss, and the time used so far
+        in ``seconds``.
     parameters
         For each parameter its values (iterations + 1, ...) during the optimization.
     """
@@ -90,6 +91,7 @@ def optimize(
     sub_pulses: SubPulses = 1,
     verify_every: int | None = None,
     verify_accuracy: float | None = None,
+    verify_share: float = 0.9,
     simulation: Mapping[str, Any] | None = None,
     checkpoint: Path | str | None = None,
     checkpoint_seconds: float = 10.0,
@@ -133,6 +135,10 @@ def optimize(
         as readily as better sequences.
     verify_accuracy
         Accuracy of the verification; by default a tenth of ``accuracy``.
+    verify_share
+        Least share of the improvement that the verification has to confirm. Where it confirms
+        less, the optimization goes on at a tenth of its accuracy, down to that of the
+        verification.
     simulation
         Further settings of the simulation, such as ``device``.
     checkpoint
@@ -174,6 +180,8 @@ def optimize(
         raise OptimizationError(f"iterations is {iterations}, but must be at least 1")
     if verify_every is not None and verify_every < 1:
         raise OptimizationError(f"verify_every is {verify_every}, but must be at least 1")
+    if not 0 <= verify_share <= 1:
+        raise OptimizationError(f"verify_share is {verify_share}, but must lie between 0 and 1")
     if on_not_finite not in get_args(OnNotFinite):
         raise OptimizationError(
             f"on_not_finite is {on_not_finite!r}, but must be 'stop' or 'halve'"
@@ -196,13 +204,14 @@ def optimize(
         return _Ensemble([_Problem(imaging(imaged), loss) for imaged, loss in ensemble])
 
     problem = problem_at(accuracy)
-    verification = None if verify_every is None else problem_at(verify_accuracy or accuracy / 10)
+    finest = accuracy / 10 if verify_accuracy is None else verify_accuracy
+    verification = None if verify_every is None else problem_at(finest)
 
     members = [m for p in (problem, verification) if p is not None for m in p.members]
     models = [member.model.sequence_model for member in members]
     torch.manual_seed(seed)
     stepper = make_stepper(method, started_from)
-    run = _Run()
+    run = _Run(accuracy)
     settings = fingerprint(
         {
             "functions": [identity(sequence_function), *(identity(loss) for _, loss in ensemble)],
@@ -219,7 +228,7 @@ def optimize(
                 dict(simulation or {}),
             ],
             "phantom": [checksum(member.model.simulator.data) for member in problem.members],
-            "verification": [verify_every, verify_accuracy],
+            "verification": [verify_every, verify_accuracy, verify_share],
             "seed": seed,
         }
     )
@@ -228,6 +237,7 @@ def optimize(
         state = load_checkpoint(path, settings)
         stepper.load(state["stepper"])
         run.load(state["run"])
+        problem.use_accuracy(run.accuracy)
         torch.set_rng_state(state["random"])
         for model, traced_at in zip(models, state["traced_at"], strict=True):
             # A replay may differ from a new run of the function by rounding errors
@@ -273,6 +283,16 @@ def optimize(
                 verified = verification.evaluate(values, iteration, with_gradient=False).loss
             run.record(values, evaluation, verified)
             _report(bar, run, iterations)
+            if run.accuracy > finest and run.confirmed() < verify_share:
+                run.accuracy = max(run.accuracy / 10, finest)
+                logger.warning(
+                    "iteration %d: at accuracy %g only %.0f %% of the improvement are left; "
+                    "going on at %g",
+                    *(iteration, finest, 100 * run.confirmed(), run.accuracy),
+                )
+                problem.use_accuracy(run.accuracy)
+                first = problem.evaluate(run.values[0], 0, with_gradient=False)
+                run.first_loss = first.loss
             if iteration < iterations and time.monotonic() - last_save > checkpoint_seconds:
                 save()
                 last_save = time.monotonic()
@@ -331,6 +351,10 @@ class _Ensemble:
 
     def __init__(self, members: list[_Problem]) -> None:
         self.members = members
+
+    def use_accuracy(self, accuracy: float) -> None:
+        for member in self.members:
+            member.model.use_accuracy(accuracy)
 
     def evaluate(self, values: Values, iteration: int, with_gradient: bool = True) -> Evaluation:
         each = [member.evaluate(values, iteration, with_gradient) for member in self.members]
@@ -406,9 +430,12 @@ def _short(values: Tensor) -> str:
 class _Run:
     """Everything recorded so far; what a checkpoint keeps beside the optimizer's state."""
 
+    accuracy: float
     rows: list[dict[str, float]] = field(default_factory=list)
     values: list[Values] = field(default_factory=list)
     seconds: float = 0.0
+    # Of the start, at the accuracy that is used now
+    first_loss: float = math.nan
 
     def load(self, state: Mapping[str, Any]) -> None:
         for name, value in state.items():
@@ -419,11 +446,25 @@ class _Run:
             "iteration": len(self.rows),
             "loss": evaluation.loss,
             "verified_loss": verified,
+            "accuracy": self.accuracy,
             **evaluation.terms,
             "seconds": self.seconds,
         }
+        if not self.rows:
+            self.first_loss = evaluation.loss
         self.rows.append(row)
         self.values.append(values)
+
+    def confirmed(self) -> float:
+        """Share of the improvement since the start that the verification has just confirmed.
+
+        All of it, where nothing was verified or has improved.
+        """
+        improvement = self.first_loss - self.rows[-1]["loss"]
+        verified = self.rows[0]["verified_loss"] - self.rows[-1]["verified_loss"]
+        if math.isnan(verified) or improvement <= 0:
+            return 1.0
+        return verified / improvement
 
     def result(self) -> OptimizationResult:
         history = pd.DataFrame(self.rows).astype({"iteration": int})

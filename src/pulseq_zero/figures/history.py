@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pulseq_zero.figures.style import BLACK, RED, rows, show_image, style
 
-_NO_TERMS = ("iteration", "loss", "verified_loss", "seconds")
+_NO_TERMS = ("iteration", "loss", "verified_loss", "accuracy", "seconds")
 
 
 def history_figure(
