@@ -30,9 +30,11 @@ reproduce: $(VENV)/.done
 test: $(VENV)/.done
 	$(BIN)/python -m pytest
 
-# What needs the package index: PyPulseq's own tests, and other people's sequences.
+# What needs the package index: PyPulseq's own tests, other people's sequences, sigpy's pulses.
 test-network: $(VENV)/.done
 	$(BIN)/python -m pytest -m network
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/sigpy sigpy==0.1.27 pywavelets==1.9.0
+	PYTHONPATH=$(VENV)/sigpy $(BIN)/python -m pytest tests/tracing/test_designs.py
 
 check: $(VENV)/.done
 	$(BIN)/ruff format --check src tests workflow sequences benchmarks
