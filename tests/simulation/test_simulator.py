@@ -8,6 +8,7 @@ import torch
 
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation import Simulator, Thresholds, converged_accuracy, simulate
+from pulseq_zero.simulation.graph import compute_graph, rotation_table
 from sequences import CASES, Writer, phantom
 
 
@@ -70,7 +71,7 @@ def test_shims_weight_the_transmit_channels():
     for engine in ("pdg", "mrzero"):
         thresholds = Thresholds(min_emitted_signal=1e-3, min_latent_signal=1e-3)
         simulator = Simulator(data, engine=engine, thresholds=thresholds)
-        graph = Simulator(combined, 1e-3)._states(repetitions, None)[0]
+        graph = compute_graph(repetitions, combined, thresholds, rotation_table(combined))
         signal = simulator(dataclasses.replace(repetitions, shim=shim), graph).signal
         assert norm(signal - expected) < 1e-4 * norm(expected), engine
 
@@ -80,7 +81,8 @@ def test_gradients_of_shims():
     repetitions = repetitions.map(lambda t: t.double() if t.is_floating_point() else t)
     generator = torch.Generator().manual_seed(0)
     shim = 1 + 0.3 * torch.randn(6, 2, dtype=torch.complex128, generator=generator)
-    graph = Simulator(data)._states(repetitions, None)[0]
+    thresholds = Thresholds.of_accuracy(1e-3)
+    graph = compute_graph(repetitions, data, thresholds, rotation_table(data))
     simulator = Simulator(data, dtype=torch.float64)
 
     def loss(weights):

@@ -1,4 +1,4 @@
-"""The phase distribution graph: MRzeroCore's prepass, and the states kept of it as arrays."""
+"""The phase distribution graph as arrays, and the way there from MRzeroCore's prepass."""
 
 from __future__ import annotations
 
@@ -140,18 +140,16 @@ def rotation_table(data: mr0.SimData) -> Tensor:
     weight = data.PD.detach().float().cpu() / float(data.PD.detach().sum())
     table = data.avg_B1_trig.detach().cpu().clone()
     table[:, 0] = (torch.sin(angle[:, None] * transmit).square() @ weight).sqrt()
-    # The prepass wants the sign of a rotation backwards
-    table[180:, 0] *= -1
+    table[180:, 0] *= -1  # a root has lost the sign
     return table
 
 
 def compute_graph(
     repetitions: Repetitions, data: mr0.SimData, thresholds: Thresholds, rotations: Tensor
 ) -> mr0.Graph:
-    """Run MRzeroCore's prepass, without its printing.
+    """Run MRzeroCore's prepass, without its printing, for its main pass.
 
     ``rotations`` is the phantom's `rotation_table`.
-
 
     States beyond the voxels' Nyquist frequency are cut off where the voxels are band-limited
     (sinc). Box and point voxels answer there too, so that nothing may be cut off.

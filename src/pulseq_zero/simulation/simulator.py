@@ -26,6 +26,7 @@ from pulseq_zero.simulation.graph import (
 )
 from pulseq_zero.simulation.main_pass import Job, magnetisation_at_samples, sample_states
 from pulseq_zero.simulation.plan import Plan, make_plan
+from pulseq_zero.simulation.prepass import Average, make_graph
 from pulseq_zero.simulation.propagation import Backend, Drive, TorchBackend
 from pulseq_zero.simulation.readouts import PatternTable
 from pulseq_zero.simulation.timeline import Course, Timeline, make_timeline, state_positions
@@ -147,7 +148,8 @@ class Simulator:
         self._cache = EncodingCache(memory // 2)
         self._reach = _reach(data)
         self._rotations = rotation_table(data)
-        self._graph: tuple[Repetitions | None, mr0.Graph, StateGraph] | None = None
+        self._average = Average.of(data, self._rotations)
+        self._graph: tuple[Repetitions | mr0.Graph, StateGraph] | None = None
         self._plan: tuple[StateGraph, Repetitions, Plan] | None = None
         self._voxels: tuple[object, Voxels] | None = None
 
@@ -159,7 +161,7 @@ class Simulator:
         repetitions
             The sequence; its tensors may require gradients.
         graph
-            The phase distribution graph, or None to let the prepass make it.
+            MRzeroCore's phase distribution graph, or None to let the prepass make one.
 
         Returns
         -------
@@ -168,17 +170,24 @@ class Simulator:
         """
         repetitions = repetitions.to("cpu")
         _check_sequence(repetitions)
-        full_graph, states = self._states(repetitions, graph)
         if self.engine == "mrzero":
-            signal = reference.execute_graph(
-                full_graph, repetitions, self.data, self.thresholds, self.initial
-            )
-            estimate = ErrorEstimate(states.neglected, 0.0)
-            return Simulation(signal.to(self.device), estimate, len(states.emits), "mrzero")
-        plan, timeline, diffusion = self._timeline(states, repetitions)
+            return self._with_mrzerocore(repetitions, graph)
+        course = Course.of(repetitions)
+        states = self._states(repetitions, course, graph)
+        plan, timeline, diffusion = self._timeline(states, course, repetitions)
         signal = self._signal(plan, timeline, repetitions)
         estimate = ErrorEstimate(states.neglected, diffusion)
         return Simulation(signal, estimate, len(states.emits), "pdg")
+
+    def _with_mrzerocore(self, repetitions: Repetitions, graph: mr0.Graph | None) -> Simulation:
+        if graph is None:
+            graph = compute_graph(repetitions, self.data, self.thresholds, self._rotations)
+        states = select_states(graph, self.thresholds)
+        signal = reference.execute_graph(
+            graph, repetitions, self.data, self.thresholds, self.initial
+        )
+        estimate = ErrorEstimate(states.neglected, 0.0)
+        return Simulation(signal.to(self.device), estimate, len(states.emits), "mrzero")
 
     @torch.no_grad()
     def magnetisation(self, repetitions: Repetitions, repetition: int) -> Tensor:
@@ -206,8 +215,9 @@ class Simulator:
                 f"there is no repetition {repetition}; the sequence has "
                 f"{len(repetitions.event_count)}"
             )
-        _, states = self._states(repetitions, None)
-        plan, timeline, _ = self._timeline(states, repetitions)
+        course = Course.of(repetitions)
+        states = self._states(repetitions, course, None)
+        plan, timeline, _ = self._timeline(states, course, repetitions)
         job, drive, voxels = self._prepare(plan, timeline, repetitions)
         first = repetitions.first_event[repetition]
         stop = first + repetitions.event_count[repetition]
@@ -218,23 +228,26 @@ class Simulator:
         return found * self._receiver(repetitions)[seen, None] * self._real(self.data.PD).abs()
 
     def _states(
-        self, repetitions: Repetitions, graph: mr0.Graph | None
-    ) -> tuple[mr0.Graph, StateGraph]:
+        self, repetitions: Repetitions, course: Course, graph: mr0.Graph | None
+    ) -> StateGraph:
         known = self._graph
         if graph is not None:
-            if known is None or known[1] is not graph:
-                known = (None, graph, select_states(graph, self.thresholds))
-        elif known is None or known[0] is None or not _same_sequence(known[0], repetitions):
-            made = compute_graph(repetitions, self.data, self.thresholds, self._rotations)
-            known = (repetitions.detach(), made, select_states(made, self.thresholds))
+            if known is None or known[0] is not graph:
+                known = (graph, select_states(graph, self.thresholds))
+        elif (
+            known is None
+            or not isinstance(known[0], Repetitions)
+            or not _same_sequence(known[0], repetitions)
+        ):
+            made = make_graph(repetitions, course, self._average, self.thresholds)
+            known = (repetitions.detach(), made)
         self._graph = known
-        return known[1], known[2]
+        return known[1]
 
     def _timeline(
-        self, states: StateGraph, repetitions: Repetitions
+        self, states: StateGraph, course: Course, repetitions: Repetitions
     ) -> tuple[Plan, Timeline, float]:
         """Plan, and cut readouts shorter until diffusion inside them is accurate enough."""
-        course = Course.of(repetitions)
         start = state_positions(states, course.total)
         spread = _diffusion_spread(self.data)
         longest: int | None = None

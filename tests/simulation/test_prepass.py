@@ -1,0 +1,100 @@
+"""The prepass, beside MRzeroCore's and by itself."""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from pulseq_zero.simulation import Thresholds
+from pulseq_zero.simulation.graph import (
+    KINDS,
+    compute_graph,
+    rotation_table,
+    select_states,
+)
+from pulseq_zero.simulation.prepass import Average, make_graph
+from pulseq_zero.simulation.timeline import Course
+from sequences import CASES, Writer, phantom
+
+
+def ours(repetitions, data, thresholds):
+    average = Average.of(data, rotation_table(data))
+    return make_graph(repetitions, Course.of(repetitions), average, thresholds)
+
+
+def edges_of(graph):
+    """List each repetition's edges as kind and type of ancestor, whatever the states' order."""
+    begin = np.searchsorted(graph.repetition[graph.target], np.arange(len(graph.count) + 1))
+    return [sorted(KINDS[kind] for kind in graph.kind[a:b]) for a, b in itertools.pairwise(begin)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_states_and_edges_are_those_of_mrzerocore(case):
+    data, repetitions = phantom(16), CASES[case](16)
+    data.D = torch.zeros_like(data.D)  # MRzeroCore's prepass leaves 4π² out of diffusion
+    thresholds = Thresholds.of_accuracy(1e-2)
+    graph = ours(repetitions, data, thresholds)
+    theirs = select_states(
+        compute_graph(repetitions, data, thresholds, rotation_table(data)), thresholds
+    )
+    assert graph.count.tolist() == theirs.count.tolist()
+    assert graph.transverse.tolist() == theirs.transverse.tolist()
+    assert graph.emits.sum() == theirs.emits.sum()
+    assert edges_of(graph) == edges_of(theirs)
+
+
+def test_it_repeats_exactly_and_in_the_order_of_the_sequence_alone():
+    data, thresholds = phantom(16, shape="box"), Thresholds.of_accuracy(1e-4)
+    first, second = (ours(CASES["tse"](16), data, thresholds) for _ in range(2))
+    assert first.same_structure(second)
+    assert first.neglected == second.neglected
+
+
+def test_more_states_for_more_accuracy_up_to_the_largest_number():
+    data, repetitions = phantom(16, shape="box"), CASES["tse"](16)
+    counts = [
+        len(ours(repetitions, data, Thresholds.of_accuracy(a)).emits) for a in (1e-1, 1e-2, 1e-3)
+    ]
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1]
+    few = dataclasses.replace(Thresholds.of_accuracy(1e-3), max_state_count=3)
+    assert int(ours(repetitions, data, few).count.max()) <= 2 * 3 + 1
+
+
+def test_echoes_of_equal_pulses_come_together():
+    """Hahn echo, stimulated echo and three more after three pulses: Hahn 1950."""
+    write = Writer()
+    for wait in (1e-2, 3e-2, 7e-2):
+        write.pulse(60, 0, "undefined")
+        write.wait(wait, kx=1e4 * wait)
+    repetitions = write.finish(torch.float64)
+    data = phantom(8, shape="box")
+    everything = Thresholds(
+        min_state_magnetisation=0.0, min_emitted_signal=0.0, min_latent_signal=0.0
+    )
+    graph = ours(repetitions, data, everything)
+    # +, z0; then +k, -k, 0 transverse and longitudinal k, -k, 0; then 3 of each as (3^n ± 1) / 2
+    assert graph.transverse.tolist() == [1, 4 - 1, 13 - 4]
+    assert len(edges_of(graph)) == 3
+
+
+def test_negative_angles_turn_the_other_way():
+    data = phantom(8)
+    table = rotation_table(data)
+    thresholds = Thresholds.of_accuracy(1e-3)
+    graphs = []
+    for sign, phase in ((1, 0.0), (-1, 180.0)):
+        write = Writer()
+        write.pulse(sign * 70, phase, "excitation")
+        write.wait(1e-2, kx=100.0)
+        write.pulse(sign * 130, phase, "refocusing")
+        write.wait(1e-2, kx=50.0)
+        write.sample(1e-5, 50.0)
+        graphs.append(ours(write.finish(torch.float64), data, thresholds))
+    assert graphs[0].same_structure(graphs[1])
+    assert graphs[0].neglected == pytest.approx(graphs[1].neglected, rel=1e-6, abs=1e-12)
+    assert float(table[270, 0]) < 0 < float(table[90, 0])
+    assert math.isclose(float(table[90, 0]), 1.0, abs_tol=0.1)
