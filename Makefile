@@ -9,7 +9,7 @@ PEER := .venv-peer
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: reproduce test test-network check bench lock clean
+.PHONY: reproduce test test-network test-slurm check bench lock clean
 
 # Made anew whenever the lock file or the package's metadata change.
 $(VENV)/.done: requirements.lock pyproject.toml
@@ -36,6 +36,10 @@ test-network: $(VENV)/.done
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/sigpy sigpy==0.1.27 pywavelets==1.9.0
 	PYTHONPATH=$(VENV)/sigpy $(BIN)/python -m pytest tests/tracing/test_designs.py
 
+# The pipeline on a Slurm that the tests start and stop here: Debian's slurm-wlm and munge.
+test-slurm: $(VENV)/.done
+	$(BIN)/python -m pytest -m slurm
+
 check: $(VENV)/.done
 	$(BIN)/ruff format --check src tests workflow sequences benchmarks
 	$(BIN)/ruff check src tests workflow sequences benchmarks
@@ -57,7 +61,7 @@ bench: $(VENV)/.done $(PEER)/.done
 lock:
 	$(PYTHON) -m venv --clear .venv-lock
 	.venv-lock/bin/python -m pip install --quiet torch==2.13.0
-	.venv-lock/bin/python -m pip install --quiet --editable '.[pipeline,dev]'
+	.venv-lock/bin/python -m pip install --quiet --editable '.[pipeline,cluster,dev]'
 	echo '# Exact versions of everything, made by `make lock`. environment.yml has the same pins.' > requirements.lock
 	.venv-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' >> requirements.lock
 	rm -rf .venv-lock

@@ -20,7 +20,8 @@ def environment(root: Path = ROOT) -> str:
     for line in (root / "requirements.lock").read_text().splitlines():
         if "==" in line:
             pins[normalized(line.partition("==")[0])] = line
-    asked = [*project["dependencies"], *(project["optional-dependencies"]["pipeline"])]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *extras["pipeline"], *extras["cluster"]]
     names = sorted({normalized(re.split(r"[\[<>=]", requirement)[0]) for requirement in asked})
     lines = ["name: pulseq-zero", "channels:", "  - conda-forge", "dependencies:"]
     lines += ["  - python=3.11", "  - pip", "  - pip:"]

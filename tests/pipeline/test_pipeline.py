@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import nibabel
 import pandas as pd
 import pytest
 import torch
-import yaml
 
+from pipeline_copy import Pipeline
 from pulseq_zero.store import load_tensors
 
 pytestmark = pytest.mark.pipeline
@@ -28,56 +23,6 @@ def darker(context, weight=1.0):
 
     return loss
 """
-
-
-class Pipeline:
-    """A copy of the project with a small config."""
-
-    def __init__(self, root: Path, folder: Path) -> None:
-        self.folder = folder
-        for name in ("workflow", "sequences", "phantoms", "src", "config"):
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(root / name, folder / name, ignore=ignored)
-        shutil.copy(root / "Snakefile", folder)
-        (folder / "profiles").symlink_to("workflow/profiles")
-
-    def read(self, file: str) -> dict:
-        return yaml.safe_load((self.folder / file).read_text())
-
-    def write(self, file: str, content: dict) -> None:
-        (self.folder / file).write_text(yaml.safe_dump(content))
-
-    def edit(self, file: str, **changes: dict) -> None:
-        content = self.read(file)
-        for section, change in changes.items():
-            content[section] = {**content[section], **change}
-        self.write(file, content)
-
-    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
-            cwd=self.folder,
-            # The copy's own library, which a test may edit
-            env={**os.environ, "PYTHONPATH": str(self.folder / "src")},
-            capture_output=True,
-            text=True,
-            timeout=900,
-            check=False,
-        )
-        if check:
-            assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        return done
-
-    def planned(self) -> dict[str, set[str]]:
-        """Rules that would run, each with the experiments that it would run for."""
-        output = self.run("--dry-run").stdout
-        rules: dict[str, set[str]] = {}
-        for job in re.split(r"\n(?=(?:local)?rule )", output):
-            name = re.match(r"(?:local)?rule (\w+):", job)
-            if name:
-                experiment = re.search(r"wildcards:.*experiment=(\w+)", job)
-                rules.setdefault(name[1], set()).add(experiment[1] if experiment else "")
-        return rules
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +169,22 @@ def test_an_edit_of_the_simulation_reruns_what_simulates(pipeline):
 
 def test_an_edit_of_the_phantoms_table_reruns_the_phantom(pipeline):
     assert "phantom" in edited(pipeline, "phantoms/brain_3T.yaml")
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_gpu_is_asked_for_where_the_config_says_so(pipeline, device):
+    before = pipeline.read("config/config.yaml")
+    pipeline.edit("config/config.yaml", simulation={"device": device})
+    profile = "workflow/profiles/slurm"
+    output = pipeline.run("--dry-run", "--forceall", "--workflow-profile", profile).stdout
+    pipeline.write("config/config.yaml", before)
+    asking = {
+        name
+        for name, job in re.findall(r"rule (\w+):\n((?: .*\n)+)", output)
+        if re.search(r"resources:.*\bgpu=1", job)
+    }
+    simulating = {"optimize", "scan", "quality", "simulate", "simulate_seq"}
+    assert asking == (simulating if device == "cuda" else set())
 
 
 def test_an_optimization_can_be_repeated(pipeline):

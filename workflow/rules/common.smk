@@ -170,6 +170,15 @@ def sweep_of(wildcards):
     return sweep if run else None
 
 
+def stage_of(wildcards):
+    """Group of the short steps of a stage, one job on a cluster; those of a sweep have its own.
+
+    What is made of the end result belongs to its stage.
+    """
+    stage = wildcards.get("stage", "optimized")
+    return sweep_of(wildcards) or f"{wildcards.experiment}_{stage}"
+
+
 def phantom_files(settings):
     """Files that a phantom's settings name, defaults included."""
     if isinstance(settings, dict):
@@ -222,7 +231,13 @@ def evaluation_inputs(wildcards):
     return inputs
 
 
+def growing(amount):
+    """A resource that grows with each attempt: a job killed for want of it is given more."""
+    return lambda wildcards, attempt: amount * attempt
+
+
 def gpus(wildcards):
+    """GPUs of a step that simulates: none, unless the config's device is one."""
     return 1 if str(SIMULATION.get("device", "cpu")).startswith("cuda") else 0
 
 

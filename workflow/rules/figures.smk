@@ -21,8 +21,8 @@ rule phantom_figure:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     script:
         "../scripts/figure_phantom.py"
 
@@ -51,12 +51,14 @@ rule sequence_figures:
         "<logs>/{experiment}/figure_sequence.log",
     benchmark:
         "<benchmarks>/{experiment}/figure_sequence.tsv"
+    group:
+        stage_of
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         title=lambda wildcards: RUNS[wildcards.experiment]["title"],
     script:
@@ -83,12 +85,14 @@ rule experiment_figure:
         "<logs>/{experiment}/figure.log",
     benchmark:
         "<benchmarks>/{experiment}/figure.tsv"
+    group:
+        stage_of
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         experiment=setting("parameters", "loss", "figure"),
     script:
@@ -116,8 +120,8 @@ rule schematic_figure:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         experiment=RUNS[PICTURED],
     script:

@@ -19,12 +19,14 @@ rule limits:
         "<logs>/{experiment}/limits.log",
     benchmark:
         "<benchmarks>/{experiment}/limits.tsv"
+    group:
+        stage_of
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         experiment=setting("sequence", "parameters"),
         rf_limits=config.get("limits", {}),

@@ -21,8 +21,8 @@ rule optimize:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=6000,
-        runtime=120,
+        mem_mb=growing(3000),
+        runtime=growing(60),
         gpu=gpus,
     params:
         experiment=setting("sequence", "parameters", "image", "loss", "optimizer"),
@@ -53,8 +53,8 @@ rule scan:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(2500),
+        runtime=growing(30),
         gpu=gpus,
     params:
         experiment=setting("sequence", "parameters", "image", "loss", "scan"),

@@ -16,8 +16,8 @@ rule phantom:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         phantom=lambda wildcards: PHANTOMS[wildcards.phantom],
     script:

@@ -14,13 +14,13 @@ rule trace:
     benchmark:
         "<benchmarks>/{experiment}/trace_{stage}.tsv"
     group:
-        sweep_of
+        stage_of
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         experiment=setting("sequence", "parameters"),
     script:
@@ -41,12 +41,14 @@ rule export:
         "<logs>/{experiment}/export_{stage}.log",
     benchmark:
         "<benchmarks>/{experiment}/export_{stage}.tsv"
+    group:
+        stage_of
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         experiment=setting("sequence", "parameters"),
     script:

@@ -13,13 +13,13 @@ rule simulate:
     benchmark:
         "<benchmarks>/{experiment}/simulate_{stage}_{accuracy}.tsv"
     group:
-        sweep_of
+        stage_of
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(2500),
+        runtime=growing(10),
         gpu=gpus,
     params:
         experiment=setting("image"),
@@ -40,12 +40,14 @@ rule simulate_seq:
         "<logs>/{experiment}/simulate_seq_{stage}.log",
     benchmark:
         "<benchmarks>/{experiment}/simulate_seq_{stage}.tsv"
+    group:
+        stage_of
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(2500),
+        runtime=growing(10),
         gpu=gpus,
     params:
         experiment=setting("image"),
@@ -72,8 +74,8 @@ rule quality:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(2500),
+        runtime=growing(30),
         gpu=gpus,
     params:
         experiment=setting(

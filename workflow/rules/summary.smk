@@ -17,13 +17,13 @@ rule evaluate:
     benchmark:
         "<benchmarks>/{experiment}/evaluate.tsv"
     group:
-        sweep_of
+        stage_of
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         experiment=lambda wildcards: RUNS[wildcards.experiment],
         stages=lambda wildcards: stages(wildcards.experiment),
@@ -49,8 +49,8 @@ rule summary:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         experiments=list(EXPERIMENTS),
         figures={name: figure_kind(name) for name in EXPERIMENTS},

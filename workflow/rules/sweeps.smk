@@ -44,8 +44,8 @@ rule sweep:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         name=lambda wildcards: wildcards.sweep,
         sweep=lambda wildcards: SWEEPS[wildcards.sweep]["sweep"],
@@ -80,8 +80,8 @@ rule sweep_figure:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         kind=lambda wildcards: SWEEPS[wildcards.sweep].get("figure", "history"),
         sweep=lambda wildcards: SWEEPS[wildcards.sweep]["sweep"],
@@ -105,8 +105,8 @@ rule sweeps:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         names=list(SWEEPS),
     script:
