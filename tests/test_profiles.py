@@ -18,6 +18,14 @@ def test_there_are_those_that_the_docs_name(root):
     assert set(re.findall(r"workflow/profiles/([\w-]+)", docs)) == set(PROFILES)
 
 
+def test_plain_snakemake_finds_the_default_one(root):
+    # It looks for profiles/default beside the Snakefile
+    link = root / "profiles"
+    if link.is_file():
+        pytest.skip("this checkout has files instead of symbolic links")
+    assert (link / "default/config.yaml").samefile(FOLDER / "default/config.yaml")
+
+
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_entry_has_a_comment(name):
     text = (FOLDER / name / "config.yaml").read_text(encoding="utf-8")

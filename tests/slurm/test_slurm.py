@@ -114,7 +114,7 @@ def test_jobs_run_there_and_give_what_they_give_here(cluster, remote, local):
     process = remote.start(
         *PROFILE, "results/flair_ti/evaluation.json", environment=cluster.environment
     )
-    output, errors = process.communicate(timeout=500)
+    output, errors = process.communicate(timeout=900)
     assert process.returncode == 0, output[-3000:] + errors[-3000:]
     jobs = cluster.jobs()
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
@@ -142,7 +142,7 @@ def test_jobs_that_slurm_kills_go_on_from_their_checkpoints(cluster, remote, loc
     (remote.folder / "hold").touch()
     process = remote.start(*PROFILE, *map(optimization, SEEDS), environment=cluster.environment)
     try:
-        wait(lambda: len(checkpoints(remote)) == len(SEEDS), 240, "all three have a checkpoint")
+        wait(lambda: len(checkpoints(remote)) == len(SEEDS), 600, "all three have a checkpoint")
         running = [job for job in new_jobs() if job["JobState"] == "RUNNING"]
         nodes = [job["NodeList"] for job in running]
         lonely = next(job for job in running if nodes.count(job["NodeList"]) == 1)
@@ -160,9 +160,9 @@ def test_jobs_that_slurm_kills_go_on_from_their_checkpoints(cluster, remote, loc
             states = {job["JobId"]: job["JobState"] for job in new_jobs()}
             return all(states[job] == end for job, end in ends.items())
 
-        wait(killed, 120, "all three are killed")
+        wait(killed, 180, "all three are killed")
         (remote.folder / "hold").unlink()
-        output, errors = process.communicate(timeout=300)
+        output, errors = process.communicate(timeout=600)
     finally:
         process.kill()
     assert process.returncode == 0, output[-3000:] + errors[-3000:]
