@@ -178,11 +178,9 @@ def test_a_gpu_is_asked_for_where_the_config_says_so(pipeline, device):
     profile = "workflow/profiles/slurm"
     output = pipeline.run("--dry-run", "--forceall", "--workflow-profile", profile).stdout
     pipeline.write("config/config.yaml", before)
-    asking = {
-        name
-        for name, job in re.findall(r"rule (\w+):\n((?: .*\n)+)", output)
-        if re.search(r"resources:.*\bgpu=1", job)
-    }
+    _, *jobs = re.split(r"^ *rule (\w+):$", output, flags=re.MULTILINE)
+    pairs = zip(jobs[::2], jobs[1::2], strict=True)
+    asking = {name for name, job in pairs if re.search(r"resources:.*\bgpu=1", job)}
     simulating = {"optimize", "scan", "quality", "simulate", "simulate_seq"}
     assert asking == (simulating if device == "cuda" else set())
 

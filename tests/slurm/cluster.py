@@ -59,7 +59,7 @@ SlurmdTimeout=10
 KillWait=2
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={n1} CPUs=8 RealMemory=64000
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={n2} CPUs=8 RealMemory=64000
-PartitionName=small Nodes=n1,n2 Default=YES LLN=YES MaxTime=60 DefaultTime=10
+PartitionName=small Nodes=n1,n2 Default=YES LLN=YES MaxTime=INFINITE
 """
 
 
