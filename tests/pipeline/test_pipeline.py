@@ -70,6 +70,8 @@ def test_everything_is_made(pipeline):
     text = (results / "own/optimized/own.seq").read_text()
     assert text.startswith("# Pulseq sequence file")
     assert "Name epi_ir" in text
+    # Snakemake fills in <results> in files, not in params
+    assert not (pipeline.folder / "<results>").exists()
 
 
 def test_the_summary_holds_what_the_report_says(pipeline):

@@ -30,7 +30,7 @@ rule optimize:
         tight_accuracy=ACCURACY["tight"],
         simulation=SIMULATION,
         # Not an output: it must outlive an interrupted job, and Snakemake removes outputs
-        checkpoints="<results>/checkpoints",
+        checkpoints=f"{RESULTS}/checkpoints",
     script:
         "../scripts/optimize.py"
 
