@@ -1,6 +1,7 @@
 """An optimization that is killed goes on as if it had not been, bit for bit."""
 
 import multiprocessing
+import os
 import random
 import time
 from pathlib import Path
@@ -20,7 +21,7 @@ def processes():
     """Make processes that have imported everything already, and computed nothing."""
     context = multiprocessing.get_context("forkserver")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
         context.set_forkserver_preload(["killable"])
         # The server starts with its first process
         first = context.Process(target=print)
