@@ -21,7 +21,7 @@ pytestmark = [
 
 PROFILE = ("--workflow-profile", "workflow/profiles/slurm", "--latency-wait", "10")
 ENDS = ("results/flair_ti/optimized/image_tight.safetensors", "results/flair_ti/scan.csv")
-# MRzeroCore's prepass is randomized: now and then it merges states differently
+# Of the largest value: another node may round otherwise
 TOLERANCE = 1e-4
 ITERATIONS = 300
 SEEDS = (0, 1, 2)
@@ -99,10 +99,6 @@ def optimize_log(pipeline: Pipeline, seed: int) -> str:
     return file.read_text() if file.exists() else ""
 
 
-def checkpoints(pipeline: Pipeline) -> list[Path]:
-    return sorted(pipeline.folder.glob("results/checkpoints/*.safetensors"))
-
-
 def finish(process: subprocess.Popen[str], seconds: float) -> None:
     try:
         output, errors = process.communicate(timeout=seconds)
@@ -144,10 +140,14 @@ def test_jobs_that_slurm_kills_go_on_from_their_checkpoints(cluster, remote, loc
     def new_jobs() -> list[dict[str, str]]:
         return [job for job in cluster.jobs() if job["JobId"] not in before]
 
+    def on_the_way(seed: int) -> bool:
+        # A second each: the checkpoint of every 10 s has been written since iteration 5
+        return "iteration 20 of" in optimize_log(remote, seed)
+
     (remote.folder / "hold").touch()
     process = remote.start(*PROFILE, *map(optimization, SEEDS), environment=cluster.environment)
     try:
-        wait(lambda: len(checkpoints(remote)) == len(SEEDS), 600, "all three have a checkpoint")
+        wait(lambda: all(map(on_the_way, SEEDS)), 600, "all three are on their way")
         running = [job for job in new_jobs() if job["JobState"] == "RUNNING"]
         nodes = [job["NodeList"] for job in running]
         lonely = next(job for job in running if nodes.count(job["NodeList"]) == 1)
@@ -170,11 +170,12 @@ def test_jobs_that_slurm_kills_go_on_from_their_checkpoints(cluster, remote, loc
         finish(process, 600)
     finally:
         process.kill()
-    again = [job for job in new_jobs() if job["JobId"] not in ends]
-    assert [job["JobState"] for job in again] == ["COMPLETED"] * len(SEEDS)
+    optimizing = [job for job in new_jobs() if "optimize" in job["Comment"]]
+    again = [job["JobState"] for job in optimizing if job["JobId"] not in ends]
+    assert again == ["COMPLETED"] * len(SEEDS)
     for seed in SEEDS:
         (iteration,) = re.findall(r"going on at iteration (\d+)", optimize_log(remote, seed))
-        assert int(iteration) > 0
+        assert int(iteration) > 5
         folder = Path(optimization(seed)).parent
         assert len(pd.read_csv(remote.folder / folder / "history.csv")) == ITERATIONS + 1
         check_equal(
@@ -182,7 +183,7 @@ def test_jobs_that_slurm_kills_go_on_from_their_checkpoints(cluster, remote, loc
             local.folder / Path(optimization(0)).parent,
             "parameters.safetensors",
         )
-    assert checkpoints(remote) == []
+    assert list(remote.folder.glob("results/checkpoints/*")) == []
 
 
 def test_nothing_is_left_running(cluster):
