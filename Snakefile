@@ -18,6 +18,7 @@ include: "workflow/rules/optimization.smk"
 include: "workflow/rules/limits.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/sweeps.smk"
+include: "workflow/rules/validation.smk"
 include: "workflow/rules/summary.smk"
 
 
@@ -29,8 +30,19 @@ rule all:
     default_target: True
     input:
         final_results(),
+        rules.validated.output,
+
+
+# What the report shows, also where a result failed
+rule results:
+    input:
+        final_results(),
 
 
 onsuccess:
     # In a process of its own: the report is made of what Snakemake has recorded of this run
+    shell(report_command())
+
+
+onerror:
     shell(report_command())

@@ -77,12 +77,12 @@ def acquire(
         kspace,
         matrix=matrix or resolved_matrix(kspace, fov),
         fov=fov,
-        voxel_size=_voxel_size(simulator.data),
+        voxel_size=voxel_size(simulator.data),
     )
     return Acquisition(image, simulation, repetitions)
 
 
-def _voxel_size(data: mr0.SimData) -> tuple[float, float] | None:
+def voxel_size(data: mr0.SimData) -> tuple[float, float] | None:
     """Return the size of the phantom's voxels [m]: half a turn of what they can encode."""
     x, y = (float(limit) for limit in data.nyquist[:2])
     # Voxels that are no grid have no such limit, and no size that could scale an image

@@ -37,5 +37,9 @@ class NotFiniteError(OptimizationError):
     """The loss or its gradient is NaN or infinite."""
 
 
+class ValidationError(PulseqZeroError, RuntimeError):
+    """A result does not stand."""
+
+
 class StoreError(PulseqZeroError, OSError):
     """A file cannot be read or written."""

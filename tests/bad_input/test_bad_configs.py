@@ -76,9 +76,13 @@ EXPERIMENT = "config/experiments/flair_ti.yaml"
             "limits: unknown key 'sar'; the keys are b1_peak, b1_rms, rf_energy",
         ),
         (
+            {"validation": {"tolerance": 0.01}},
+            "validation: 'full_tolerance' is a required property",
+        ),
+        (
             {"fantom": {}},
             "the file: unknown key 'fantom'; the keys are experiments, limits, phantom, "
-            "results, simulation",
+            "results, simulation, validation",
         ),
         ({"phantom": None}, "phantom: None is not of type 'object'"),
     ],

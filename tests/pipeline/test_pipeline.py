@@ -32,6 +32,7 @@ def pipeline(root, tmp_path_factory) -> Pipeline:
     config["experiments"] = ["flair_ti", "own", "tse_sar"]
     config["phantom"]["matrix"] = 32
     config["simulation"].update(accuracy=1e-2, tight_accuracy=1e-3)
+    config["validation"].update(tolerance=0.1, full_tolerance=0.3, largest=128)
     pipeline.write("config/config.yaml", config)
     short = {"iterations": 8, "verify_every": 4}
     pipeline.edit(

@@ -79,6 +79,8 @@ ACCURACY = {
     "optimization": float(config["simulation"]["accuracy"]),
     "tight": float(config["simulation"]["tight_accuracy"]),
 }
+# The stages whose exported sequences are judged
+VALIDATED = ["start", "optimized"]
 # The schematic shows the last experiment of the config
 PICTURED = (list(EXPERIMENTS) or list(RUNS))[-1]
 
@@ -117,6 +119,7 @@ wildcard_constraints:
     sweep="|".join(SWEEPS) or "(?!)",
     phantom="|".join(PHANTOMS),
     stage="start|optimized|iteration_[0-9]+",
+    physics="instantaneous|full",
     accuracy="|".join(ACCURACY),
 
 
@@ -243,7 +246,8 @@ def gpus(wildcards):
 
 def final_results():
     figures = ["phantom", "schematic", *EXPERIMENTS, *SWEEPS]
-    figures += [f"{name}_{kind}" for name in EXPERIMENTS for kind in ("pulses", "kspace")]
+    kinds = ("pulses", "kspace", "validation")
+    figures += [f"{name}_{kind}" for name in EXPERIMENTS for kind in kinds]
     return [
         expand("<results>/figures/{name}.{format}", name=figures, format=["png", "pdf"]),
         [f"{RESULTS}/{name}/optimized/{name}.seq" for name in EXPERIMENTS],
@@ -251,6 +255,7 @@ def final_results():
         [f"{RESULTS}/{name}/sweep.csv" for name in SWEEPS],
         [f"{RESULTS}/sweep.json"] if SWEEPS else [],
         "<results>/phantom/nifti",
+        "<results>/validation.json",
         "<results>/summary.json",
         "<results>/front_page.rst",
     ]
@@ -261,6 +266,6 @@ def report_command():
     configs = " ".join(["--configfile", *map(str, workflow.configfiles)])
     log = f"{RESULTS}/logs/report.log"
     return (
-        f"snakemake --nolock --report {RESULTS}/report.html {configs} > {log} 2>&1 "
+        f"snakemake --nolock --report {RESULTS}/report.html {configs} -- results > {log} 2>&1 "
         f"|| echo 'There is no report of a part of the results; {log} says what is missing' >&2"
     )

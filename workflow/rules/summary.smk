@@ -38,6 +38,7 @@ rule summary:
         abstract="workflow/report/abstract.yaml",
         template="workflow/report/front_page.rst",
         evaluations=expand(rules.evaluate.output.evaluation, experiment=EXPERIMENTS),
+        validation=rules.validation.output.validation,
     output:
         summary="<results>/summary.json",
         front_page="<results>/front_page.rst",

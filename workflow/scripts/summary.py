@@ -6,12 +6,14 @@ from pulseq_zero.config import read_yaml
 from pulseq_zero.logs import logged
 from pulseq_zero.store import atomic_path, load_json, save_json
 from pulseq_zero.summary import comparison, list_table, summarize
+from pulseq_zero.validation import validation_table
 
 
 def main(
     evaluations: dict[str, Path],
     figures: dict[str, str],
     accuracy: dict[str, float],
+    validation: Path,
     abstract: Path,
     template: Path,
     summary: Path,
@@ -19,9 +21,14 @@ def main(
 ) -> None:
     numbers = summarize({name: load_json(file) for name, file in evaluations.items()}, figures)
     numbers["accuracy"] = accuracy
+    numbers["validation"] = load_json(validation)
     save_json(summary, numbers)
     table = list_table(comparison(numbers, read_yaml(abstract)))
-    text = template.read_text(encoding="utf-8").format(table=table, **accuracy)
+    text = template.read_text(encoding="utf-8").format(
+        table=table,
+        validation=list_table(validation_table(numbers["validation"])),
+        **accuracy,
+    )
     with atomic_path(front_page) as path:
         path.write_text(text, encoding="utf-8")
 
@@ -38,6 +45,7 @@ if "snakemake" in globals():
             ),
             snakemake.params.figures,
             snakemake.params.accuracy,
+            Path(snakemake.input.validation),
             Path(snakemake.input.abstract),
             Path(snakemake.input.template),
             Path(snakemake.output.summary),

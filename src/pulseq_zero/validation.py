@@ -1,0 +1,159 @@
+"""Whether results stand: exported sequences simulated again, by a judge that shares no code.
+
+Like is compared with like: the phase distribution graphs (PDG) and the judge both take box-shaped
+voxels without diffusion, and both start from the ``.seq`` file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import MRzeroCore as mr0
+import pandas as pd
+import torch
+from torch import Tensor
+
+from pulseq_zero.errors import ValidationError
+from pulseq_zero.losses import LossFunction
+from pulseq_zero.metrics import nrmse
+from pulseq_zero.phantom import Phantom
+
+Images = Mapping[str, Tensor]
+
+
+def judged_phantom(phantom: Phantom, thickness: float | None = None) -> mr0.SimData:
+    """Return the phantom as both simulations take it: box voxels, no diffusion.
+
+    Parameters
+    ----------
+    phantom
+        The phantom.
+    thickness
+        Extent of the voxels along z [m], with magnetisation in proportion; None for the
+        phantom's own. A thicker one holds what a pulse excites beyond the slice.
+    """
+    share = 1.0
+    if thickness is not None:
+        share = thickness / phantom.slice_thickness
+        phantom = dataclasses.replace(phantom, slice_thickness=thickness)
+    data = phantom.simulation_data("box")
+    data.D = torch.zeros_like(data.D)
+    data.PD = data.PD * share
+    return data
+
+
+def validation_row(
+    experiment: str,
+    stage: str,
+    images: Images,
+    losses: Mapping[str, float],
+    judge: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Compare the images of one stage of an experiment.
+
+    Parameters
+    ----------
+    experiment, stage
+        Their names.
+    images
+        (x, y) complex: ``optimizer`` and ``tight`` (traced sequence, at the accuracies of the
+        optimization and of what is reported), ``imported`` (exported file, as ``optimizer``),
+        ``pdg`` (exported file, box voxels, as ``tight``), ``bloch`` and ``bloch_full`` (exported
+        file, judge).
+    losses
+        ``optimizer``, ``tight`` and ``bloch``: the loss of these images.
+    judge
+        For ``bloch`` and ``bloch_full``: ``scatter``, ``spins`` and ``seconds`` of the judge.
+    """
+    row: dict[str, Any] = {
+        "experiment": experiment,
+        "stage": stage,
+        "pdg_vs_bloch_nrmse": nrmse(images["pdg"], images["bloch"]),
+        "pdg_vs_bloch_full_nrmse": nrmse(images["pdg"], images["bloch_full"]),
+        "pdg_loose_vs_tight_nrmse": nrmse(images["optimizer"], images["tight"]),
+        "import_vs_trace_nrmse": nrmse(images["imported"], images["optimizer"]),
+    }
+    row |= {f"loss_{name}": float(losses[name]) for name in ("optimizer", "tight", "bloch")}
+    for name, found in judge.items():
+        row |= {f"{name}_{key}": float(found[key]) for key in ("scatter", "spins", "seconds")}
+    return row
+
+
+def loss_of(loss: LossFunction, parameters: Mapping[str, Tensor], image: Tensor) -> float:
+    """Loss of an image, its terms added up."""
+    with torch.no_grad():
+        given = loss(parameters, image)
+    terms = given.values() if isinstance(given, Mapping) else [given]
+    return float(sum(float(term) for term in terms))
+
+
+def judge_results(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add to each row whether the result passed.
+
+    A result fails if its loss improves on the start's in the optimizer, but not under the judge.
+
+    Parameters
+    ----------
+    rows
+        What `validation_row` returned, for the stages ``start`` and ``optimized`` of each
+        experiment.
+
+    Returns
+    -------
+    list
+        The rows with ``passed``.
+    """
+    start = {row["experiment"]: row for row in rows if row["stage"] == "start"}
+
+    def improves(row: Mapping[str, Any], loss: str) -> bool:
+        return bool(row[loss] < start[row["experiment"]][loss])
+
+    return [
+        {**row, "passed": improves(row, "loss_bloch") or not improves(row, "loss_optimizer")}
+        for row in rows
+    ]
+
+
+def require_passed(rows: list[dict[str, Any]]) -> None:
+    """Stop if a result failed.
+
+    Raises
+    ------
+    ValidationError
+        Naming the experiments whose loss improves in the optimizer only.
+    """
+    failed = [f"{row['experiment']} ({row['stage']})" for row in rows if not row["passed"]]
+    if failed:
+        raise ValidationError(
+            f"the loss of {', '.join(failed)} improves in the optimizer, but not under the Bloch "
+            "judge: the optimizer found an error of the simulation; tighten simulation.accuracy "
+            "and run it again"
+        )
+
+
+def validation_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return the rows as a table to read."""
+
+    def percent(value: float) -> str:
+        return f"{100 * value:.2g} %"
+
+    return pd.DataFrame(
+        [
+            {
+                "Experiment": row["experiment"],
+                "Stage": row["stage"],
+                "Result": "passed" if row["passed"] else "FAILED",
+                "PDG and judge, same physics": percent(row["pdg_vs_bloch_nrmse"]),
+                "Scatter of the judge": percent(row["bloch_scatter"]),
+                "PDG and judge, full physics": percent(row["pdg_vs_bloch_full_nrmse"]),
+                "PDG, loose and tight": percent(row["pdg_loose_vs_tight_nrmse"]),
+                "Imported and traced": percent(row["import_vs_trace_nrmse"]),
+                "Loss in the optimizer": f"{row['loss_optimizer']:.4g}",
+                "Loss, tight": f"{row['loss_tight']:.4g}",
+                "Loss under the judge": f"{row['loss_bloch']:.4g}",
+            }
+            for row in rows
+        ]
+    )

@@ -1,0 +1,9 @@
+"""Fail where a result does not stand."""
+
+from pulseq_zero.logs import logged
+from pulseq_zero.store import load_json
+from pulseq_zero.validation import require_passed
+
+if "snakemake" in globals():
+    with logged(snakemake.log[0]):
+        require_passed(load_json(snakemake.input.validation))
