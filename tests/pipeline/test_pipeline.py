@@ -117,6 +117,17 @@ def test_the_limits_of_start_and_optimized_sequence_are_checked(pipeline):
     assert energy["optimized"] < energy["start"]
 
 
+def test_the_results_stand_under_the_judge(pipeline):
+    rows = json.loads((pipeline.folder / "results/validation.json").read_text())
+    assert {(row["experiment"], row["stage"]) for row in rows} == {
+        (name, stage) for name in ("flair_ti", "own", "tse_sar") for stage in ("start", "optimized")
+    }
+    assert all(row["passed"] for row in rows)
+    for row in rows:
+        assert row["pdg_vs_bloch_nrmse"] < 2 * row["bloch_scatter"] + 0.05
+        assert row["import_vs_trace_nrmse"] < 1e-3
+
+
 def test_the_own_experiment_went_its_way(pipeline):
     history = pd.read_csv(pipeline.folder / "results/own/optimization/history.csv")
     assert len(history) == 5
@@ -133,7 +144,8 @@ def test_a_change_of_one_experiment_reruns_that_one_only(pipeline):
     pipeline.edit(file, loss={"settings": {"sar_weight": 2e-4, "image_scale": 2.0}})
     planned = pipeline.planned()
     pipeline.write(file, before)
-    assert planned.pop("all") == planned.pop("summary") == {""}
+    for rule in ("all", "summary", "validation", "validated"):
+        assert planned.pop(rule) == {""}
     # The schematic shows the last experiment's loss
     planned.pop("schematic_figure")
     assert set().union(*planned.values()) == {"tse_sar"}
