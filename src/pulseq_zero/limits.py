@@ -15,6 +15,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,10 @@ _DIGITS = 1e-5
 
 # Waveforms are made of corners; corners this near to each other [s] are one
 _SAME_TIME = 1e-9
+
+# The SAFE model looks at every raster time; its slowest filter forgets within 3 ms, so that the
+# seconds that a sequence waits may be cut to this [s]
+_NERVES_FORGET = 0.1
 
 RF_LIMITS = {"rf_energy": "T² s", "b1_rms": "T", "b1_peak": "T"}
 
@@ -246,5 +251,16 @@ def _nerve_stimulation(sequence: pypulseq.Sequence) -> float:
     """Largest stimulation over the sequence, 1 at the limit."""
     if all(gradient is None for gradient in sequence.get_gradients()):
         return 0.0
-    _, stimulation, _, _ = sequence.calculate_pns(safe_example_hw(), do_plots=False)
+    brief = copy.copy(sequence)
+    brief.block_durations = {
+        number: min(duration, _gradient_end(sequence.get_block(number)) + _NERVES_FORGET)
+        for number, duration in sequence.block_durations.items()
+    }
+    _, stimulation, _, _ = brief.calculate_pns(safe_example_hw(), do_plots=False)
     return float(stimulation.max())
+
+
+def _gradient_end(block: SimpleNamespace) -> float:
+    """When the last gradient of a block ends [s]."""
+    gradients = [each for each in (block.gx, block.gy, block.gz) if each is not None]
+    return float(pypulseq.calc_duration(*gradients)) if gradients else 0.0

@@ -141,7 +141,7 @@ def load_table(path: Path | str) -> pd.DataFrame:
     with _reading(path, "a table"):
         if parquet:
             return pd.read_parquet(path)
-        return pd.read_csv(path, float_precision="round_trip")
+        return pd.read_csv(path)
 
 
 @contextmanager

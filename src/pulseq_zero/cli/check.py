@@ -1,0 +1,222 @@
+"""Check an experiment before it runs: whether it works, has gradients, and can be played."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from pulseq_zero.cli.project import Project
+from pulseq_zero.errors import PulseqZeroError
+from pulseq_zero.experiment import SequenceSetup, make_loss, sequence_setup
+from pulseq_zero.limits import check_limits
+from pulseq_zero.losses import LossContext
+from pulseq_zero.optimization import optimize
+from pulseq_zero.phantom import build_phantom
+from pulseq_zero.seq_files import read_seq
+from pulseq_zero.steps.trace import trace_stage
+from pulseq_zero.tracing import GradientLossWarning, check_gradients
+
+# Relative difference of gradients from finite differences that deserves a look
+_GRADIENT_ERROR = 1e-5
+
+# How far from the start they are compared; no fraction that rasters share with a start value
+_OFF_THE_RASTER = 1e-4 / math.sqrt(3)
+
+_ONLY_ROUNDED = (
+    "all that {name} moves is rounded to a raster, so that small differences have nothing to "
+    "compare with; the loss after a step shows whether its gradient leads downhill"
+)
+_NOT_LOWER = (
+    "the first step does not make the loss lower; lower the learning rate, or look whether the "
+    "start values are the best already"
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was checked.
+
+    Attributes
+    ----------
+    name
+        What.
+    passed
+        Whether it is right; None where nothing says what is.
+    value, limit
+        What was found, and what is allowed.
+    notes
+        What went wrong, in sentences.
+    """
+
+    name: str
+    passed: bool | None
+    value: str = ""
+    limit: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+
+def check_experiment(project: Project) -> list[Check]:
+    """Check an experiment whose files have been read.
+
+    Parameters
+    ----------
+    project
+        The experiment.
+
+    Returns
+    -------
+    list
+        Sequence, timing and limits, tracing, gradients, and the first step of the optimization.
+    """
+    setup = sequence_setup(project.experiment)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        checks = _attempt("sequence runs", lambda: _sequence(project, setup, folder))
+        if (folder / "plain.seq").is_file():
+            checks += _attempt("tracing", lambda: _tracing(project, folder))
+            checks += _attempt("gradients of events", lambda: _gradients(setup))
+            checks += _attempt("first step", lambda: _first_step(project, setup))
+    return checks
+
+
+def table(checks: Iterable[Check]) -> Table:
+    """Arrange checks as a table."""
+    shown = Table("", "passed", "value", "limit", box=None, pad_edge=False, header_style="bold")
+    words = {True: "yes", False: "[red]NO[/red]", None: "-"}
+    for check in checks:
+        shown.add_row(check.name, words[check.passed], check.value, check.limit)
+    return shown
+
+
+def _attempt(name: str, checks: Callable[[], list[Check]]) -> list[Check]:
+    """Let an error that explains itself be a check that failed."""
+    try:
+        return checks()
+    except PulseqZeroError as error:
+        return [Check(name, False, notes=(str(error),))]
+
+
+def _sequence(project: Project, setup: SequenceSetup, folder: Path) -> list[Check]:
+    made = setup.sequence(setup.start)
+    runs = Check("sequence runs", True, f"{made.duration()[0]:.4g} s")
+    timing_is_right, errors = made.check_timing()
+    if not timing_is_right:
+        return [runs, Check("timing errors", False, str(len(errors)), "0", (str(errors[0]),))]
+    made.write(str(folder / "plain.seq"))
+    limits = check_limits(read_seq(folder / "plain.seq"), made.system, project.limits)
+    return [
+        runs,
+        *(
+            Check(
+                row.quantity.replace("_", " "),
+                None if pd.isna(row.passed) else bool(row.passed),
+                f"{row.value:.4g} {row.unit}",
+                "" if pd.isna(row.limit) else f"{row.limit:.4g} {row.unit}",
+            )
+            for row in limits.itertuples()
+        ),
+    ]
+
+
+def _tracing(project: Project, folder: Path) -> list[Check]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", GradientLossWarning)
+        trace_stage(project.experiment, "start", None, folder / "sequence", folder / "traced.seq")
+    lost = tuple(
+        str(warning.message) for warning in caught if warning.category is GradientLossWarning
+    )
+    plain, traced = ((folder / f"{name}.seq").read_bytes() for name in ("plain", "traced"))
+    return [
+        Check(
+            "traced file is the plain one",
+            plain == traced,
+            notes=()
+            if plain == traced
+            else ("the sequence differs when it is traced: does it draw random numbers?",),
+        ),
+        Check("gradients lost", not lost, str(len(lost)), "0", notes=lost),
+    ]
+
+
+def _gradients(setup: SequenceSetup) -> list[Check]:
+    report = check_gradients(setup.function, _off_the_raster(setup), setup.arguments)
+    checks = []
+    for name in setup.start:
+        of_it = [check for check in report.checks if check.parameter == name]
+        worst = max(of_it, key=lambda check: check.error, default=None)
+        error = 0.0 if worst is None else worst.error
+        passed: bool | None = error <= _GRADIENT_ERROR
+        notes: tuple[str, ...] = ()
+        if name in report.decisions:
+            # Where a comparison of the script comes out differently, differences mean nothing
+            passed, notes = None, (f"{name}: {report.decisions[name]}",)
+        elif worst is None or not any(check.difference for check in of_it):
+            passed, notes = None, (_ONLY_ROUNDED.format(name=name),)
+        elif not passed:
+            notes = (
+                f"the gradient of {worst.place} by {name} is {worst.traced:.6g}, finite "
+                f"differences give {worst.difference:.6g}",
+            )
+        checks.append(
+            Check(
+                f"gradients of events by {name}",
+                passed,
+                f"{error:.1e}",
+                f"{_GRADIENT_ERROR:.0e}",
+                notes,
+            )
+        )
+    return checks
+
+
+def _off_the_raster(setup: SequenceSetup) -> dict[str, Tensor]:
+    """Move the start values a little: round ones often lie where rounding to a raster jumps."""
+    moved = {}
+    for name, start in setup.start.items():
+        step = _OFF_THE_RASTER * float(start.abs().max())
+        within = bool((start + step <= setup.parameters[name].upper).all())
+        moved[name] = start + step if within else start - step
+    return moved
+
+
+def _first_step(project: Project, setup: SequenceSetup) -> list[Check]:
+    phantom = build_phantom(project.phantoms[0])
+    with torch.no_grad():
+        image = setup.imaging_model(phantom, project.accuracy, project.simulation)(
+            setup.start
+        ).image
+    result = optimize(
+        setup.function,
+        make_loss(project.experiment["loss"], LossContext(phantom, image, setup.start)),
+        setup.parameters,
+        phantom,
+        iterations=1,
+        arguments=setup.arguments,
+        matrix=setup.matrix,
+        fov=setup.fov,
+        accuracy=project.accuracy,
+        simulation=project.simulation,
+        progress=False,
+    )
+    before, after = result.history["loss"]
+    pixels = " x ".join(map(str, image.shape))
+    return [
+        Check("image at the start", True, f"{pixels} pixels"),
+        Check("loss at the start", True, f"{before:.5g}"),
+        Check(
+            "loss after a step",
+            True if after < before else None,
+            f"{after:.5g}",
+            f"{before:.5g}",
+            () if after < before else (_NOT_LOWER,),
+        ),
+    ]

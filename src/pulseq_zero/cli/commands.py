@@ -1,0 +1,166 @@
+"""The commands and what they say of themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pulseq_zero.errors import ConfigError, PulseqZeroError
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+_config = click.option(
+    "--config",
+    type=_FILE,
+    help="Phantom, accuracy of the simulation, limits and results folder. By default "
+    "config/config.yaml, if there is one, and otherwise the default brain and ./results.",
+)
+
+
+class _Group(click.Group):
+    """Commands whose own errors are sentences, not tracebacks."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PulseqZeroError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pulseq-zero")
+def main() -> None:
+    """Optimize PyPulseq sequences by gradient descent through their simulated images.
+
+    An experiment is three files: a sequence (a plain PyPulseq function), a loss (what makes an
+    image good), and a YAML file that names both, the parameters to optimize, and how.
+
+    \b
+    From nothing to an optimized sequence:
+      pulseq-zero new my_sequence
+      pulseq-zero check config/experiments/my_sequence.yaml
+      pulseq-zero run config/experiments/my_sequence.yaml
+      pulseq-zero show results/my_sequence
+
+    Each command has its own --help. Sequence and loss files are ordinary Python and run with
+    your rights.
+    """
+
+
+@main.command()
+@click.argument("name")
+def new(name: str) -> None:
+    """Lay out a runnable experiment in the current folder.
+
+    It is a spin echo whose echo time is optimized for T2 contrast, in three commented files to
+    make your own of. NAME is what the experiment and its sequence function are called: small
+    letters, digits, underscores. Nothing is overwritten.
+
+    \b
+    Example:
+      pulseq-zero new my_sequence
+    """
+    from pulseq_zero.cli.new import new_experiment
+
+    files = new_experiment(name, Path())
+    click.echo("\n".join(f"Wrote {file}" for file in files))
+    experiment = next(file for file in files if file.suffix == ".yaml")
+    click.echo(f"\nCheck it:  pulseq-zero check {experiment}")
+    click.echo(f"Run it:    pulseq-zero run {experiment}")
+
+
+@main.command()
+@click.argument("experiment", type=_FILE)
+@_config
+def check(experiment: Path, config: Path | None) -> None:
+    """Check an experiment before it runs; the exit code is 1 if something failed.
+
+    Whether EXPERIMENT (a YAML file) and the config make sense; whether the sequence runs, keeps
+    PyPulseq's timing and the limits of its system; whether tracing leaves it as it is and loses
+    no gradient; whether the gradients of its events agree with finite differences; and whether
+    the loss can be made lower.
+
+    \b
+    Example:
+      pulseq-zero check config/experiments/my_sequence.yaml
+    """
+    from rich.console import Console
+
+    from pulseq_zero.cli.check import check_experiment, table
+    from pulseq_zero.cli.project import read_project
+
+    checks = check_experiment(read_project(experiment, config))
+    Console().print(table(checks))
+    for each in checks:
+        for note in each.notes:
+            click.echo(f"\n{each.name}: {note}")
+    failed = [each.name for each in checks if each.passed is False]
+    if failed:
+        raise ConfigError(
+            f"{experiment} fails {len(failed)} of {len(checks)} checks: {', '.join(failed)}"
+        )
+    click.echo(f"\n{experiment} is ready to run.")
+
+
+@main.command()
+@click.argument("experiment", type=_FILE)
+@_config
+def run(experiment: Path, config: Path | None) -> None:
+    """Optimize an experiment, and say where the results are.
+
+    EXPERIMENT is a YAML file. The sequence is simulated on the phantom, its parameters are
+    optimized, and start and best iteration are simulated again more accurately and written as
+    .seq files by your unchanged script. An interrupted run (Ctrl-C) goes on where it was when it
+    is started again.
+
+    The files are those of the pipeline (snakemake), which also makes scans, sweeps and a report.
+
+    \b
+    Example:
+      pulseq-zero run config/experiments/my_sequence.yaml
+    """
+    from pulseq_zero.cli.project import read_project
+    from pulseq_zero.cli.run import run_experiment, summary
+
+    project = read_project(experiment, config)
+    files = run_experiment(project, click.echo)
+    click.echo("\n" + summary(project, files))
+
+
+@main.command()
+@click.argument("results", type=_FOLDER)
+def show(results: Path) -> None:
+    """Draw images, history, pulse diagrams and k-space of an experiment's results.
+
+    RESULTS is the folder that `run` or the pipeline wrote; the figures are PNG files in it.
+
+    \b
+    Example:
+      pulseq-zero show results/my_sequence
+    """
+    from pulseq_zero.cli.run import ResultFiles
+    from pulseq_zero.cli.show import draw
+
+    click.echo("\n".join(map(str, draw(ResultFiles(results)))))
+
+
+@main.command()
+@click.argument("results", type=_FOLDER)
+def export(results: Path) -> None:
+    """Write images as NIfTI and signals as ISMRMRD, for other viewers and reconstructions.
+
+    RESULTS is the folder that `run` or the pipeline wrote. The NIfTI images lie where the phantom
+    lies, whose own NIfTI maps can be laid over them; the ISMRMRD files hold the simulated signal
+    with its k-space trajectory in 1/m.
+
+    \b
+    Example:
+      pulseq-zero export results/my_sequence
+    """
+    from pulseq_zero.cli.export import export_results
+    from pulseq_zero.cli.run import ResultFiles
+
+    click.echo("\n".join(map(str, export_results(ResultFiles(results)))))

@@ -1,0 +1,60 @@
+"""Draw the results of an experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pulseq_zero.cli.run import ResultFiles
+from pulseq_zero.config import read_yaml
+from pulseq_zero.figures.history import history_figure
+from pulseq_zero.figures.sequence import kspace_figure, pulse_diagram
+from pulseq_zero.figures.style import save_figure
+from pulseq_zero.repetitions import Repetitions
+from pulseq_zero.seq_files import read_seq
+from pulseq_zero.store import load_table, load_tensors
+
+
+def draw(files: ResultFiles) -> list[Path]:
+    """Draw images and history, the pulse diagrams, and k-space.
+
+    Parameters
+    ----------
+    files
+        Results, by the command line or by the pipeline.
+
+    Returns
+    -------
+    list
+        The figures.
+
+    Raises
+    ------
+    StoreError
+        If a result is missing.
+    """
+    start, metadata = load_tensors(files.image("start"))
+    optimized, _ = load_tensors(files.image("optimized"))
+    parameters, _ = load_tensors(files.parameters)
+    settings = read_yaml(files.experiment)["parameters"] if files.experiment.is_file() else {}
+    units = {name: settings.get(name, {}).get("unit", "") for name in parameters}
+    figures = {
+        "optimization": history_figure(
+            start["image"],
+            optimized["image"],
+            load_table(files.history),
+            parameters,
+            units,
+            metadata["accuracy"],
+        ),
+        "kspace": kspace_figure(
+            Repetitions.from_tensors(*load_tensors(files.sequence("optimized"))), files.name
+        ),
+    }
+    for stage in ("start", "optimized"):
+        title = f"{files.name}, {stage}"
+        figures[f"pulses_{stage}"] = pulse_diagram(read_seq(files.seq(stage)), title)
+    paths = []
+    for name, figure in figures.items():
+        paths.append(files.folder / "figures" / f"{name}.png")
+        save_figure(figure, paths[-1])
+    return paths

@@ -1,0 +1,45 @@
+"""Trace a sequence at the parameters of a stage and store what the simulation needs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pulseq_zero.acquisition import defined_fov
+from pulseq_zero.conversion import SequenceModel
+from pulseq_zero.experiment import sequence_setup, stage_values
+from pulseq_zero.store import atomic_path, save_tensors
+
+
+def trace_stage(
+    experiment: Mapping[str, Any],
+    stage: str,
+    optimization: Path | None,
+    sequence: Path,
+    traced: Path,
+) -> None:
+    """Trace the sequence of a stage.
+
+    Parameters
+    ----------
+    experiment
+        Content of the experiment's file.
+    stage
+        ``start``, ``optimized`` or ``iteration_N``.
+    optimization
+        File with the parameters of all iterations; not needed for the start.
+    sequence
+        The repetitions as safetensors, with the field of view [m] as metadata.
+    traced
+        The ``.seq`` file as it is written with traced numbers.
+    """
+    setup = sequence_setup(experiment)
+    values = stage_values(setup, stage, optimization)
+    model = SequenceModel(setup.function, arguments=setup.arguments)
+    repetitions = model({name: value.requires_grad_() for name, value in values.items()}).detach()
+    tensors, metadata = repetitions.to_tensors()
+    fov = setup.fov or defined_fov(model.sequence)
+    save_tensors(sequence, tensors, {**metadata, "fov": fov})
+    with atomic_path(traced) as path:
+        model.sequence.write(str(path))
