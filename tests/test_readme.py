@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from pulseq_zero.cli import main
 from pulseq_zero.config import validate
 
 PAGES = sorted(path.name for path in (Path(__file__).parents[1] / "docs").glob("*.md"))
@@ -52,6 +54,24 @@ def test_the_commands_exist(readme, root):
     makefile = (root / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", readme, re.M):
         assert f"\n{target}:" in makefile
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/own-script.md"])
+def test_the_command_line_is_as_written(page, root, tmp_path, monkeypatch):
+    """`new` is run; of the other commands the files that it makes are the arguments."""
+    monkeypatch.chdir(tmp_path)
+    code = "\n".join(blocks((root / page).read_text("utf-8"), "sh"))
+    commands = [
+        line.split("#")[0].split()[1:] for line in re.findall(r"^pulseq-zero .*", code, re.M)
+    ]
+    assert [command[0] for command in commands] == ["new", "check", "run", "show", "export"]
+    runner = CliRunner()
+    assert runner.invoke(main, commands[0]).exit_code == 0
+    for name, *arguments in commands:
+        assert runner.invoke(main, [name, "--help"]).exit_code == 0
+        for argument in arguments:
+            made = argument == "my_sequence" or Path(argument).name == "my_sequence"
+            assert made or Path(argument).is_file(), argument
 
 
 @pytest.mark.parametrize("page", PAGES)
