@@ -98,3 +98,16 @@ def test_negative_angles_turn_the_other_way():
     assert graphs[0].neglected == pytest.approx(graphs[1].neglected, rel=1e-6, abs=1e-12)
     assert float(table[270, 0]) < 0 < float(table[90, 0])
     assert math.isclose(float(table[90, 0]), 1.0, abs_tol=0.1)
+
+
+def test_rounding_of_the_moments_splits_no_state():
+    data, thresholds = phantom(16), Thresholds.of_accuracy(1e-4)
+    exact = CASES["tse"](16)
+    random = np.random.default_rng(0)
+    error = 1 + 1e-6 * torch.from_numpy(random.uniform(-1, 1, exact.gradient_moment.shape))
+    rounded = dataclasses.replace(
+        exact, gradient_moment=(exact.gradient_moment * error).to(exact.gradient_moment.dtype)
+    )
+    one, other = (ours(r, data, thresholds) for r in (exact, rounded))
+    assert other.count.tolist() == one.count.tolist()
+    assert edges_of(other) == edges_of(one)

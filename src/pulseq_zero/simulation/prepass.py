@@ -38,11 +38,11 @@ _ZZ, _ZP, _PP, _PZ, _MZ, _MP = (KINDS.index(k) for k in ("zz", "z+", "++", "+z",
 _BECOMES_TRANSVERSE = np.array([kind in ("z+", "++", "-+") for kind in KINDS])
 _TRANSVERSE, _UNDEPHASED, _LONGITUDINAL = 0, 1, 2
 
-# States nearer to each other than this are one: less than a hundredth of a turn over the
-# largest phantoms [1/m], and 1 µs. Sums of moments in float32 differ by a tenth of it.
-_SAME = np.array([0.02, 0.02, 0.02, 1e-6])
-# Positions are multiples of something simple; off its halves, rounding does not waver.
-_OFF_HALVES = 0.63
+# States nearer to each other than this are one [1/m, s]: a hundredth of a turn over 20 cm, and
+# what the rounding of numbers in a file adds up to over long trains of pulses.
+_SAME = np.array([0.05, 0.05, 0.05, 2e-6])
+# Positions are compared along a line on which no two simple ones meet.
+_LINE = np.sqrt(np.array([1.0, 2.0, 3.0, 5.0]))
 _SQUARED_TURN = (2 * np.pi) ** 2
 _ONE = np.float32(1)
 
@@ -176,7 +176,6 @@ def _pulse(place, magnetisation, kinds, factors, max_count, min_magnetisation):
     """
     transverse = np.sum(kinds == _TRANSVERSE)
     count = 4 * transverse + 2 * (len(kinds) - transverse)
-    key = np.empty((count, 4), np.int64)
     position = np.empty((count, 4))
     value = np.empty(count, np.complex128)
     kind, source = np.empty(count, np.int64), np.empty(count, np.int64)
@@ -193,10 +192,9 @@ def _pulse(place, magnetisation, kinds, factors, max_count, min_magnetisation):
             )
             for axis in range(4):
                 position[n, axis] = -place[state, axis] if mirrored else place[state, axis]
-                key[n, axis] = np.int64(np.floor(position[n, axis] / _SAME[axis] + _OFF_HALVES))
             kind[n], source[n] = code, state
             n += 1
-    group, groups = _group(key, kind)
+    group, groups = _group(position, kind)
     strength = np.zeros(groups, np.complex128)
     first = np.full(groups, -1)
     for n in range(count):
@@ -206,7 +204,7 @@ def _pulse(place, magnetisation, kinds, factors, max_count, min_magnetisation):
     is_transverse, undephased = np.zeros(groups, np.bool_), -1
     for g in range(groups):
         is_transverse[g] = _BECOMES_TRANSVERSE[kind[first[g]]]
-        if not is_transverse[g] and not np.any(key[first[g]]):
+        if not is_transverse[g] and np.all(np.abs(position[first[g]]) <= _SAME):
             undephased = g
     order = np.argsort(-np.abs(strength), kind="mergesort")
     strongest = np.empty(groups, np.int64)
@@ -253,31 +251,28 @@ def _pulse(place, magnetisation, kinds, factors, max_count, min_magnetisation):
 
 
 @_compiled
-def _group(key, kind):
-    """Return a number for each distinct key of a type, and how many there are."""
-    count = len(key)
-    mixed = np.empty(count, np.int64)
+def _group(position, kind):
+    """Return a number for each distinct position of a type, and how many there are."""
+    count = len(position)
+    line = np.zeros(count)
     for n in range(count):
-        h = np.int64(_BECOMES_TRANSVERSE[kind[n]])
         for axis in range(4):
-            h = (h * np.int64(1_000_003)) ^ (key[n, axis] * np.int64(0x9E3779B97F4A7C1))
-        mixed[n] = h
-    order = np.argsort(mixed, kind="mergesort")
+            line[n] += _LINE[axis] * position[n, axis] / _SAME[axis]
+    reach = np.sum(_LINE)
+    order = np.argsort(line, kind="mergesort")
     group = np.empty(count, np.int64)
     groups = 0
     for at in range(count):
         n = order[at]
-        group[n] = groups
-        # Of equal numbers, which are nearly always equal keys, take one that really is.
-        known = False
+        group[n] = -1
         before = at - 1
-        while before >= 0 and mixed[order[before]] == mixed[n]:
+        while group[n] < 0 and before >= 0 and line[n] - line[order[before]] <= reach:
             m = order[before]
-            if _same_type(kind[m], kind[n]) and np.all(key[m] == key[n]):
-                group[n], known = group[m], True
-                break
+            if _same_type(kind[m], kind[n]) and np.all(np.abs(position[m] - position[n]) <= _SAME):
+                group[n] = group[m]
             before -= 1
-        if not known:
+        if group[n] < 0:
+            group[n] = groups
             groups += 1
     return group, groups
 
