@@ -142,8 +142,8 @@ def _parameter(name: str, settings: Mapping[str, Any], start: Tensor) -> Paramet
         at_start = Parameter(start, learning_rate=rate, **bounds)
         if "begin" not in settings:
             return at_start
-        begin = torch.from_numpy(np.broadcast_to(np.array(settings["begin"], float), start.shape))
-        return Parameter(begin.clone(), learning_rate=rate, **bounds)
+        begin = np.broadcast_to(np.array(settings["begin"], float), start.shape).copy()
+        return Parameter(torch.from_numpy(begin), learning_rate=rate, **bounds)
     except OptimizationError as error:
         raise ConfigError(f"parameter {name!r}: {error}") from error
     except ValueError as error:

@@ -81,8 +81,8 @@ EXPERIMENT = "config/experiments/flair_ti.yaml"
         ),
         (
             {"fantom": {}},
-            "the file: unknown key 'fantom'; the keys are experiments, limits, phantom, "
-            "results, simulation, validation",
+            "the file: unknown key 'fantom'; the keys are experiments, limits, "
+            "other_phantoms, phantom, results, simulation, validation",
         ),
         ({"phantom": None}, "phantom: None is not of type 'object'"),
     ],

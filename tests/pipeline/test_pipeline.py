@@ -16,6 +16,8 @@ from pulseq_zero.store import load_tensors
 
 pytestmark = pytest.mark.pipeline
 
+SWEPT = "swept/T1=4.0,weight=1.0"
+
 OWN_LOSS = """
 def darker(context, weight=1.0):
     def loss(parameters, image):
@@ -29,8 +31,9 @@ def darker(context, weight=1.0):
 def pipeline(root, tmp_path_factory) -> Pipeline:
     pipeline = Pipeline(root, tmp_path_factory.mktemp("pipeline"))
     config = pipeline.read("config/config.yaml")
-    config["experiments"] = ["flair_ti", "own", "tse_sar"]
+    config["experiments"] = ["flair_ti", "own", "tse_sar", "swept"]
     config["phantom"]["matrix"] = 32
+    config["other_phantoms"] = {"B1 x 0.8": {"scale": {"B1": 0.8}}}
     config["simulation"].update(accuracy=1e-2, tight_accuracy=1e-3)
     config["validation"].update(tolerance=0.1, full_tolerance=0.3, largest=128)
     pipeline.write("config/config.yaml", config)
@@ -56,6 +59,10 @@ def pipeline(root, tmp_path_factory) -> Pipeline:
         "optimizer": {"iterations": 4, "method": "lbfgs"},
     }
     pipeline.write("config/experiments/own.yaml", own)
+    swept = {**own, "ensemble": [{"scale": {"B1": 0.8}}]}
+    swept["optimizer"] = {"iterations": 2}
+    swept["sweep"] = {"phantom.tissues.csf.T1": [4.0], "loss.settings.weight": [1.0]}
+    pipeline.write("config/experiments/swept.yaml", swept)
     pipeline.run()
     return pipeline
 
@@ -134,6 +141,47 @@ def test_the_own_experiment_went_its_way(pipeline):
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
 
 
+def test_a_sweep_becomes_a_table_and_a_figure(pipeline):
+    results = pipeline.folder / "results"
+    table = pd.read_csv(results / "swept/sweep.csv")
+    assert table["run"].tolist() == ["T1=4.0,weight=1.0"]
+    assert table["phantom.tissues.csf.T1"].tolist() == [4.0]
+    assert (table["loss"] < table["loss_start"]).all()
+    sweeps = json.loads((results / "sweep.json").read_text())
+    assert sweeps["swept"][0]["flip_angle"] == pytest.approx(table["flip_angle"][0])
+    assert (results / "figures/swept.png").stat().st_size > 10_000
+    # Its phantoms: the one with another T1, and that with another B1 as well
+    settings = [p.parent for p in results.glob("phantom-*/phantom.safetensors")]
+    assert len(settings) == 3
+
+
+def test_another_value_of_a_sweep_makes_one_more_run(pipeline):
+    file = "config/experiments/swept.yaml"
+    before = pipeline.read(file)
+    pipeline.edit(file, sweep={"loss.settings.weight": [1.0, 2.0]})
+    planned = pipeline.planned()
+    pipeline.write(file, before)
+    for rule in ("all", "sweep", "sweep_figure", "sweeps"):
+        assert planned.pop(rule) == {""}
+    assert set().union(*planned.values()) == {"swept/T1=4.0,weight=2.0"}
+    assert set(planned) == {"trace", "simulate", "optimize", "evaluate"}
+
+
+def test_optimized_sequences_are_evaluated_on_other_phantoms(pipeline):
+    rows = json.loads((pipeline.folder / "results/robustness.json").read_text())
+    assert [(row["experiment"], row["phantom"]) for row in rows] == [
+        (experiment, phantom)
+        for experiment in ("flair_ti", "own", "tse_sar")
+        for phantom in ("its own", "B1 x 0.8")
+    ]
+    by = {(row["experiment"], row["phantom"]): row for row in rows}
+    summary = json.loads((pipeline.folder / "results/summary.json").read_text())
+    own = by["tse_sar", "its own"]
+    assert own["nrmse"] == pytest.approx(summary["tse"]["nrmse_best_tight"], rel=1e-2)
+    assert own["relative_sar"] == pytest.approx(summary["tse"]["sar_ratio_best"])
+    assert by["flair_ti", "its own"]["relative_sar"] is None
+
+
 def test_a_second_run_has_nothing_to_do(pipeline):
     assert pipeline.planned() == {}
 
@@ -144,7 +192,7 @@ def test_a_change_of_one_experiment_reruns_that_one_only(pipeline):
     pipeline.edit(file, loss={"settings": {"sar_weight": 2e-4, "image_scale": 2.0}})
     planned = pipeline.planned()
     pipeline.write(file, before)
-    for rule in ("all", "summary", "validation", "validated"):
+    for rule in ("all", "summary", "validation", "validated", "robustness_table"):
         assert planned.pop(rule) == {""}
     # The schematic shows the last experiment's loss
     planned.pop("schematic_figure")
@@ -177,7 +225,7 @@ def test_an_edit_of_a_figure_reruns_the_figure(pipeline):
 
 def test_an_edit_of_the_simulation_reruns_what_simulates(pipeline):
     planned = edited(pipeline, "src/pulseq_zero/simulation/simulator.py")
-    assert planned["optimize"] == {"flair_ti", "own", "tse_sar"}
+    assert planned["optimize"] == {"flair_ti", "own", "tse_sar", SWEPT}
     assert "phantom" not in planned
     assert "phantom_figure" not in planned
 
@@ -214,6 +262,10 @@ def test_an_optimization_can_be_repeated(pipeline):
         ({"experiments": ["missing"]}, r"cannot read config/experiments/missing\.yaml"),
         ({"experimants": []}, "the config: the file: unknown key 'experimants'"),
         ({"phantom": {"source": "nifty"}}, "nifty"),
+        (
+            {"other_phantoms": {"odd": {"scale": {"B2": 1}}}},
+            r"the config: other_phantoms: odd: phantom\.scale: unknown key 'B2'",
+        ),
         ({"results": "../outside"}, "the config: results: "),
     ],
 )

@@ -50,6 +50,11 @@ def load_config():
                 )
     for name, run in runs.items():
         check_run(name, run)
+    for name, changes in config.get("other_phantoms", {}).items():
+        try:
+            read_phantom_config(changed_phantom(config["phantom"], changes))
+        except PulseqZeroError as error:
+            raise ConfigError(f"the config: other_phantoms: {name}: {error}") from error
     return experiments, sweeps, runs
 
 
@@ -105,7 +110,17 @@ def ensemble_files(run):
     return [phantom_file(changes) for changes in [own, *further]]
 
 
+def other_phantom_files(run):
+    """Files of a run's phantom and of what the config changes of it, for the evaluation."""
+    own = run.get("phantom", {})
+    changes = [changed_phantom(own, change) for change in OTHER_PHANTOMS.values()]
+    return [phantom_file(own), *map(phantom_file, changes)]
+
+
+# Which phantoms there are is known from here on
+OTHER_PHANTOMS = config.get("other_phantoms", {})
 RUN_PHANTOMS = {name: ensemble_files(run) for name, run in RUNS.items()}
+EVALUATED_ON = {name: other_phantom_files(run) for name, run in EXPERIMENTS.items()}
 
 
 pathvars:
@@ -252,6 +267,7 @@ def final_results():
         expand("<results>/figures/{name}.{format}", name=figures, format=["png", "pdf"]),
         [f"{RESULTS}/{name}/optimized/{name}.seq" for name in EXPERIMENTS],
         [f"{RESULTS}/{name}/limits.csv" for name in EXPERIMENTS],
+        [f"{RESULTS}/robustness.json"] if EXPERIMENTS and OTHER_PHANTOMS else [],
         [f"{RESULTS}/{name}/sweep.csv" for name in SWEEPS],
         [f"{RESULTS}/sweep.json"] if SWEEPS else [],
         "<results>/phantom/nifti",
