@@ -112,11 +112,10 @@ def front_figure(
     largest = max(float(difference.abs().max()) for difference in differences)
     brightest = float(target.abs().max())
     with style():
-        figure = plt.figure(figsize=(7.2, 6.6))
-        upper, middle, lower = rows(figure, 1.25, 1.0, 1.0)
+        figure = plt.figure(figsize=(7.2, 6.2))
+        upper, lower = rows(figure, 1.0, 1.6)
         _fronts(upper.subplots(1, 3), results, compared)
-        panels = middle.subplots(1, len(shown) + 1)
-        below = lower.subplots(1, len(shown) + 1)
+        panels, below = lower.subplots(2, len(shown) + 1)
         show_image(panels[0], target.abs(), "Target", vmin=0, vmax=brightest, colour_bar=False)
         below[0].set_axis_off()
         for axes, under, image, difference, row in zip(
@@ -134,7 +133,8 @@ def front_figure(
                 vmax=largest,
                 colour_bar=False,
             )
-        lower.colorbar(drawn, ax=below[0], location="right", shrink=0.8, label="Difference")
+        bar = below[0].inset_axes((0.75, 0.1, 0.08, 0.8))
+        lower.colorbar(drawn, cax=bar, label="Difference", ticklocation="left")
         figure.supxlabel(f"Images simulated at accuracy {accuracy:g}", fontsize=7)
     return figure
 
