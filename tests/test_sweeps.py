@@ -104,9 +104,8 @@ DOTTED = (
             "sweep: parameters.TI.start.value: parameters.TI.start is a value and has no settings",
         ),
         (
-            {"optimizer.sead": [1]},
-            "my.yaml, run my/sead=1: optimizer: unknown key 'sead'; the keys are iterations, "
-            "learning_rate, method, on_not_finite, seed, verify_every",
+            {"image.matrx": [[32, 32]]},
+            "my.yaml, run my/matrx=32x32: image: unknown key 'matrx'; the keys are fov, matrix",
         ),
         (
             {"optimizer.iterations": [10, 0]},
