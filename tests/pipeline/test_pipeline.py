@@ -16,7 +16,7 @@ from pulseq_zero.store import load_tensors
 
 pytestmark = pytest.mark.pipeline
 
-SWEPT = "swept/T1=4.0,weight=1.0"
+SWEPT = "swept/weight=1.0,T1=4.0"
 
 OWN_LOSS = """
 def darker(context, weight=1.0):
@@ -61,7 +61,7 @@ def pipeline(root, tmp_path_factory) -> Pipeline:
     pipeline.write("config/experiments/own.yaml", own)
     swept = {**own, "ensemble": [{"scale": {"B1": 0.8}}]}
     swept["optimizer"] = {"iterations": 2}
-    swept["sweep"] = {"phantom.tissues.csf.T1": [4.0], "loss.settings.weight": [1.0]}
+    swept["sweep"] = {"loss.settings.weight": [1.0], "phantom.tissues.csf.T1": [4.0]}
     pipeline.write("config/experiments/swept.yaml", swept)
     pipeline.run()
     return pipeline
@@ -144,7 +144,7 @@ def test_the_own_experiment_went_its_way(pipeline):
 def test_a_sweep_becomes_a_table_and_a_figure(pipeline):
     results = pipeline.folder / "results"
     table = pd.read_csv(results / "swept/sweep.csv")
-    assert table["run"].tolist() == ["T1=4.0,weight=1.0"]
+    assert table["run"].tolist() == ["weight=1.0,T1=4.0"]
     assert table["phantom.tissues.csf.T1"].tolist() == [4.0]
     assert (table["loss"] < table["loss_start"]).all()
     sweeps = json.loads((results / "sweep.json").read_text())
@@ -163,7 +163,7 @@ def test_another_value_of_a_sweep_makes_one_more_run(pipeline):
     pipeline.write(file, before)
     for rule in ("all", "sweep", "sweep_figure", "sweeps"):
         assert planned.pop(rule) == {""}
-    assert set().union(*planned.values()) == {"swept/T1=4.0,weight=2.0"}
+    assert set().union(*planned.values()) == {"swept/weight=2.0,T1=4.0"}
     assert set(planned) == {"trace", "simulate", "optimize", "evaluate"}
 
 
