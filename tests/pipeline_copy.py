@@ -63,9 +63,9 @@ class Pipeline:
         """Rules that would run, each with the experiments that it would run for."""
         output = self.run("--dry-run").stdout
         rules: dict[str, set[str]] = {}
-        for job in re.split(r"\n(?=(?:local)?rule )", output):
-            name = re.match(r"(?:local)?rule (\w+):", job)
+        for job in re.split(r"\n(?=\s*(?:local)?rule )", output):
+            name = re.match(r"\s*(?:local)?rule (\w+):", job)
             if name:
-                experiment = re.search(r"wildcards:.*experiment=(\w+)", job)
+                experiment = re.search(r"wildcards:.*experiment=(\S+?),?\s", job)
                 rules.setdefault(name[1], set()).add(experiment[1] if experiment else "")
         return rules

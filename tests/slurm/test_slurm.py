@@ -54,6 +54,7 @@ def small_pipeline(root: Path, folder: Path) -> Pipeline:
     pipeline = Pipeline(root, folder)
     config = pipeline.read("config/config.yaml")
     config["experiments"] = ["flair_ti", "held"]
+    del config["other_phantoms"]
     config["phantom"]["matrix"] = 32
     config["simulation"].update(accuracy=1e-2, tight_accuracy=1e-3)
     pipeline.write("config/config.yaml", config)
