@@ -143,7 +143,7 @@ def optimize(
         Further settings of the simulation, such as ``device``.
     checkpoint
         File for the state of the optimization. An interrupted run that finds it goes on there,
-        on a CPU bit for bit as if it had not been interrupted.
+        within rounding as if it had not been interrupted.
     checkpoint_seconds
         Least time between two writes of it [s].
     on_not_finite

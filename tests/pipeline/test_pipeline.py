@@ -244,7 +244,9 @@ def test_a_gpu_is_asked_for_where_the_config_says_so(pipeline, device):
     _, *jobs = re.split(r"^ *rule (\w+):$", output, flags=re.MULTILINE)
     pairs = zip(jobs[::2], jobs[1::2], strict=True)
     asking = {name for name, job in pairs if re.search(r"resources:.*\bgpu=1", job)}
-    simulating = {"optimize", "scan", "quality", "simulate", "simulate_seq"}
+    simulating = {
+        "optimize", "scan", "quality", "simulate", "simulate_seq", "validate", "robustness",
+    }  # fmt: skip
     assert asking == (simulating if device == "cuda" else set())
 
 
@@ -253,7 +255,8 @@ def test_an_optimization_can_be_repeated(pipeline):
     before = load_tensors(file)[0]["TI"]
     pipeline.run("--forcerun", "optimize", "--", str(file.relative_to(pipeline.folder)))
     after = load_tensors(file)[0]["TI"]
-    assert torch.equal(after, before)
+    # Products of matrices may round differently from process to process
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize(

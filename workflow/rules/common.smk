@@ -84,8 +84,12 @@ ACCURACY = {
     "optimization": float(config["simulation"]["accuracy"]),
     "tight": float(config["simulation"]["tight_accuracy"]),
 }
-# The stages whose exported sequences are judged
+# The stages whose exported sequences are judged, and how
 VALIDATED = ["start", "optimized"]
+VALIDATION = config.get(
+    "validation",
+    {"tolerance": 5e-3, "full_tolerance": 4e-2, "largest": 32768, "thickness": 2.0},
+)
 # The schematic shows the last experiment of the config
 PICTURED = (list(EXPERIMENTS) or list(RUNS))[-1]
 

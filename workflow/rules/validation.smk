@@ -21,7 +21,7 @@ rule judge:
         runtime=60,
     params:
         experiment=setting("image"),
-        validation=config["validation"],
+        validation=VALIDATION,
     script:
         "../scripts/judge.py"
 
