@@ -253,6 +253,33 @@ def evaluation_inputs(wildcards):
     return inputs
 
 
+def runs_of(sweep):
+    """Names of a sweep's runs."""
+    return [name for name in RUNS if name.startswith(f"{sweep}/")]
+
+
+def compared(wildcards):
+    """Stages of other experiments that stand beside a sweep: (experiment, stage)."""
+    return [
+        (name, stage)
+        for name in SWEEPS[wildcards.sweep].get("compare", [])
+        for stage in stages(name)
+        if stage != "start"
+    ]
+
+
+def evaluations_of(wildcards):
+    """Numbers of a sweep's runs and of the experiments that stand beside it."""
+    runs = [*runs_of(wildcards.sweep), *SWEEPS[wildcards.sweep].get("compare", [])]
+    return [f"{RESULTS}/{run}/evaluation.json" for run in runs]
+
+
+def images_of(wildcards):
+    """Images of a sweep's runs and of the experiments that stand beside it."""
+    at = [(run, "optimized") for run in runs_of(wildcards.sweep)] + compared(wildcards)
+    return [f"{RESULTS}/{run}/{stage}/image_tight.safetensors" for run, stage in at]
+
+
 def growing(amount):
     """A resource that grows with each attempt: a job killed for want of it is given more."""
     return lambda wildcards, attempt: amount * attempt

@@ -1,29 +1,6 @@
 # Sweeps: the runs of an experiment over lists of values, in one table and one figure.
 
 
-def runs_of(sweep):
-    return [name for name in RUNS if name.startswith(f"{sweep}/")]
-
-
-def compared(wildcards):
-    """Stages of other experiments that stand beside a sweep: (experiment, stage)."""
-    return [
-        (name, stage)
-        for name in SWEEPS[wildcards.sweep].get("compare", [])
-        for stage in stages(name)
-        if stage != "start"
-    ]
-
-
-def evaluations_of(wildcards):
-    runs = [*runs_of(wildcards.sweep), *SWEEPS[wildcards.sweep].get("compare", [])]
-    return [f"{RESULTS}/{run}/evaluation.json" for run in runs]
-
-
-def images_of(wildcards):
-    at = [(run, "optimized") for run in runs_of(wildcards.sweep)] + compared(wildcards)
-    return [f"{RESULTS}/{run}/{stage}/image_tight.safetensors" for run, stage in at]
-
 
 rule sweep:
     input:
