@@ -285,6 +285,24 @@ def test_a_gradient_that_changes_during_a_pulse_is_refused(tmp_path):
         one_pulse(tmp_path, rf, ramps)
 
 
+@pytest.mark.parametrize("physics", ["full", "instantaneous"])
+def test_a_pulse_without_power_does_nothing(physics, tmp_path):
+    """An optimizer that saves power may set a flip angle to zero; its gradient still plays."""
+    _, gradient, _ = sinc_pulse(90)
+    signals = []
+    for flip in (0, None):
+        sequence = pp.Sequence(SYSTEM)
+        sequence.add_block(*sinc_pulse(90)[:2])
+        sequence.add_block(*([gradient] if flip is None else sinc_pulse(flip)[:2]))
+        sequence.add_block(sinc_pulse(90)[2])
+        sequence.add_block(pp.make_adc(4, dwell=1e-5, system=SYSTEM))
+        sequence.write(str(tmp_path / "silent.seq"))
+        course = read_course(tmp_path / "silent.seq", physics)
+        signals.append(isochromat_signal(course, voxel(B0=30.0), 2**10, voxel_size=(SIZE,) * 3))
+    torch.testing.assert_close(signals[0], signals[1], rtol=1e-4, atol=1e-6)
+    assert signals[0].abs().min() > 1e-5
+
+
 def test_short_pulses_are_rotations(tmp_path):
     sequence = pp.Sequence(SYSTEM)
     excite = pp.make_block_pulse(

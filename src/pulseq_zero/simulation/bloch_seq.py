@@ -82,7 +82,10 @@ def _play(
 
     # A pulse comes before the samples of its block or after them, never in between
     rf, adc = getattr(block, "rf", None), getattr(block, "adc", None)
-    pulse = None if rf is None else _pulse(rf, system, physics, rf_step)
+    pulse = None
+    # A pulse without power, as an optimizer may leave one, is none
+    if rf is not None and np.any(rf.signal):
+        pulse = _pulse(rf, system, physics, rf_step)
     pulse_time = math.inf
     if rf is not None and pulse is not None:
         pulse_time = rf.delay + (pypulseq.calc_rf_center(rf)[0] if pulse.course is None else 0.0)
@@ -133,7 +136,7 @@ def _pulse(
                 "sequence with full physics"
             )
         return SpinPulse(2 * np.pi * step * abs(total), at_centre)
-    amplitude = float(np.abs(shape).max()) or 1.0
+    amplitude = float(np.abs(shape).max())
     course = shape * np.exp(-1j * offset * (time - centre)) / amplitude
     return SpinPulse(amplitude, at_centre, course=course, step=step)
 
