@@ -6,12 +6,13 @@ import numpy as np
 import pypulseq as pp
 import pytest
 import torch
+from nilearn.datasets import load_mni152_brain_mask
 
 from pulseq_zero.acquisition import acquire
 from pulseq_zero.conversion import convert
 from pulseq_zero.errors import SequenceError, StoreError
 from pulseq_zero.exports import image_affine, save_image, save_ismrmrd
-from pulseq_zero.phantom import Phantom, TissuePool
+from pulseq_zero.phantom import Phantom, TissuePool, build_phantom
 from pulseq_zero.reconstruction import reconstruct
 from pulseq_zero.seq_files import read_seq
 from pulseq_zero.simulation import Simulator
@@ -61,12 +62,16 @@ def sequence(tmp_path_factory):
     return read_seq(path)
 
 
-@pytest.fixture(scope="module")
-def acquisition(phantom):
+def imaged(phantom):
     with tracing():
         repetitions = convert(gradient_echo())
     simulator = Simulator(phantom.simulation_data(), accuracy=1e-4)
     return acquire(repetitions, simulator, matrix=MATRIX, fov=FOV)
+
+
+@pytest.fixture(scope="module")
+def acquisition(phantom):
+    return imaged(phantom)
 
 
 def positions(nifti):
@@ -103,6 +108,65 @@ def test_an_image_lies_where_the_phantom_lies(phantom, acquisition, tmp_path):
         np.testing.assert_allclose(nibabel.affines.apply_affine(which.affine, middle), 0, atol=1e-5)
 
 
+def test_an_image_lies_over_the_maps_that_the_phantom_was_made_of(tmp_path):
+    """A marker in the corner of a slice that is not the middle one, of maps that lie oblique."""
+    density = np.zeros((48, 40, 5), np.float32)
+    density[36:44, 4:10, 3] = 1.0
+    density[8:12, 20:24, [0, 1, 2, 4]] = 1.0
+    affine = np.eye(4)
+    affine[:3, :3] = nibabel.eulerangles.euler2mat(0.2, -0.1, 0.3) * (5.0, 4.0, 4.0)
+    affine[:3, 3] = (-80.0, 15.0, 30.0)
+    source = nibabel.Nifti1Image(density, affine)
+    nibabel.save(source, tmp_path / "PD.nii.gz")
+    maps = {"PD": str(tmp_path / "PD.nii.gz"), "T1": 0.5, "T2": 0.1}
+    phantom = build_phantom({"source": "nifti", "maps": maps, "slice": 3})
+    phantom.save(tmp_path / "phantom.safetensors")
+    phantom = Phantom.load(tmp_path / "phantom.safetensors")
+    save_image(
+        tmp_path / "image.nii.gz",
+        imaged(phantom).image,
+        FOV,
+        phantom.slice_thickness,
+        phantom.position,
+        phantom.orientation,
+    )
+    image = nibabel.load(tmp_path / "image.nii.gz")
+    marker = nibabel.affines.apply_affine(affine, (39.5, 6.5, 3))
+
+    def near(where):
+        return np.linalg.norm(where - marker, axis=1) < 60
+
+    np.testing.assert_allclose(centre(image, near), marker, atol=1.0)
+    # All of the image lies in the plane of the slice
+    index = nibabel.affines.apply_affine(np.linalg.inv(affine), positions(image)[0])
+    np.testing.assert_allclose(index[:, 2], 3, atol=1e-4)
+    assert image.header.get_zooms() == pytest.approx((10.0, 8.0, 4.0))
+
+
+@pytest.mark.parametrize("position", [0.012, -0.01])
+def test_the_default_brain_lies_in_mni_space(tmp_path, position):
+    phantom = build_phantom({"slice_position": position, "fov": [0.224, 0.24], "matrix": [56, 48]})
+    brain = phantom.masks["brain"]
+    save_image(
+        tmp_path / "brain.nii.gz", brain, phantom.fov, phantom.slice_thickness, phantom.position
+    )
+    where, share = positions(nibabel.load(tmp_path / "brain.nii.gz"))
+    np.testing.assert_allclose(where[:, 2], 1e3 * position, atol=1e-4)
+    template = load_mni152_brain_mask(resolution=1)
+    across, inside = positions(template)
+    inside = inside * (np.abs(across[:, 2] - 1e3 * position) < 2.6)
+    centres = [
+        (w[:, None] * x[:, :2]).sum(0) / w.sum() for x, w in ((where, share), (across, inside))
+    ]
+    # The brain of the phantom has no CSF, a few mm more in front than behind
+    np.testing.assert_allclose(*centres, atol=3.0)
+    phantom.save_nifti(tmp_path)
+    maps = nibabel.load(tmp_path / "phantom_mask_brain.nii.gz")
+    np.testing.assert_allclose(
+        maps.affine, nibabel.load(tmp_path / "brain.nii.gz").affine, atol=1e-4
+    )
+
+
 def test_position_and_orientation_reach_the_affine(tmp_path):
     turned = np.array([[0, -1, 0], [0, 0, 1], [-1, 0, 0]], dtype=float)
     position = (0.01, -0.02, 0.03)
@@ -118,7 +182,7 @@ def test_position_and_orientation_reach_the_affine(tmp_path):
     stored = nibabel.load(tmp_path / "image.nii")
     for stated, code in (stored.get_sform(coded=True), stored.get_qform(coded=True)):
         np.testing.assert_allclose(stated, affine, atol=1e-4)
-        assert code == 1
+        assert code == 2
     assert stored.header.get_xyzt_units()[0] == "mm"
 
 

@@ -41,7 +41,7 @@ def image_affine(
         Thickness of the slice [m].
     position
         Where the k-space centre's pixel (X // 2, Y // 2) lies [m]: towards the right, front and
-        top of the patient. The phantom's own coordinates have it at zero.
+        top of the patient: the position of the phantom.
     orientation
         (3, 3) directions of x, y and z (columns) in these coordinates; by default they agree.
 
@@ -103,9 +103,9 @@ def save_image(
     affine = image_affine(image.shape, fov, slice_thickness, position, orientation)
     magnitude = image.detach().abs().float().cpu().numpy()[..., None]
     nifti = nibabel.Nifti1Image(magnitude, affine)
-    # 1: positions are those of the scanner; nibabel's default would be "aligned to another image"
-    nifti.set_sform(affine, code=1)
-    nifti.set_qform(affine, code=1)
+    # 2: aligned to another image, to what the phantom was made of
+    nifti.set_sform(affine, code=2)
+    nifti.set_qform(affine, code=2)
     nifti.header.set_xyzt_units("mm", "sec")
     with atomic_path(path) as temporary:
         nibabel.save(nifti, temporary)

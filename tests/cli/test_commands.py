@@ -19,7 +19,7 @@ from pulseq_zero.cli.new import new_experiment
 from pulseq_zero.cli.project import read_project
 from pulseq_zero.experiment import make_loss
 from pulseq_zero.losses import LossContext
-from pulseq_zero.phantom import Phantom, TissuePool
+from pulseq_zero.phantom import Phantom, TissuePool, build_phantom
 from pulseq_zero.store import load_table, load_tensors
 
 EXPERIMENT = "config/experiments/echo.yaml"
@@ -108,6 +108,8 @@ def test_new_check_run_show_export(project):
     nifti = nibabel.load(project / exported[2])
     np.testing.assert_array_equal(np.asarray(nifti.dataobj)[..., 0], image.abs().numpy())
     assert nifti.header.get_zooms() == pytest.approx((14.0, 14.0, 5.0))
+    middle = nibabel.affines.apply_affine(nifti.affine, (8, 8, 0))
+    np.testing.assert_allclose(middle, 1e3 * np.array(build_phantom({}).position), atol=1e-4)
     data = ismrmrd.Dataset(str(project / exported[3]), create_if_needed=False)
     assert data.number_of_acquisitions() == 16
 

@@ -153,8 +153,8 @@ def export(results: Path) -> None:
     """Write images as NIfTI and signals as ISMRMRD, for other viewers and reconstructions.
 
     RESULTS is the folder that `run` or the pipeline wrote. The NIfTI images lie where the phantom
-    lies, whose own NIfTI maps can be laid over them; the ISMRMRD files hold the simulated signal
-    with its k-space trajectory in 1/m.
+    lies: over your own NIfTI maps, or in the MNI space of the default brain. The ISMRMRD files
+    hold the simulated signal with its k-space trajectory in 1/m.
 
     \b
     Example:

@@ -43,7 +43,14 @@ def export_results(files: ResultFiles) -> list[Path]:
             )
         nifti = files.folder / "export" / f"{stage}.nii.gz"
         mrd = files.folder / "export" / f"{stage}.mrd"
-        save_image(nifti, tensors["image"], metadata["fov"], float(extent[2]))
+        save_image(
+            nifti,
+            tensors["image"],
+            metadata["fov"],
+            float(extent[2]),
+            metadata["position"],
+            metadata["orientation"],
+        )
         save_ismrmrd(mrd, tensors["signal"], sequence, tensors["image"].shape)
         written += [nifti, mrd]
     return written

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,16 @@ class Volume:
     def voxel_size(self) -> np.ndarray:
         """(3,) extent of a voxel [m]."""
         return 1e-3 * np.linalg.norm(self.affine[:3, :3], axis=0)
+
+    def placement(self, index: int) -> dict[str, Any]:
+        """Return ``position`` and ``orientation`` of a phantom that is one slice of the volume."""
+        zero = (self.data.shape[0] // 2, self.data.shape[1] // 2, index)
+        # Axes that are not quite at right angles become the nearest that are
+        left, _, right = np.linalg.svd(1e-3 * self.affine[:3, :3] / self.voxel_size)
+        return {
+            "position": tuple((1e-3 * nibabel.affines.apply_affine(self.affine, zero)).tolist()),
+            "orientation": tuple(map(tuple, (left @ right).tolist())),
+        }
 
 
 def read_volume(path: Path | str) -> Volume:
@@ -105,7 +115,9 @@ def build_nifti(settings: Mapping[str, Any]) -> Phantom:
             maps[name] = value
     size = density.voxel_size
     extent = size * density.data.shape
-    return single_pool(maps, extent, float(size[2]), read_masks(settings, density, index), settings)
+    masks = read_masks(settings, density, index)
+    phantom = single_pool(maps, extent, float(size[2]), masks, settings)
+    return replace(phantom, **density.placement(index))
 
 
 def build_npz(settings: Mapping[str, Any]) -> Phantom:

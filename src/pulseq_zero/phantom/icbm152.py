@@ -128,6 +128,7 @@ def build_icbm152(settings: Mapping[str, Any], definition: Mapping[str, Any]) ->
         fov=(fov[0], fov[1]),
         slice_thickness=thickness,
         origin={"settings": dict(settings), "tissues": definition["tissues"]},
+        position=(*centre, position),
     )
 
 

@@ -117,13 +117,15 @@ def _build(
         tissues = mr0.TissueDict.load(path.parent, config)
     pools = {name: _pool(tissue) for name, tissue in tissues.items()}
     pools = {name: pool for name, pool in pools.items() if pool.PD.any()}
-    size = 1e-3 * np.linalg.norm(slab[:3, :3], axis=0)
+    grid = Volume(np.broadcast_to(False, (*shape[:2], 1)), slab)
+    size = grid.voxel_size
     return Phantom(
         pools=pools,
         masks={**_regions(pools), **masks},
         fov=(float(size[0] * shape[0]), float(size[1] * shape[1])),
         slice_thickness=float(size[2]),
         origin={"settings": dict(settings)},
+        **grid.placement(0),
     )
 
 

@@ -29,7 +29,10 @@ MAP_UNITS: Mapping[str, str] = {
 
 # Voxels with less are dropped by MRzeroCore, too.
 _PD_THRESHOLD = 1e-6
-_FORMAT = "pulseq-zero phantom 1"
+_FORMAT = "pulseq-zero phantom 2"
+
+Direction = tuple[float, float, float]
+_UNTURNED: tuple[Direction, Direction, Direction] = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,11 @@ class Phantom:
         Extent of the voxels along z [m].
     origin
         What the phantom was made of, as JSON can hold it.
+    position
+        Where its zero lies in the coordinates of what it was made of [m], towards the right,
+        front and top of the patient. The simulated scanner has it in its isocentre.
+    orientation
+        (3, 3) directions of x, y and z (columns) in these coordinates.
 
     Raises
     ------
@@ -146,6 +154,8 @@ class Phantom:
     fov: tuple[float, float]
     slice_thickness: float
     origin: dict[str, Any] = field(default_factory=dict)
+    position: Direction = (0.0, 0.0, 0.0)
+    orientation: tuple[Direction, Direction, Direction] = _UNTURNED
 
     def __post_init__(self) -> None:
         if not self.pools:
@@ -246,10 +256,14 @@ class Phantom:
 
     @property
     def affine(self) -> Tensor:
-        """(3, 4) float32 voxel indices to positions [mm], the centre of the grid at zero."""
+        """(3, 4) float32 voxel indices to positions [mm] in unturned axes.
+
+        MRzeroCore simulates a phantom in the isocentre, wherever it lies, but turned as it is.
+        """
         size = [self.fov[0] / self.matrix[0], self.fov[1] / self.matrix[1], self.slice_thickness]
-        shift = [-(self.matrix[0] // 2) * size[0], -(self.matrix[1] // 2) * size[1], 0.0]
-        return 1e3 * torch.cat([torch.diag(torch.tensor(size)), torch.tensor(shift)[:, None]], 1)
+        zero = torch.tensor([self.matrix[0] // 2, self.matrix[1] // 2, 0])
+        first = torch.tensor(self.position) - torch.tensor(size) * zero
+        return 1e3 * torch.cat([torch.diag(torch.tensor(size)), first[:, None]], 1)
 
     def to_mr0(self) -> mr0.TissueDict:
         """Return the pools as MRzeroCore has them, with (x, y, z) maps of one slice."""
@@ -293,6 +307,8 @@ class Phantom:
             "fov": self.fov,
             "slice_thickness": self.slice_thickness,
             "origin": self.origin,
+            "position": self.position,
+            "orientation": self.orientation,
         }
         save_tensors(path, tensors, metadata)
 
@@ -314,6 +330,8 @@ class Phantom:
                 fov=(metadata["fov"][0], metadata["fov"][1]),
                 slice_thickness=metadata["slice_thickness"],
                 origin=metadata["origin"],
+                position=tuple(metadata["position"]),
+                orientation=tuple(map(tuple, metadata["orientation"])),
             )
         except (KeyError, IndexError, TypeError) as error:
             raise PhantomError(

@@ -35,15 +35,16 @@ def simulate_stage(
         What is imaged, and the traced sequence.
     image
         ``image`` (x, y), ``signal`` (samples, coils) and ``kspace`` (samples, 4) [1/m] as
-        safetensors, with the field of view [m] as metadata.
+        safetensors, with the field of view [m] and the phantom's position and orientation as
+        metadata.
     """
     tensors, metadata = load_tensors(sequence)
     repetitions = Repetitions.from_tensors(tensors, metadata)
-    data = Phantom.load(phantom).simulation_data()
+    imaged = Phantom.load(phantom)
     matrix = experiment.get("image", {}).get("matrix")
     acquisition = acquire(
         repetitions,
-        Simulator(data, accuracy=accuracy, **simulation),
+        Simulator(imaged.simulation_data(), accuracy=accuracy, **simulation),
         matrix=tuple(matrix) if matrix else None,
         fov=tuple(metadata["fov"]),
     )
@@ -54,5 +55,10 @@ def simulate_stage(
             "signal": acquisition.signal,
             "kspace": repetitions.kspace(),
         },
-        {"accuracy": accuracy, "fov": metadata["fov"]},
+        {
+            "accuracy": accuracy,
+            "fov": metadata["fov"],
+            "position": imaged.position,
+            "orientation": imaged.orientation,
+        },
     )
