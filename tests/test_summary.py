@@ -2,7 +2,8 @@ import pandas as pd
 import pytest
 import torch
 
-from pulseq_zero.evaluation import analytic_null, scan_optimum
+from pulseq_zero.errors import ValidationError
+from pulseq_zero.evaluation import analytic_null, require_scans_agree, scan_optimum
 from pulseq_zero.summary import comparison, list_table
 
 ABSTRACT = {
@@ -32,6 +33,17 @@ def test_the_optimum_of_a_scan_lies_between_its_points():
     assert scan_optimum(scan, "TI") == pytest.approx(1.3)
     # At the border there is nothing to refine
     assert scan_optimum(pd.DataFrame({"TI": values, "loss": values}), "TI") == 0.0
+
+
+def test_what_is_found_must_be_what_the_scan_found():
+    def evaluation(found, tolerance=0.01):
+        scan = {"parameter": "TI", "optimum": 3.0, "found": found, "tolerance": tolerance}
+        return {"scan": scan}
+
+    require_scans_agree({"a": evaluation(2.98), "b": {}, "c": evaluation(9.0, None)})
+    for found in (2.95, 3.05, float("nan")):
+        with pytest.raises(ValidationError, match=r"^b found TI = .* more than 1 % away"):
+            require_scans_agree({"a": evaluation(3.0), "b": evaluation(found)})
 
 
 def test_the_null_is_that_of_the_tissue(small_brain):

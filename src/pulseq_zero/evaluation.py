@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from pulseq_zero.errors import ValidationError
 from pulseq_zero.limits import relative_sar
 from pulseq_zero.metrics import nrmse, ssim
 from pulseq_zero.phantom import Phantom
@@ -123,7 +124,12 @@ def evaluate(
             numbers["stages"][stage]["relative_sar"] = float(sar)
     if scan is not None:
         name = experiment["scan"]["parameter"]
-        numbers["scan"] = {"parameter": name, "optimum": scan_optimum(scan, name)}
+        numbers["scan"] = {
+            "parameter": name,
+            "optimum": scan_optimum(scan, name),
+            "found": float(parameters[name][best]),
+            "tolerance": experiment["scan"].get("tolerance"),
+        }
     if experiment.get("figure") == "inversion_time":
         numbers["analytic_null_s"] = analytic_null(phantom)
     return numbers
@@ -146,6 +152,32 @@ def scan_optimum(scan: pd.DataFrame, parameter: str) -> float:
     left, middle, right = losses[lowest - 1 : lowest + 2]
     shift = 0.5 * (left - right) / (left - 2 * middle + right)
     return float(values[lowest] + shift * (values[1] - values[0]))
+
+
+def require_scans_agree(evaluations: Mapping[str, Mapping[str, Any]]) -> None:
+    """Stop if an optimization has not found what the scan of the same loss found.
+
+    Parameters
+    ----------
+    evaluations
+        For each experiment, or run of a sweep, what `evaluate` gave.
+
+    Raises
+    ------
+    ValidationError
+        Naming the first whose deviation is above the ``tolerance`` of its scan.
+    """
+    for name, numbers in evaluations.items():
+        scan = numbers.get("scan", {})
+        tolerance = scan.get("tolerance")
+        if tolerance is None:
+            continue
+        if not abs(scan["found"] - scan["optimum"]) <= tolerance * abs(scan["optimum"]):
+            raise ValidationError(
+                f"{name} found {scan['parameter']} = {scan['found']:.5g}, but the scan has its "
+                f"minimum at {scan['optimum']:.5g}, more than {100 * tolerance:g} % away; give "
+                "the optimizer more iterations"
+            )
 
 
 def _iteration(stage: str, best: int) -> int:

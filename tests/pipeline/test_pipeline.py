@@ -41,7 +41,7 @@ def pipeline(root, tmp_path_factory) -> Pipeline:
     pipeline.edit(
         "config/experiments/flair_ti.yaml",
         optimizer=short,
-        scan={"first": 2.6, "last": 3.2, "count": 7},
+        scan={"first": 2.6, "last": 3.2, "count": 7, "tolerance": 0.2},
         parameters={"TI": {"start": 2.0, "learning_rate": 0.1, "lower": 0.1}},
         loss={"settings": {"share": 0.5}},
     )
@@ -161,7 +161,7 @@ def test_another_value_of_a_sweep_makes_one_more_run(pipeline):
     pipeline.edit(file, sweep={"loss.settings.weight": [1.0, 2.0]})
     planned = pipeline.planned()
     pipeline.write(file, before)
-    for rule in ("all", "sweep", "sweep_figure", "sweeps"):
+    for rule in ("all", "sweep", "sweep_figure", "sweeps", "validated"):
         assert planned.pop(rule) == {""}
     assert set().union(*planned.values()) == {"swept/weight=2.0,T1=4.0"}
     assert set(planned) == {"trace", "simulate", "optimize", "evaluate"}

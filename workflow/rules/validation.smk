@@ -103,6 +103,7 @@ rule validated:
     input:
         code=code("validated"),
         validation=rules.validation.output.validation,
+        evaluations=expand("<results>/{experiment}/evaluation.json", experiment=RUNS),
     output:
         touch("<results>/validated"),
     log:
@@ -115,5 +116,7 @@ rule validated:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        runs=list(RUNS),
     script:
         "../scripts/validated.py"
