@@ -101,7 +101,7 @@ def defined_fov(sequence: pypulseq.Sequence) -> tuple[float, float]:
     if fov is None or len(fov) < 2:
         raise SequenceError(
             "the sequence has no definition FOV; add seq.set_definition('FOV', [x, y, z]) in m "
-            "or give fov="
+            "or give the field of view as fov= (in an experiment file as image.fov)"
         )
     return float(fov[0]), float(fov[1])
 
