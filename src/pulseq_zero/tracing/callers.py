@@ -17,7 +17,12 @@ from pypulseq.utils import tracing as pypulseq_trace
 _OWN = str(Path(__file__).parent)
 
 
-def _caller(frame: FrameType, count: int) -> tuple[FrameType, int]:
+def caller(frame: FrameType) -> FrameType:
+    """Go back to the frame that called tracing's own functions."""
+    return _go_back(frame, 1)[0]
+
+
+def _go_back(frame: FrameType, count: int) -> tuple[FrameType, int]:
     """Go back by a number of frames that are not tracing's own; count the others too."""
     steps = 0
     while count > 0 and frame.f_back is not None:
@@ -34,13 +39,13 @@ def warn(
     **options: Any,
 ) -> None:
     """``warnings.warn`` for PyPulseq's functions."""
-    _, steps = _caller(sys._getframe(1), stacklevel - 1)
+    _, steps = _go_back(sys._getframe(1), stacklevel - 1)
     warnings.warn(message, category, steps + 2, source, **options)
 
 
 def trace() -> traceback.StackSummary:
     """``pypulseq.utils.tracing.trace``: where an event or a block is made."""
-    frame, _ = _caller(sys._getframe(1), 1)
+    frame = caller(sys._getframe(1))
     return traceback.extract_stack(frame, limit=pypulseq_trace._trace_limit)
 
 
