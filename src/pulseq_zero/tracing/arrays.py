@@ -144,6 +144,13 @@ class TracedArray(Traced, NDArrayOperatorsMixin):
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __pow__(self, exponent: Any) -> Any:
+        exponent = as_traced(exponent)
+        power = np.power(self, exponent)
+        # NumPy's operator squares and takes roots in ways of its own.
+        values = self.values ** raw(exponent)
+        return wrap(values, power.span or power.wires if type(power) is TracedArray else power.wire)
+
     @property
     def T(self) -> TracedArray:
         """The array with its axes reversed."""

@@ -80,27 +80,34 @@ def _mean(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, **option
 @handles(np.average)
 def _average(a: Any, axis: Any = None, weights: Any = None, **options: Any) -> Any:
     if weights is None:
-        return np.mean(a, axis=axis)
-    result = np.average(raw(a), axis=axis, weights=raw(weights), **options)
+        return np.mean(a, axis=axis, **options)
+    if options:
+        raise TracingError(f"np.average of traced arrays cannot be done with {sorted(options)}")
+    result = np.average(raw(a), axis=axis, weights=raw(weights))
+    a, weights = as_array(a), as_array(weights)
+    if weights.shape != a.shape:
+        along = [1] * a.ndim
+        along[axis] = -1
+        weights = weights.reshape(along) * np.ones(a.shape)
     return with_values(result, np.sum(a * weights, axis=axis) / np.sum(weights, axis=axis))
 
 
 @handles(np.var)
 def _var(
-    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: int = 0, **options: Any
+    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, **options: Any
 ) -> Any:
     a = as_array(a)
-    result = np.var(a.values, axis=axis, ddof=ddof)
-    centred = a - np.mean(a, axis=axis, keepdims=True)
+    result = np.var(a.values, axis=axis, ddof=ddof, **_without_initial(options))
+    centred = np.abs(a - np.mean(a, axis=axis, keepdims=True))
     count = a.size // np.size(result) - ddof
     return with_values(result, np.sum(centred * centred, axis=axis) / count)
 
 
 @handles(np.std)
 def _std(
-    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: int = 0, **options: Any
+    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, **options: Any
 ) -> Any:
-    result = np.std(raw(as_array(a)), axis=axis, ddof=ddof)
+    result = np.std(raw(as_array(a)), axis=axis, ddof=ddof, **_without_initial(options))
     return with_values(result, np.sqrt(_var(a, axis=axis, ddof=ddof)))
 
 
@@ -109,25 +116,31 @@ def _ptp(a: Any, axis: Any = None, **options: Any) -> Any:
     return np.max(a, axis=axis) - np.min(a, axis=axis)
 
 
+def _along_last(a: Any, axis: Any) -> TracedArray:
+    """Put the axes that are reduced into one, the last."""
+    axes = list(range(a.ndim)) if axis is None else np.atleast_1d(plain_key(axis)).tolist()
+    rows = as_array(np.moveaxis(a, axes, list(range(-len(axes), 0))))
+    return rows.reshape(*rows.shape[: a.ndim - len(axes)], -1)
+
+
 @handles(np.prod)
 def _prod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, **options: Any) -> Any:
     a = as_array(a)
-    result = np.prod(a.values, axis=axis)
-    rows = a.reshape(-1) if axis is None else np.moveaxis(a, axis, 0)
-    product = rows[0]
-    for row in rows[1:]:
-        product = product * row
+    result = np.prod(a.values, axis=axis, **_without_initial(options))
+    rows = _along_last(a, axis)
+    product = rows[..., 0]
+    for k in range(1, rows.shape[-1]):
+        product = product * rows[..., k]
     return with_values(result, product)
 
 
 @handles(np.median)
 def _median(a: Any, axis: Any = None, **options: Any) -> Any:
-    ordered = np.sort(
-        as_array(a).reshape(-1) if axis is None else a, axis=-1 if axis is None else axis
-    )
-    rows = np.moveaxis(ordered, -1 if axis is None else axis, 0)
-    middle = (rows[(len(rows) - 1) // 2] + rows[len(rows) // 2]) / 2
-    return with_values(np.median(raw(as_array(a)), axis=axis), middle)
+    a = as_array(a)
+    rows = np.sort(_along_last(a, axis), axis=-1)
+    middle = rows.shape[-1] - 1
+    half = (rows[..., middle // 2] + rows[..., (middle + 1) // 2]) / 2
+    return with_values(np.median(a.values, axis=axis, **_without_initial(options)), half)
 
 
 @handles(np.cumsum)
@@ -148,7 +161,11 @@ def _cumsum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any
 def _diff(a: Any, n: int = 1, axis: int = -1, **options: Any) -> Any:
     for name in ("prepend", "append"):
         if options.get(name, np._NoValue) is not np._NoValue:
-            extra = as_array(options[name]).reshape(1)
+            extra = as_array(options[name])
+            if extra.ndim == 0:
+                shape = list(np.shape(a))
+                shape[axis] = 1
+                extra = as_array(np.broadcast_to(extra, shape))
             parts = (extra, a) if name == "prepend" else (a, extra)
             a = np.concatenate(parts, axis=axis)
     for _ in range(n):
@@ -258,16 +275,45 @@ def _pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> 
     return wrap(values, np.pad(array.wires, pad_width, mode=mode, **options))
 
 
-@handles(np.dot, np.matmul, np.inner, np.vdot)
+@handles(np.dot)
 def _dot(a: Any, b: Any, out: Any = None) -> Any:
     a, b = as_array(a), as_array(b)
     result = np.dot(a.values, b.values)
     if a.ndim == 0 or b.ndim == 0:
         return with_values(result, a * b)
     right = b if b.ndim == 1 else np.moveaxis(b, -2, -1)
+    return with_values(result, _sums_of_products(a, right))
+
+
+@handles(np.inner)
+def _inner(a: Any, b: Any) -> Any:
+    a, b = as_array(a), as_array(b)
+    result = np.inner(a.values, b.values)
+    if a.ndim == 0 or b.ndim == 0:
+        return with_values(result, a * b)
+    return with_values(result, _sums_of_products(a, b))
+
+
+@handles(np.vdot)
+def _vdot(a: Any, b: Any) -> Any:
+    a, b = as_array(a), as_array(b)
+    result = np.vdot(a.values, b.values)
+    return with_values(result, np.sum(np.conjugate(a.reshape(-1)) * b.reshape(-1)))
+
+
+@handles(np.matmul)
+def _matmul(a: Any, b: Any) -> Any:
+    a, b = as_array(a), as_array(b)
+    result = np.matmul(a.values, b.values)
+    right = b if b.ndim == 1 else np.moveaxis(b, -2, -1)
     if a.ndim > 1 and b.ndim > 1:
-        a = a[..., :, None, :]
+        a, right = a[..., :, None, :], right[..., None, :, :]
     return with_values(result, np.sum(a * right, axis=-1))
+
+
+def _sums_of_products(a: TracedArray, b: TracedArray) -> Any:
+    """Sum over the last axes, for all combinations of the others."""
+    return np.sum(a.reshape(*a.shape[:-1], *(1,) * (b.ndim - 1), -1) * b, axis=-1)
 
 
 @handles(np.outer)
@@ -368,7 +414,8 @@ def _linspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True, **opt
     num = int(plain_key(num))
     values = np.linspace(raw(start), raw(stop), num, endpoint)
     pieces = max(num - 1 if endpoint else num, 1)
-    line = np.arange(num) * ((stop - start) / pieces) + start
+    steps = np.arange(num).reshape(-1, *(1,) * (values.ndim - 1))
+    line = steps * ((stop - start) / pieces) + start
     if endpoint and num > 1:
         line[-1] = stop
     return with_values(values, line)

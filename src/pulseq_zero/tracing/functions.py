@@ -76,7 +76,7 @@ def dispatch_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, An
     TracingError
         If the function cannot be followed.
     """
-    enter = _tensors_traced if function in _MOVING else as_traced
+    enter = _tensors_traced if function in _MOVING else _traced_or_left
     args = tuple(enter(x) for x in args)
     kwargs = {name: enter(x) for name, x in kwargs.items()}
     if function in _OF_SHAPE:
@@ -89,6 +89,7 @@ def dispatch_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, An
     if function in _MOVING:
         return _move(function, args, kwargs)
     if function in _HANDLERS:
+        _refuse_options(function, args, kwargs)
         return _HANDLERS[function](*args, **kwargs)
     raise TracingError(
         f"np.{function.__name__} cannot be followed on traced numbers; "
@@ -104,6 +105,28 @@ def _tensors_traced(x: Any) -> Any:
     if type(x) is list or type(x) is tuple:
         return type(x)(_tensors_traced(item) for item in x)
     return as_traced(x)
+
+
+def _traced_or_left(x: Any) -> Any:
+    """Trace tensors and lists, except lists of arrays that do not fit together."""
+    try:
+        return as_traced(x)
+    except ValueError:
+        return _tensors_traced(x)
+
+
+def _refuse_options(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raise for options that would change the result, and that no handler looks at."""
+    if kwargs.get("out") is not None:
+        raise TracingError(
+            f"np.{function.__name__}(out=...) cannot be followed; assign the result instead"
+        )
+    dtype = kwargs.get("dtype")
+    if dtype is not None and args and np.dtype(dtype) != np.result_type(raw(args[0])):
+        raise TracingError(
+            f"np.{function.__name__}(dtype=...) cannot be followed on traced numbers; "
+            "convert them with astype before"
+        )
 
 
 def _untraced(result: Any) -> Any:
@@ -130,7 +153,9 @@ def _move(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def with_values(values: Any, traced: Any) -> Any:
     """Put the values that NumPy computed in place of those of the operations on the tape."""
-    wires = np.broadcast_to(wires_of(traced), np.shape(values))
+    wires = np.asarray(wires_of(traced))
+    same_size = wires.size == np.size(values)
+    wires = (np.reshape if same_size else np.broadcast_to)(wires, np.shape(values))
     return wrap(values, wires.copy() if np.ndim(values) else wires[()])
 
 

@@ -68,6 +68,20 @@ class _TypeProxy(type):
     def __getattr__(cls, name: str) -> Any:
         return getattr(cls.real, name)
 
+    def __repr__(cls) -> str:
+        return repr(cls.real)
+
+
+class _TypeOfProxy(_TypeProxy):
+    """Makes the stand-in for ``type``, which tells of a number the type that the script knows."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and type(args[0]) in _TRACED:
+            kind = args[0].__class__
+        else:
+            kind = type(*args, **kwargs)
+        return _STANDS_FOR.get(kind, kind)
+
 
 _TRACED = (TracedNumber, TracedArray)
 _FOLLOWED = {TracedNumber, Tensor, Parameter}
@@ -92,6 +106,7 @@ def _to_int(x: Any) -> Any:
     return x._apply("trunc", int(x.value))
 
 
+@functools.cache
 def _numpy_type_proxy(real: Any) -> Any:
     """Stand-in for one of NumPy's types of numbers, which also convert arrays."""
 
@@ -147,6 +162,7 @@ INT = _type_proxy(int, _to_int)
 BUILTINS: dict[str, Any] = {
     "float": FLOAT,
     "int": INT,
+    "type": _TypeOfProxy("type", (), {"real": type}),
     "max": _maximum,
     "min": _minimum,
     "sum": _sum,
@@ -314,6 +330,16 @@ def _vectorised(function: Callable[..., Any]) -> Callable[..., Any]:
     return proxy
 
 
+_NUMPY_TYPES = {
+    name: _numpy_type_proxy(getattr(np, name))
+    for name in (
+        "float64", "double", "float32", "single", "int64", "int32", "intp", "int16",
+    )
+}  # fmt: skip
+
+# Types by which traced modules do not know them.
+_STANDS_FOR = {proxy.real: proxy for proxy in (FLOAT, INT, *_NUMPY_TYPES.values())}
+
 traced_numpy = _Proxy(
     np,
     {
@@ -332,19 +358,7 @@ traced_numpy = _Proxy(
         "pad": _vectorised(np.pad),
         "finfo": _finfo,
         "dtype": np.dtype,
-        **{
-            name: _numpy_type_proxy(getattr(np, name))
-            for name in (
-                "float64",
-                "double",
-                "float32",
-                "single",
-                "int64",
-                "int32",
-                "intp",
-                "int16",
-            )
-        },
+        **_NUMPY_TYPES,
         "linalg": _Proxy(np.linalg, {}),
         "fft": _Proxy(np.fft, {}),
     },

@@ -52,6 +52,8 @@ def dispatch_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], option
     inputs, values, any_traced = _entered(inputs)
     if method != "__call__":
         return _method(ufunc, method, inputs, options)
+    if ufunc is np.divmod and any_traced and not options:
+        return np.floor_divide(*inputs), np.remainder(*inputs)
     if options:
         options = dict(options)
         out = options.pop("out", None)
@@ -73,7 +75,7 @@ def dispatch_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], option
             f"np.{name}(where=...) cannot be followed on a traced array; use np.where"
         )
     if ufunc is np.matmul:
-        return dispatch.function(np.dot, inputs, {})
+        return dispatch.function(np.matmul, inputs, {})
     if isinstance(result, tuple):
         raise TracingError(f"np.{name} cannot be followed on a traced number")
     return wrap(result, _wires(name, inputs, result))
@@ -197,6 +199,9 @@ def _wires(name: str, inputs: tuple[Any, ...], result: Any) -> Any:
 
 def _in_place(ufunc: np.ufunc, inputs: tuple[Any, ...], out: tuple[Any, ...], options: Any) -> Any:
     target = out[0]
+    if options.get("where", True) is not True and not any(map(is_traced, (*inputs, target))):
+        ufunc(*map(raw, inputs), out=raw(target), **options)
+        return target
     result = dispatch_ufunc(ufunc, "__call__", inputs, options)
     traced = is_traced(result)
     if type(target) is not TracedArray:
@@ -226,8 +231,9 @@ def _method(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: Any)
         return untraced(getattr(ufunc, method)(*(raw(x) for x in inputs), **options))
     function = functions.get((ufunc.__name__, method))
     if function is not None:
-        options = {key: value for key, value in options.items() if value is not None}
-        return function(as_array(inputs[0]), axis=options.pop("axis", 0), **options)
+        axis = options.get("axis", 0)
+        options = {key: x for key, x in options.items() if x is not None and key != "axis"}
+        return function(as_array(inputs[0]), axis=axis, **options)
     if (ufunc.__name__, method) == ("add", "reduceat"):
         return _segment_sums(as_array(inputs[0]), inputs[1])
     if method == "outer":
@@ -282,11 +288,14 @@ def _power(a: Any, b: Any) -> tuple[Any, Any]:
     exponent = raw(b)
     if np.ndim(exponent) == 0 and not is_traced(b) and exponent == 2:
         return _product(a, a)
-    if not is_traced(a) and not np.iscomplexobj(raw(b)):
-        # a ** b = exp(b log a)
-        logarithm = np.log(raw(a))
-        return _exponential(logarithm * b)
-    raise TracingError("a power of complex traced numbers other than the square cannot be followed")
+    # a ** b = exp(b log a)
+    re, im = _logarithm(a)
+    return _exponential(b * (re + 1j * im))
+
+
+def _logarithm(a: Any) -> tuple[Any, Any]:
+    re, im = _parts(a)
+    return np.log(np.hypot(re, im)), np.arctan2(im, re)
 
 
 def _root(a: Any) -> tuple[Any, Any]:
@@ -324,6 +333,7 @@ _COMPLEX: dict[str, Callable[..., tuple[Any, Any]]] = {
     "reciprocal": lambda a: _quotient(1.0, a),
     "sqrt": _root,
     "exp": _exponential,
+    "log": _logarithm,
     "absolute": _absolute,
     "conjugate": _conjugate,
     "negative": lambda a: tuple(-part for part in _parts(a)),
