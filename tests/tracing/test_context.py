@@ -1,6 +1,8 @@
 """What is traced, and what is left as it is."""
 
+import contextlib
 import functools
+import importlib.util
 import math
 import sys
 import threading
@@ -14,10 +16,12 @@ import torch
 
 import pulseq_zero as pz
 from pulseq_zero.conversion import convert
-from pulseq_zero.errors import TracingError
+from pulseq_zero.errors import SequenceError, TracingError
 from pulseq_zero.tracing import (
     GradientLossWarning,
     check_gradients,
+    is_traced,
+    raw,
     trace,
     traced_numpy,
     tracing,
@@ -232,6 +236,47 @@ def test_the_facade_leads_to_pypulseq():
     assert traced == pytest.approx(difference, rel=1e-8)
     with pytest.raises(AttributeError):
         _ = pz.make_nothing
+
+
+def test_a_script_that_is_loaded_by_its_path_is_traced(tmp_path):
+    (tmp_path / "loaded.py").write_text(
+        "import pypulseq as pp\n\n\ndef main(delay):\n"
+        "    seq = pp.Sequence()\n"
+        "    seq.add_block(pp.make_block_pulse(1.0, duration=1e-3, use='excitation'))\n"
+        "    seq.add_block(pp.make_delay(2 * delay))\n"
+        "    seq.add_block(pp.make_adc(1, dwell=1e-5))\n"
+        "    return seq\n"
+    )
+    specification = importlib.util.spec_from_file_location("loaded", tmp_path / "loaded.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    delay = tensor(3e-3)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(tracing())
+        seq = module.main(delay)
+    (slope,) = torch.autograd.grad(convert(seq).event_time.sum(), delay)
+    assert slope.item() == pytest.approx(2.0)
+    assert module.pp is pp
+
+
+def test_a_method_of_an_object_of_another_module_is_traced():
+    adder, x = helper.Adder(2.0), tensor(1.3)
+    with tracing():
+        assert isinstance(raw(adder.add(x)), float)
+        assert is_traced(adder.add(x))
+
+
+def test_a_plain_sequence_is_converted_as_it_is():
+    plain = shared_script(1.1)[0]
+    plain.add_block(pp.make_adc(1, dwell=1e-5))
+    with tracing():
+        seq = shared_script(1.1)[0]
+        seq.add_block(pp.make_adc(1, dwell=1e-5))
+    traced, constant = convert(seq), convert(plain)
+    for name in ("pulse_angle", "event_time", "gradient_moment", "adc_phase"):
+        torch.testing.assert_close(getattr(constant, name), getattr(traced, name))
+    with pytest.raises(SequenceError, match="not a SimpleNamespace"):
+        convert(pp.make_delay(1e-3))
 
 
 def test_tensors_in_a_script_are_differentiated():

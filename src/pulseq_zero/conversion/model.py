@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import pypulseq
 import torch
 from torch import Tensor
 
@@ -176,19 +177,31 @@ class Conversion:
     Parameters
     ----------
     sequence
-        A sequence that was made inside of tracing.
+        A sequence that was made inside of tracing; one that was made or read outside of it is
+        converted, too, and depends on no parameter.
     sub_pulses, with_corners
         As for :class:`SequenceModel`.
+
+    Raises
+    ------
+    SequenceError
+        If it is no sequence, or holds no pulse.
     """
 
     def __init__(
         self,
-        sequence: TracedSequence,
+        sequence: pypulseq.Sequence,
         *,
         sub_pulses: SubPulses = 1,
         with_corners: bool = True,
     ) -> None:
-        self.sequence = sequence
+        if not isinstance(sequence, pypulseq.Sequence):
+            raise SequenceError(
+                f"only a pypulseq.Sequence can be converted, not a {type(sequence).__name__}"
+            )
+        if not issubclass(type(sequence), TracedSequence):
+            sequence = TracedSequence.of_plain(sequence)
+        self.sequence: TracedSequence = sequence
         with recording(sequence.tape):
             self._assembly = assemble(sequence, with_corners=with_corners, sub_pulses=sub_pulses)
         wires = [np.asarray(wires_of(x)) for x in self._assembly.traced]
@@ -216,11 +229,13 @@ class Conversion:
 
 
 def convert(
-    sequence: TracedSequence, *, sub_pulses: SubPulses = 1, with_corners: bool = True
+    sequence: pypulseq.Sequence, *, sub_pulses: SubPulses = 1, with_corners: bool = True
 ) -> Repetitions:
-    """Convert a sequence that was made inside of ``with tracing():``.
+    """Convert a sequence.
 
-    The result is differentiable with respect to the tensors that the script used.
+    If it was made inside of ``with tracing():``, the result is differentiable with respect to
+    the tensors that the script used. Any other sequence, as one that was read from a file, is
+    converted as it is.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import functools
 import sys
 import sysconfig
@@ -10,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import pypulseq
@@ -56,30 +57,54 @@ def tracing(*, rounding: Rounding = "straight-through", on_loss: OnLoss = "warn"
     Tape
         What is recorded.
     """
-    caller = sys._getframe(2).f_globals
+    caller = _opener()
+    # a module that is loaded by its path is known by a local name only
+    known = _used_by(caller.f_locals)
     if is_recording():
-        with script_names([caller]):
+        with script_names([caller.f_globals], known):
             yield current_tape()
         return
-    with tracing_of([caller], Tape(rounding, on_loss)) as tape:
+    with tracing_of([caller.f_globals], Tape(rounding, on_loss), known) as tape:
+        yield tape
+
+
+def _opener() -> FrameType:
+    """Find the frame that opens the context, maybe by way of an ``ExitStack``."""
+    frame = sys._getframe(2)
+    while frame.f_code.co_filename == contextlib.__file__ and frame.f_back is not None:
+        frame = frame.f_back
+    return frame
+
+
+@contextmanager
+def tracing_of(
+    namespaces: Iterable[dict[str, Any]], tape: Tape, known: Iterable[dict[str, Any]] = ()
+) -> Iterator[Tape]:
+    """Trace the code that lives in some modules' globals onto a tape.
+
+    Parameters
+    ----------
+    namespaces
+        The globals.
+    tape
+        What to record on.
+    known
+        Globals of what may be a script, too, or a library.
+    """
+    with _lock, script_names(namespaces, known), recording(tape):
         yield tape
 
 
 @contextmanager
-def tracing_of(namespaces: Iterable[dict[str, Any]], tape: Tape) -> Iterator[Tape]:
-    """Trace the code that lives in some modules' globals onto a tape."""
-    with _lock, script_names(namespaces), recording(tape):
-        yield tape
-
-
-@contextmanager
-def script_names(namespaces: Iterable[dict[str, Any]]) -> Iterator[None]:
+def script_names(
+    namespaces: Iterable[dict[str, Any]], known: Iterable[dict[str, Any]] = ()
+) -> Iterator[None]:
     """Let the names in scripts' globals, and in what they use, lead to the traced twins."""
     scripts = _Scripts()
     plain_import = builtins.__import__
     builtins.__import__ = scripts.importing(plain_import)
     try:
-        scripts.enter(namespaces)
+        scripts.enter(namespaces, known)
         yield
     finally:
         builtins.__import__ = plain_import
@@ -94,11 +119,14 @@ class _Scripts:
         self._entered: dict[int, dict[str, Any]] = {}
         self._packages: set[str] = set()
 
-    def enter(self, namespaces: Iterable[dict[str, Any]]) -> None:
+    def enter(
+        self, namespaces: Iterable[dict[str, Any]], known: Iterable[dict[str, Any]] = ()
+    ) -> None:
         """Change the names in some globals and in those of the scripts that these use."""
         pending = list(namespaces)
         self._packages |= {_package(namespace) for namespace in pending}
         roots = {id(namespace) for namespace in pending}
+        pending += known
         seen = set(self._entered)
         while pending:
             namespace = pending.pop()
@@ -222,16 +250,19 @@ def _is_filled(cell: Any) -> bool:
         return False
 
 
-def _used_by(namespace: dict[str, Any]) -> list[dict[str, Any]]:
-    """Globals of the modules, functions and classes that a module names."""
+def _used_by(names: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Globals of the modules, functions, classes and objects that are named."""
     used = []
-    for value in list(namespace.values()):
+    for value in list(names.values()):
+        value = value.func if isinstance(value, functools.partial) else value
+        value = value.__func__ if isinstance(value, MethodType) else value
         if isinstance(value, ModuleType):
             used.append(vars(value))
         elif isinstance(value, FunctionType):
             used.append(value.__globals__)
-        elif isinstance(value, type) and value.__module__ in sys.modules:
-            used.append(vars(sys.modules[value.__module__]))
+        else:
+            kind = value if isinstance(value, type) else type(value)
+            used.append(vars(sys.modules.get(kind.__module__, builtins)))
     return used
 
 

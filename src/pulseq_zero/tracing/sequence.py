@@ -131,7 +131,7 @@ class TracedSequence(pypulseq.Sequence, metaclass=_OneSequence):
         """List the blocks in their order; those that were read from a file are plain."""
         return [
             TracedBlock(
-                self._traced_events.get(index) or tuple(block_to_events(super().get_block(index))),
+                self._traced_events.get(index) or self._read_block(index),
                 self._durations.traced[index],
             )
             for index in self.block_events
@@ -157,6 +157,9 @@ class TracedSequence(pypulseq.Sequence, metaclass=_OneSequence):
             return block
         events = self._traced_events.get(block_index, ())
         return traced_content(block, events, self.block_durations[block_index])
+
+    def _read_block(self, index: int) -> tuple[Any, ...]:
+        return tuple(block_to_events(super().get_block(index)))
 
     def set_definition(self, key: str, value: Any) -> None:  # noqa: D102
         super().set_definition(key, _plain(value))
