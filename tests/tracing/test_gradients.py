@@ -1,6 +1,9 @@
 """Gradients of every continuous argument of every function, against plain PyPulseq."""
 
+import inspect
 import math
+import sys
+import types
 
 import numpy as np
 import pypulseq as pp
@@ -8,7 +11,7 @@ import pytest
 import torch
 from pypulseq.convert import convert
 
-from pulseq_zero.tracing import check_gradients
+from pulseq_zero.tracing import Program, check_gradients, is_traced, raw, trace
 
 SYSTEM = pp.Opts(
     max_grad=32,
@@ -27,6 +30,7 @@ ENVELOPE = np.hanning(400) + 0.01
 TIMES = np.array([0, 1e-4, 3e-4, 5e-4])
 AMPLITUDES = np.array([0, 1e5, 1.2e5, 0])
 TURNS = np.linspace(0, 4 * np.pi, 200)
+OFFSETS = np.array([100.0, 1.0, 3.0, 0.2])
 SPIRAL = np.stack([TURNS * np.cos(TURNS), TURNS * np.sin(TURNS)]) * 3
 
 
@@ -141,6 +145,35 @@ def with_rise_time(rise_time):
     return pp.make_extended_trapezoid_area(700.0, "x", system.max_slew * 1e-5, 0.0, system=system)
 
 
+def with_dead_times(rf_dead, ringdown, adc_dead):
+    system = pp.Opts(rf_dead_time=rf_dead, rf_ringdown_time=ringdown, adc_dead_time=adc_dead)
+    rf = pp.make_block_pulse(1.0, duration=1e-3, use="excitation", system=system)
+    adc = pp.make_adc(4, dwell=1e-5, system=system)
+    return rf, adc, pp.calc_duration(rf), pp.calc_duration(adc)
+
+
+def with_rasters(rf_raster, grad_raster):
+    system = pp.Opts(rf_raster_time=rf_raster, grad_raster_time=grad_raster)
+    rf = pp.make_sinc_pulse(1.0, duration=2e-3, use="excitation", system=system)
+    return rf, pp.make_arbitrary_grad("x", WAVEFORM * 0.1, system=system)
+
+
+def with_slew(max_slew, gamma):
+    system = pp.Opts(max_grad=30, grad_unit="mT/m", max_slew=max_slew, slew_unit="T/m/s")
+    strong = pp.Opts(max_grad=30, grad_unit="mT/m", gamma=gamma)
+    return (
+        pp.make_extended_trapezoid_area(700.0, "x", system.max_slew * 1e-5, 0.0, system=system),
+        trap(amplitude=0.5 * strong.max_grad, duration=5e-3),
+    )
+
+
+def in_parts_per_million(frequency, phase, B0):
+    """Read back what a sequence makes of the offsets."""
+    seq = pp.Sequence(pp.Opts(B0=B0))
+    seq.add_block(block_pulse(duration=1e-3, freq_ppm=frequency, phase_ppm=phase))
+    return seq.rf_times()[1]
+
+
 def in_numpy_and_math(x, y):
     """Arithmetic as scripts do it."""
     total = sum([x, 2 * y, 3.0]) + max(x, y) - min([x, y, 0.5])
@@ -237,6 +270,59 @@ CASES = {
     "arbitrary pulse": (
         lambda signal, flip, center: arbitrary_rf(signal, flip, center=center),
         {"signal": ENVELOPE, "flip": 1.0, "center": 2e-4},
+    ),
+    "gauss, delay, dwell and offsets": (
+        lambda delay, dwell, offsets: gauss(
+            duration=2e-3,
+            delay=delay,
+            dwell=dwell,
+            freq_offset=offsets[0],
+            phase_offset=offsets[1],
+            freq_ppm=offsets[2],
+            phase_ppm=offsets[3],
+        ),
+        {"delay": 1e-3, "dwell": 1.0001e-5, "offsets": OFFSETS},
+    ),
+    "block, delay and offsets": (
+        lambda delay, offsets: block_pulse(
+            duration=1e-3,
+            delay=delay,
+            freq_offset=offsets[0],
+            phase_offset=offsets[1],
+            freq_ppm=offsets[2],
+            phase_ppm=offsets[3],
+        ),
+        {"delay": 1e-3, "offsets": OFFSETS},
+    ),
+    "arbitrary pulse, delay, dwell and offsets": (
+        lambda delay, dwell, offsets: arbitrary_rf(
+            ENVELOPE,
+            delay=delay,
+            dwell=dwell,
+            freq_offset=offsets[0],
+            phase_offset=offsets[1],
+            freq_ppm=offsets[2],
+            phase_ppm=offsets[3],
+        ),
+        {"delay": 1e-3, "dwell": 1.0001e-6, "offsets": OFFSETS},
+    ),
+    "arbitrary pulse, slice": (
+        lambda thickness, tbw: arbitrary_rf(
+            ENVELOPE, slice_thickness=thickness, bandwidth=1, time_bw_product=tbw, return_gz=True
+        ),
+        {"thickness": 50e-3, "tbw": 3.0},
+    ),
+    "adiabatic, delay, dwell and offsets": (
+        lambda delay, dwell, offsets: adiabatic(
+            delay=delay,
+            dwell=dwell,
+            freq_offset=offsets[0],
+            phase_offset=offsets[1],
+            freq_ppm=offsets[2],
+            phase_ppm=offsets[3],
+            return_gz=False,
+        ),
+        {"delay": 1e-3, "dwell": 1.0001e-5, "offsets": OFFSETS},
     ),
     "arbitrary pulse, not scaled": (
         lambda signal: arbitrary_rf(signal, no_signal_scaling=True),
@@ -356,6 +442,10 @@ CASES = {
         {"flip": 1.0},
     ),
     "trajectory": (lambda k: pp.traj_to_grad(k, raster_time=1e-5), {"k": SPIRAL}),
+    "trajectory, raster": (
+        lambda raster: pp.traj_to_grad(SPIRAL, raster_time=raster),
+        {"raster": 1e-5},
+    ),
     "points": (
         lambda a, t: pp.points_to_waveform(amplitudes=a, grad_raster_time=1e-5, times=t),
         {"a": AMPLITUDES, "t": TIMES + 1e-7},
@@ -365,6 +455,10 @@ CASES = {
             64, dwell=dwell, delay=delay, freq_offset=f, phase_offset=p, system=SYSTEM
         ),
         {"dwell": 1e-5, "delay": 2e-4, "f": 10.0, "p": 1.0},
+    ),
+    "adc, ppm": (
+        lambda f, p: pp.make_adc(8, dwell=1e-5, freq_ppm=f, phase_ppm=p),
+        {"f": 3.0, "p": 1.0},
     ),
     "adc, duration and modulation": (
         lambda duration, modulation: pp.make_adc(
@@ -383,10 +477,108 @@ CASES = {
         {"d": 1e-3, "o": 1e-3, "f": 2.0},
     ),
     "limits": (with_limits, {"max_grad": 31.0}),
+    "slew rate and gyromagnetic ratio": (with_slew, {"max_slew": 98.0, "gamma": 42.58e6}),
+    "dead times": (
+        with_dead_times,
+        {"rf_dead": 1.1e-4, "ringdown": 2.1e-5, "adc_dead": 1.1e-5},
+    ),
+    "rasters": (with_rasters, {"rf_raster": 1.0001e-6, "grad_raster": 1.0001e-5}),
+    "parts per million": (in_parts_per_million, {"frequency": 3.0, "phase": 1.0, "B0": 3.0}),
     "rise time": (with_rise_time, {"rise_time": 2.013e-4}),
     "units": (lambda g: convert(g, "mT/m"), {"g": 30.0}),
     "numpy and math": (in_numpy_and_math, {"x": 1.3, "y": 0.8}),
 }  # fmt: skip
+
+
+# Arguments that no number of an event follows continuously.
+ONLY_CHECKED = "a limit, which is checked, and reaches what is rounded up to a raster only"
+ROUNDED = "rounded to a raster or to a count"
+COUNT = "a count, a name or a number of an event"
+WITHOUT_CASE = {
+    ONLY_CHECKED: {
+        **dict.fromkeys(
+            (
+                "add_gradients", "make_adiabatic_pulse", "make_arbitrary_grad",
+                "make_arbitrary_rf", "make_extended_trapezoid", "make_gauss_pulse",
+                "make_sinc_pulse", "make_trapezoid",
+            ),
+            frozenset({"max_grad", "max_slew"}),
+        ),
+        "Opts": {"adc_raster_time", "block_duration_raster"},
+    },
+    ROUNDED: {
+        "split_gradient_at": {"time_point"},
+        "points_to_waveform": {"grad_raster_time"},
+        "calc_adc_segments": {"dwell", "num_samples"},
+        "calc_rf_bandwidth": {"cutoff", "dw", "dt"},
+        "round_half_up": {"n", "decimals"},
+    },
+    COUNT: {
+        "enable_trace": {"limit"},
+        "make_adc": {"num_samples"},
+        "make_label": {"label", "type", "value"},
+        "make_soft_delay": {"numID"},
+        "Opts": {"adc_samples_divisor", "adc_samples_limit"},
+    },
+    "PyPulseq 1.5 finds ramps of no points only": {
+        "calc_ramp": {"k0", "k_end", "max_grad", "max_points", "max_slew"},
+    },
+    "reads files": {"calc_SAR": {"file"}},
+}  # fmt: skip
+
+
+def arguments_of_pypulseq():
+    """List all functions and arguments of PyPulseq but flags, names and systems."""
+    functions = {
+        name: value for name, value in vars(pp).items() if isinstance(value, types.FunctionType)
+    }
+    for name, function in {**functions, "Opts": pp.Opts.__init__}.items():
+        for argument in inspect.signature(function).parameters.values():
+            kind = str(argument.annotation)
+            if (
+                argument.name not in ("self", "system")
+                and "bool'" not in kind
+                and "str'" not in kind
+            ):
+                yield function.__code__, name, argument.name
+
+
+def holds_traced(value):
+    if isinstance(value, types.SimpleNamespace):
+        return holds_traced(list(vars(value).values()))
+    if isinstance(value, dict):
+        return holds_traced(list(value.values()))
+    return any(map(holds_traced, value)) if type(value) in (list, tuple) else is_traced(value)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_every_continuous_argument_of_every_function_has_a_case():
+    """The twins run PyPulseq's own code objects: these tell which argument was traced."""
+    wanted = list(arguments_of_pypulseq())
+    codes = {code: name for code, name, _ in wanted}
+    traced = set()
+
+    def note(frame, event, _):
+        if event == "call" and frame.f_code in codes:
+            given = {k for k, value in frame.f_locals.items() if holds_traced(value)}
+            traced.update((codes[frame.f_code], argument) for argument in given)
+
+    before = sys.getprofile()
+    for function, values, *_ in CASES.values():
+        parameters = {key: torch.tensor(value) for key, value in values.items()}
+        sys.setprofile(note)
+        try:
+            trace(function, parameters)
+        finally:
+            sys.setprofile(before)
+    without = {(name, argument) for _, name, argument in wanted} - traced
+    excused = {
+        (name, argument)
+        for functions in WITHOUT_CASE.values()
+        for name, arguments in functions.items()
+        for argument in arguments
+    }
+    assert without == excused & {(name, argument) for _, name, argument in wanted}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -422,3 +614,23 @@ def test_a_gradient_that_is_no_number_is_an_error():
         {"x": torch.tensor(1.0, dtype=torch.float64)},
     )
     assert report.worst == math.inf
+
+
+@pytest.mark.parametrize("limit", ["max_grad", "max_slew"])
+def test_limits_reach_what_is_rounded_up_by_the_trend_over_many_rasters(limit):
+    system = pp.Opts(grad_raster_time=1e-8)
+
+    def duration(**limits):
+        return pp.calc_duration(
+            pp.make_trapezoid("x", area=3000.0, system=system, **{"max_slew": 5e9} | limits)
+        )
+
+    value = {"max_grad": 1e6, "max_slew": 5e9}[limit]
+    parameter = torch.tensor(value, dtype=torch.float64, requires_grad=True)
+    made = trace(lambda x: duration(**{limit: x}), {"x": parameter})
+    program = Program(made.tape, [(np.asarray(raw(made.result)), np.asarray(made.result.wire))])
+    (slope,) = torch.autograd.grad(program({"x": parameter})[0], parameter)
+    step = 0.01 * value
+    secant = (duration(**{limit: value + step}) - duration(**{limit: value - step})) / (2 * step)
+    assert slope.item() == pytest.approx(secant, rel=1e-2)
+    assert secant < 0
