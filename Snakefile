@@ -41,9 +41,9 @@ rule results:
 
 
 onsuccess:
-    # In a process of its own: the report is made of what Snakemake has recorded of this run
-    shell(report_command())
+    # It is made of what Snakemake has recorded of this run
+    make_report()
 
 
 onerror:
-    shell(report_command())
+    make_report()

@@ -3,6 +3,7 @@ import torch
 
 from pulseq_zero.checkpoints import fingerprint, load_checkpoint, save_checkpoint
 from pulseq_zero.errors import OptimizationError
+from pulseq_zero.store import save_tensors
 
 STATE = {
     "tensors": [torch.arange(3.0), torch.tensor(2.5, dtype=torch.float64)],
@@ -35,6 +36,25 @@ def test_a_truncated_checkpoint_is_refused(tmp_path, length):
     save_checkpoint(path, STATE, "x")
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(OptimizationError, match=r"delete .*c\.safetensors"):
+        load_checkpoint(path, "x")
+
+
+@pytest.mark.parametrize("place", [0.1, 0.3, 0.5, 0.7, 0.9, 0.999])
+def test_a_checkpoint_with_a_changed_bit_is_refused(tmp_path, place):
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(path, STATE, "x")
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(OptimizationError, match=r"damaged one; delete .*c\.safetensors"):
+        load_checkpoint(path, "x")
+
+
+@pytest.mark.parametrize("metadata", [{}, {"settings": "x", "structure": {}}, [], "x"])
+def test_a_foreign_file_is_refused(tmp_path, metadata):
+    path = tmp_path / "c.safetensors"
+    save_tensors(path, {"a": torch.ones(3)}, metadata)
+    with pytest.raises(OptimizationError, match=r"is no checkpoint.*delete .*c\.safetensors"):
         load_checkpoint(path, "x")
 
 

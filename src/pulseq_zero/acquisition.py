@@ -95,7 +95,7 @@ def defined_fov(sequence: pypulseq.Sequence) -> tuple[float, float]:
     Raises
     ------
     SequenceError
-        If the sequence does not define it.
+        If the sequence does not define it, or not as lengths.
     """
     fov = sequence.definitions.get("FOV")
     if fov is None or len(fov) < 2:
@@ -103,7 +103,16 @@ def defined_fov(sequence: pypulseq.Sequence) -> tuple[float, float]:
             "the sequence has no definition FOV; add seq.set_definition('FOV', [x, y, z]) in m "
             "or give the field of view as fov= (in an experiment file as image.fov)"
         )
-    return float(fov[0]), float(fov[1])
+    try:
+        x, y = float(fov[0]), float(fov[1])
+        is_size = 0 < x < math.inf and 0 < y < math.inf
+    except (TypeError, ValueError):
+        is_size = False
+    if not is_size:
+        raise SequenceError(
+            f"the sequence's definition FOV is {fov!r}, but must be its lengths [x, y, z] in m"
+        )
+    return x, y
 
 
 def resolved_matrix(kspace: Tensor, fov: tuple[float, float]) -> tuple[int, int]:

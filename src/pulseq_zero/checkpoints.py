@@ -38,7 +38,7 @@ def identity(function: Callable[..., Any]) -> Any:
 def checksum(data: mr0.SimData) -> str:
     """Hash of a phantom's maps."""
     names = ("PD", "T1", "T2", "T2dash", "D", "B0", "B1", "coil_sens", "voxel_pos")
-    return _hash(b"".join(getattr(data, n).detach().cpu().numpy().tobytes() for n in names))
+    return _hash(b"".join(_bytes(getattr(data, name)) for name in names))
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any], settings: str) -> None:
@@ -55,7 +55,8 @@ def save_checkpoint(path: Path, state: Mapping[str, Any], settings: str) -> None
     """
     tensors: dict[str, Tensor] = {}
     structure = _take_apart(state, tensors, "")
-    save_tensors(path, tensors, {"settings": settings, "structure": structure})
+    metadata = {"settings": settings, "structure": structure}
+    save_tensors(path, tensors, {**metadata, "content": _seal(structure, tensors)})
 
 
 def load_checkpoint(path: Path, settings: str) -> dict[str, Any]:
@@ -70,12 +71,25 @@ def load_checkpoint(path: Path, settings: str) -> dict[str, Any]:
     try:
         tensors, metadata = load_tensors(path)
         structure, written_under = metadata["structure"], metadata["settings"]
-        state = _put_together(structure, tensors)
-    except (PulseqZeroError, KeyError, TypeError, ValueError) as error:
+        is_whole = metadata["content"] == _seal(structure, tensors)
+    except (PulseqZeroError, LookupError, TypeError) as error:
         raise OptimizationError(f"{path} is no checkpoint, or a damaged one; {mend}") from error
+    if not is_whole:
+        raise OptimizationError(f"{path} is no checkpoint, or a damaged one; {mend}")
     if written_under != settings:
         raise OptimizationError(f"{path} belongs to a run with other settings; {mend}")
-    return dict(state)
+    return dict(_put_together(structure, tensors))
+
+
+def _seal(structure: Any, tensors: Mapping[str, Tensor]) -> str:
+    """Tell whether a state is what was written: safetensors has no checksum."""
+    content = {name: [str(t.dtype), t.shape, _hash(_bytes(t))] for name, t in tensors.items()}
+    return fingerprint([structure, content])
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    content: bytes = tensor.detach().cpu().contiguous().numpy().tobytes()
+    return content
 
 
 def _hash(content: bytes) -> str:

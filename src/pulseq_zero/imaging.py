@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from pulseq_zero.acquisition import Acquisition, acquire, defined_fov
 from pulseq_zero.conversion import SequenceModel
 from pulseq_zero.conversion.pulses import SubPulses
+from pulseq_zero.errors import SimulationError
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.simulation import Simulator
 
@@ -61,6 +63,12 @@ class ImagingModel:
             sequence_function, arguments=dict(arguments or {}), sub_pulses=sub_pulses
         )
         self._simulation = dict(simulation or {})
+        known = [name for name in inspect.signature(Simulator).parameters if name != "data"]
+        unknown = sorted(set(self._simulation) - set(known))
+        if unknown:
+            raise SimulationError(
+                f"the simulation has no setting {unknown[0]!r}; its settings are {', '.join(known)}"
+            )
         self.simulator = Simulator(data, accuracy=accuracy, **self._simulation)
         self._matrix, self._fov = matrix, fov
 

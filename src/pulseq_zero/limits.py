@@ -178,11 +178,15 @@ def check_limits(
     ------
     ConfigError
         If there is no such quantity.
+    SequenceError
+        If the sequence is empty.
     """
     limits = dict(rf_limits or {})
     unknown = sorted(set(limits) - set(RF_LIMITS))
     if unknown:
         raise ConfigError(f"there is no RF limit {unknown[0]!r}; the limits are {list(RF_LIMITS)}")
+    if not sequence.block_events:
+        raise SequenceError("the sequence holds no blocks, so there is nothing to check")
     # A file states neither limits nor dead times
     sequence = copy.copy(sequence)
     sequence.system, sequence.block_cache = system, {}

@@ -32,10 +32,12 @@ def load_function(reference: str, base: Path | None = None) -> Callable[..., Any
     ConfigError
         If there is no such file, module or function, or if it cannot be imported.
     """
-    source, colon, name = reference.rpartition(":")
-    if not colon or not name.isidentifier():
+    source, _, name = reference.rpartition(":")
+    is_file = source.endswith(".py")
+    parts = source.split(".")
+    if not name.isidentifier() or not (is_file or all(part.isidentifier() for part in parts)):
         raise ConfigError(f"{reference!r} must look like 'module:function' or 'file.py:function'")
-    if source.endswith(".py"):
+    if is_file:
         module = _import_file((base or Path()) / source)
     else:
         try:
@@ -44,6 +46,8 @@ def load_function(reference: str, base: Path | None = None) -> Callable[..., Any
             raise ConfigError(
                 f"cannot import {source!r}, named by {reference!r}: {error}"
             ) from error
+        except (Exception, SystemExit) as error:
+            raise ConfigError(_fails_on_import(source, error)) from error
     function = getattr(module, name, None)
     if not callable(function):
         raise ConfigError(f"{source} has no function {name!r}; its name goes behind the colon")
@@ -65,8 +69,13 @@ def check_arguments(function: Callable[..., Any], names: Iterable[str]) -> None:
     Raises
     ------
     SequenceError
-        If it has no argument of that name; names the arguments that it has.
+        If it is no function, or has no argument of that name; names those that it has.
     """
+    if not callable(function):
+        raise SequenceError(
+            f"the sequence function must be a function, not {function!r}; of a file, "
+            "pulseq_zero.loading.load_function makes one"
+        )
     arguments = inspect.signature(function).parameters
     if any(a.kind is inspect.Parameter.VAR_KEYWORD for a in arguments.values()):
         return
@@ -96,8 +105,13 @@ def _import_file(path: Path) -> ModuleType:
         sys.modules[path.stem] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if sys.modules.get(path.stem) is module:
             del sys.modules[path.stem]
-        raise ConfigError(f"{path} fails on import: {type(error).__name__}: {error}") from error
+        raise ConfigError(_fails_on_import(path, error)) from error
     return module
+
+
+def _fails_on_import(source: Path | str, error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{source} fails on import: {type(error).__name__}: {text}"

@@ -143,7 +143,7 @@ def optimize(
         Further settings of the simulation, such as ``device``.
     checkpoint
         File for the state of the optimization. An interrupted run that finds it goes on there,
-        within rounding as if it had not been interrupted.
+        bit for bit as if it had not been interrupted, with as many threads on the same machine.
     checkpoint_seconds
         Least time between two writes of it [s].
     on_not_finite
@@ -170,22 +170,13 @@ def optimize(
     SequenceError
         If the sequence function cannot be used.
     """
+    _check_settings(iterations, verify_every, verify_share, sub_pulses, on_not_finite, seed)
     started_from = {
         name: parameter
         if parameter.learning_rate is not None
         else Parameter(parameter.start, parameter.lower, parameter.upper, learning_rate)
         for name, parameter in as_parameters(parameters).items()
     }
-    if iterations < 1:
-        raise OptimizationError(f"iterations is {iterations}, but must be at least 1")
-    if verify_every is not None and verify_every < 1:
-        raise OptimizationError(f"verify_every is {verify_every}, but must be at least 1")
-    if not 0 <= verify_share <= 1:
-        raise OptimizationError(f"verify_share is {verify_share}, but must lie between 0 and 1")
-    if on_not_finite not in get_args(OnNotFinite):
-        raise OptimizationError(
-            f"on_not_finite is {on_not_finite!r}, but must be 'stop' or 'halve'"
-        )
     check_arguments(sequence_function, [*started_from, *(arguments or {})])
 
     ensemble = _members(phantom, loss_function)
@@ -333,7 +324,7 @@ class _Problem:
             raise OptimizationError("the loss function returned no terms; return at least one")
         loss = torch.stack([part.double().reshape(()) for part in parts]).sum()
         if not bool(loss.isfinite()):
-            raise NotFiniteError(_not_finite("loss", float(loss), iteration, values))
+            raise NotFiniteError(_not_finite("loss", float(loss.detach()), iteration, values))
         gradient: Values = {}
         if with_gradient:
             gradient = _gradient(loss, leaves)
@@ -367,12 +358,38 @@ class _Ensemble:
         )
 
 
+def _check_settings(
+    iterations: int,
+    verify_every: int | None,
+    verify_share: float,
+    sub_pulses: SubPulses,
+    on_not_finite: OnNotFinite,
+    seed: int,
+) -> None:
+    cuts = list(sub_pulses.values()) if isinstance(sub_pulses, Mapping) else [sub_pulses]
+    counts = [("iterations", iterations), *(("sub_pulses", count) for count in cuts)]
+    if verify_every is not None:
+        counts.append(("verify_every", verify_every))
+    for name, value in [*counts, ("seed", seed)]:
+        if not isinstance(value, int):
+            raise OptimizationError(f"{name} is {value!r}, but must be a whole number")
+    for name, count in counts:
+        if count < 1:
+            raise OptimizationError(f"{name} is {count}, but must be at least 1")
+    if not 0 <= verify_share <= 1:
+        raise OptimizationError(f"verify_share is {verify_share}, but must lie between 0 and 1")
+    if on_not_finite not in get_args(OnNotFinite):
+        raise OptimizationError(
+            f"on_not_finite is {on_not_finite!r}, but must be 'stop' or 'halve'"
+        )
+
+
 def _members(
     phantom: Phantom | mr0.SimData | Sequence[Phantom | mr0.SimData],
     loss_function: LossFunction | Sequence[LossFunction],
 ) -> list[tuple[Phantom | mr0.SimData, LossFunction]]:
     """Pair the phantoms of an ensemble with their loss functions."""
-    phantoms = list(phantom) if isinstance(phantom, Sequence) else [phantom]
+    phantoms = list(phantom) if isinstance(phantom, list | tuple) else [phantom]
     losses = (
         list(loss_function)
         if isinstance(loss_function, Sequence)
@@ -383,6 +400,17 @@ def _members(
             f"an ensemble of {len(phantoms)} phantoms has {len(losses)} loss functions; give one "
             "phantom or more, and one loss function for all or one for each"
         )
+    for one in phantoms:
+        if not isinstance(one, Phantom | mr0.SimData):
+            raise OptimizationError(
+                f"the phantom must be a Phantom or MRzeroCore's SimData, not {one!r}; "
+                "pulseq_zero.build_phantom makes one"
+            )
+    for loss in losses:
+        if not callable(loss):
+            raise OptimizationError(
+                f"the loss function must be a function of (parameters, image), not {loss!r}"
+            )
     return list(zip(phantoms, losses, strict=True))
 
 

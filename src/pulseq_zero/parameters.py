@@ -46,6 +46,10 @@ class Parameter:
         object.__setattr__(self, "start", start)
         if not bool(self.start.isfinite().all()):
             raise OptimizationError("start values must be finite numbers")
+        for name in ("lower", "upper", "learning_rate"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float | None):
+                raise OptimizationError(f"{name} must be a number, not {value!r}")
         if not self.lower < self.upper:
             raise OptimizationError(
                 f"the lower bound {self.lower} must lie below the upper bound {self.upper}"
@@ -64,8 +68,12 @@ def as_parameters(given: Mapping[str, Any]) -> dict[str, Parameter]:
     Raises
     ------
     OptimizationError
-        If there is none, or if one cannot be used; names it.
+        If they are no mapping, if there is none, or if one cannot be used; names it.
     """
+    if not isinstance(given, Mapping):
+        raise OptimizationError(
+            f"parameters must be a mapping of names to start values, not {type(given).__name__}"
+        )
     if not given:
         raise OptimizationError("no parameters to optimize; name at least one")
     parameters = {}

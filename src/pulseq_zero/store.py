@@ -153,7 +153,7 @@ def _reading(path: Path | str, expected: str) -> Iterator[None]:
         raise StoreError(f"{path} does not exist; check the path or make the file first") from error
     except OSError as error:
         raise StoreError(f"{path} cannot be read ({_reason(error)})") from error
-    except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
         raise StoreError(
             f"{path} is not {expected} or is damaged ({_reason(error)}); make it again"
         ) from error

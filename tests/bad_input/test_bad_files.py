@@ -31,6 +31,7 @@ def written():
     Path("cut.safetensors").write_bytes(Path("good.safetensors").read_bytes()[:-4])
     Path("text.safetensors").write_text("no tensors")
     Path("cut.json").write_text('{"a": ')
+    Path("deep.json").write_text(100_000 * "[")
     Path("empty.csv").write_text("")
     optimize(
         inversion_recovery,
@@ -114,6 +115,11 @@ def resume(path, **settings):
             lambda: load_json("cut.json"),
             "cut.json is not a JSON file or is damaged (Expecting value: line 1 column 7 "
             "(char 6)); make it again",
+        ),
+        (
+            lambda: load_json("deep.json"),
+            "deep.json is not a JSON file or is damaged (maximum recursion depth exceeded while "
+            "decoding a JSON array from a unicode string); make it again",
         ),
         (
             lambda: load_table("empty.csv"),

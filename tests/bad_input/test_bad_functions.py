@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pypulseq
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from toy import inversion_recovery, one_voxel, signal_loss
 FILES = {
     "broken.py": "def f(:",
     "raising.py": "1 / 0",
+    "exiting.py": "import sys\n\nsys.exit(2)",
     "fine.py": "import math\n\n\ndef f(TI=1.0):\n    return math.sqrt(-TI)\n\n\nvalue = 3\n",
 }
 
@@ -32,6 +34,18 @@ FILES = {
         (
             {"sequence": {"function": "raising.py:f"}},
             "raising.py fails on import: ZeroDivisionError: division by zero",
+        ),
+        (
+            {"sequence": {"function": "exiting.py:f"}},
+            "exiting.py fails on import: SystemExit: 2",
+        ),
+        (
+            {"sequence": {"function": "raising:f"}},
+            "raising fails on import: ZeroDivisionError: division by zero",
+        ),
+        (
+            {"sequence": {"function": ".fine:f"}},
+            "'.fine:f' must look like 'module:function' or 'file.py:function'",
         ),
         (
             {"sequence": {"function": "fine.py:g"}},
@@ -62,7 +76,8 @@ FILES = {
         ),
     ],
 )
-def test_sequence_functions(tmp_path, root, change, message):
+def test_sequence_functions(tmp_path, monkeypatch, change, message):
+    monkeypatch.syspath_prepend(tmp_path)
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     experiment = {"parameters": {"TI": {"start": 1.0}}, "sequence": {"function": "fine.py:f"}}
@@ -75,6 +90,19 @@ def fails(TI):
 
 def gives_nothing(TI):
     return None
+
+
+def without_blocks(TI):
+    return pypulseq.Sequence()
+
+
+def of_size(fov):
+    def sequence(TI):
+        made = inversion_recovery(TI)
+        made.definitions["FOV"] = fov
+        return made
+
+    return sequence
 
 
 def bad_loss(parameters, image):
@@ -108,6 +136,95 @@ def infinite_loss(parameters, image):
             {},
             "the sequence function returned no sequence that it made: return the "
             "pypulseq.Sequence that the blocks were added to",
+        ),
+        (
+            without_blocks,
+            signal_loss,
+            {},
+            "the sequence holds no RF pulse, so there is nothing to simulate",
+        ),
+        (
+            of_size([0.2, -0.2, 0.2]),
+            signal_loss,
+            {},
+            "the sequence's definition FOV is [0.2, -0.2, 0.2], but must be its lengths [x, y, z] "
+            "in m",
+        ),
+        (
+            of_size("large"),
+            signal_loss,
+            {},
+            "the sequence's definition FOV is 'large', but must be its lengths [x, y, z] in m",
+        ),
+        (
+            "sequences/tse.py",
+            signal_loss,
+            {},
+            "the sequence function must be a function, not 'sequences/tse.py'; of a file, "
+            "pulseq_zero.loading.load_function makes one",
+        ),
+        (
+            inversion_recovery,
+            None,
+            {},
+            "the loss function must be a function of (parameters, image), not None",
+        ),
+        (
+            inversion_recovery,
+            signal_loss,
+            {"phantom": "brain"},
+            "the phantom must be a Phantom or MRzeroCore's SimData, not 'brain'; "
+            "pulseq_zero.build_phantom makes one",
+        ),
+        (
+            inversion_recovery,
+            signal_loss,
+            {"phantom": None},
+            "the phantom must be a Phantom or MRzeroCore's SimData, not None; "
+            "pulseq_zero.build_phantom makes one",
+        ),
+        (
+            inversion_recovery,
+            signal_loss,
+            {"parameters": ["TI"]},
+            "parameters must be a mapping of names to start values, not list",
+        ),
+        (
+            inversion_recovery,
+            signal_loss,
+            {"iterations": 2.5},
+            "iterations is 2.5, but must be a whole number",
+        ),
+        (
+            inversion_recovery,
+            signal_loss,
+            {"sub_pulses": 0},
+            "sub_pulses is 0, but must be at least 1",
+        ),
+        (
+            inversion_recovery,
+            signal_loss,
+            {"seed": "a"},
+            "seed is 'a', but must be a whole number",
+        ),
+        (
+            inversion_recovery,
+            signal_loss,
+            {"learning_rate": "fast"},
+            "learning_rate must be a number, not 'fast'",
+        ),
+        (
+            inversion_recovery,
+            signal_loss,
+            {"simulation": {"device": "gpu"}},
+            "device is 'gpu', but must be 'cpu' or 'cuda'",
+        ),
+        (
+            inversion_recovery,
+            signal_loss,
+            {"simulation": {"fast": True}},
+            "the simulation has no setting 'fast'; its settings are accuracy, device, dtype, "
+            "engine, memory, thresholds, initial, backend",
         ),
         (
             inversion_recovery,
@@ -222,9 +339,15 @@ def infinite_loss(parameters, image):
     ],
 )
 def test_optimizations(function, loss, settings, message):
-    given = {"parameters": {"TI": 1.0}, "iterations": 1, "progress": False, **settings}
-    parameters = given.pop("parameters")
-    check(lambda: optimize(function, loss, parameters, one_voxel(), **given), message)
+    given = {
+        "parameters": {"TI": 1.0},
+        "phantom": one_voxel(),
+        "iterations": 1,
+        "progress": False,
+        **settings,
+    }
+    parameters, phantom = given.pop("parameters"), given.pop("phantom")
+    check(lambda: optimize(function, loss, parameters, phantom, **given), message)
 
 
 LOSSES = """

@@ -1,6 +1,7 @@
 # Config, experiments, and the helpers that the rules share.
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from pulseq_zero.errors import ConfigError, PulseqZeroError
 from pulseq_zero.experiment import load_loss_maker, sequence_setup
 from pulseq_zero.phantom.settings import changed as changed_phantom
 from pulseq_zero.phantom.settings import read_config as read_phantom_config
+from pulseq_zero.store import atomic_path
 from pulseq_zero.sweeps import sweep_runs, sweep_table
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow")))
@@ -121,10 +123,25 @@ def other_phantom_files(run):
     return [phantom_file(own), *map(phantom_file, changes)]
 
 
+def phantom_files(settings):
+    """Files that a phantom's settings name, defaults included."""
+    if isinstance(settings, dict):
+        return [file for value in settings.values() for file in phantom_files(value)]
+    if isinstance(settings, list):
+        return [file for value in settings for file in phantom_files(value)]
+    return [settings] if isinstance(settings, str) and Path(settings).is_file() else []
+
+
 # Which phantoms there are is known from here on
 OTHER_PHANTOMS = config.get("other_phantoms", {})
 RUN_PHANTOMS = {name: ensemble_files(run) for name, run in RUNS.items()}
 EVALUATED_ON = {name: other_phantom_files(run) for name, run in EXPERIMENTS.items()}
+for file in phantom_files(list(PHANTOMS.values())):
+    if re.search("[{}]", file):
+        raise WorkflowError(
+            f"the phantom's file {file} has a brace in its name, which Snakemake takes for a "
+            "wildcard; rename it"
+        )
 
 
 pathvars:
@@ -199,15 +216,6 @@ def stage_of(wildcards):
     """
     stage = wildcards.get("stage", "optimized")
     return sweep_of(wildcards) or f"{wildcards.experiment}_{stage}"
-
-
-def phantom_files(settings):
-    """Files that a phantom's settings name, defaults included."""
-    if isinstance(settings, dict):
-        return [file for value in settings.values() for file in phantom_files(value)]
-    if isinstance(settings, list):
-        return [file for value in settings for file in phantom_files(value)]
-    return [settings] if isinstance(settings, str) and Path(settings).is_file() else []
 
 
 def optimization_of(wildcards):
@@ -308,11 +316,25 @@ def final_results():
     ]
 
 
-def report_command():
-    """Make the report with this run's config; a run of some targets only cannot have one."""
-    configs = " ".join(["--configfile", *map(str, workflow.configfiles)])
-    log = f"{RESULTS}/logs/report.log"
-    return (
-        f"snakemake --nolock --report {RESULTS}/report.html {configs} -- results > {log} 2>&1 "
-        f"|| echo 'There is no report of a part of the results; {log} says what is missing' >&2"
-    )
+def make_report():
+    """Make the report with this run's config, by Snakemake in a process of its own.
+
+    A run of some targets only cannot have one. No shell reads the names of the config files.
+    """
+    log = Path(RESULTS, "logs/report.log")
+    configs = ["--configfile", *map(str, workflow.configfiles)]
+    changes = list(workflow.config_settings.config_args or [])
+    command = [sys.executable, "-m", "snakemake", "--snakefile", workflow.main_snakefile]
+    command += ["--nolock", *configs, *(["--config", *changes] if changes else [])]
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(Path(RESULTS, "report.html")) as report, log.open("wb") as said:
+            command += ["--report", str(report), "--", "results"]
+            subprocess.run(command, stdout=said, stderr=subprocess.STDOUT, check=True)
+    except subprocess.CalledProcessError:
+        print(
+            f"There is no report of a part of the results; {log} says what is missing",
+            file=sys.stderr,
+        )
+    except OSError as error:
+        print(f"There is no report: {error}", file=sys.stderr)

@@ -1,7 +1,6 @@
 # Sweeps: the runs of an experiment over lists of values, in one table and one figure.
 
 
-
 rule sweep:
     input:
         code=code("sweep"),

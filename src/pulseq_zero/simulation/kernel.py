@@ -45,9 +45,13 @@ _TURN = np.float32(2 * np.pi)
 _SMALL, _SIXTH = np.float32(0.03), np.float32(1 / 6)
 
 _compiled = njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+# A helper that is called, and not inlined, is compiled with its caller and on its own, and which
+# of the two is linked differs between a process that compiles and one that reads numba's cache:
+# they would round differently.
+_inlined = njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)
 
 
-@_compiled
+@_inlined
 def _start(before, initial, start, size):
     """Set the magnetisation before the first pulse."""
     wide_vectors()
@@ -56,7 +60,7 @@ def _start(before, initial, start, size):
         before[0, BLOCK + v] = initial[1, start + v]
 
 
-@_compiled
+@_inlined
 def _load_tissue(tissue, voxels, start, size):
     """Copy the maps of a block of voxels, zeros beyond them; return its largest diffusion."""
     wide_vectors()
@@ -76,7 +80,7 @@ def _load_tissue(tissue, voxels, start, size):
     return largest
 
 
-@_compiled
+@_inlined
 def _make_rotation(rotation, angle, phase, B1, B1_phase, shim, start, size):
     """Fill the rows of a rotation for one block of voxels."""
     wide_vectors()
@@ -90,7 +94,7 @@ def _make_rotation(rotation, angle, phase, B1, B1_phase, shim, start, size):
         rotation[_FRAME + v] = _PER_TURN * (phase + B1_phase[shim, start + v])
 
 
-@_compiled
+@_inlined
 def _rotate(rotation, before, after, offset, rounds, first, middle, stop):
     """Make the states after a pulse; round by round, see `rounds.forward_rounds`."""
     wide_vectors()
@@ -114,7 +118,7 @@ def _rotate(rotation, before, after, offset, rounds, first, middle, stop):
             after[state, BLOCK + v] = kept * after[state, BLOCK + v] + imag
 
 
-@_compiled
+@_inlined
 def _rotate_adjoint(rotation, before, toward, back, slopes, rounds, first, middle, stop):
     """Take the gradient back through a pulse, see `rounds.backward_rounds`.
 
@@ -148,7 +152,7 @@ def _rotate_adjoint(rotation, before, toward, back, slopes, rounds, first, middl
             slopes[_BY_Q + v] += br * w - bi * m
 
 
-@_compiled
+@_inlined
 def _angle_sum(rotation, slopes, B1, shim, start, size, angle, m_B1):
     """Return the gradient by the angle of a pulse; add that of the field."""
     wide_vectors()
@@ -163,7 +167,7 @@ def _angle_sum(rotation, slopes, B1, shim, start, size, angle, m_B1):
     return total
 
 
-@_compiled
+@_inlined
 def _make_turn(turn, phase, B1_phase, shim, r, start, size):
     """Fill the factor, real before imaginary parts, from a pulse's frame to that of the next.
 
@@ -185,7 +189,7 @@ def _make_turn(turn, phase, B1_phase, shim, r, start, size):
     return True
 
 
-@_compiled
+@_inlined
 def _turn_states(states, count, turn, way):
     """Turn transverse states into the next frame (``way`` 1) or their gradient back (-1)."""
     wide_vectors()
@@ -201,7 +205,7 @@ def _turn_states(states, count, turn, way):
             states[state, BLOCK + v] = c * imag + s * real
 
 
-@_compiled
+@_inlined
 def _turn_sum(before, back, count, slope, size):
     """Return the gradient by the phase of the turn before a pulse; leave its parts in slope."""
     wide_vectors()
@@ -217,7 +221,7 @@ def _turn_sum(before, back, count, slope, size):
     return total
 
 
-@_compiled
+@_inlined
 def _make_rates(rates, duration, tissue):
     """Fill two rows: longitudinal and transverse relaxation over a repetition."""
     wide_vectors()
@@ -226,7 +230,7 @@ def _make_rates(rates, duration, tissue):
         rates[_TRANSVERSE + v] = exponential(-duration * tissue[_R2 + v])
 
 
-@_compiled
+@_inlined
 def _relax(states, offset, count, relaxed, decay, transverse, b_end, first, rates, tissue, largest):
     """Relax the states of one repetition; also return the decay, (states, BLOCK)."""
     wide_vectors()
@@ -250,7 +254,7 @@ def _relax(states, offset, count, relaxed, decay, transverse, b_end, first, rate
         relaxed[transverse, v] += _ONE - decay[transverse, v]
 
 
-@_compiled
+@_inlined
 def _relax_adjoint(
     states,
     offset,
@@ -304,7 +308,7 @@ def _relax_adjoint(
             toward[state, BLOCK + v] *= decay[state, v]
 
 
-@_compiled
+@_inlined
 def _emission(factor, rotation, k, time, b, sign, i, tissue):
     """Fill the phase and decay of an item up to its anchor, seen from its pulse's frame."""
     wide_vectors()
@@ -323,7 +327,7 @@ def _emission(factor, rotation, k, time, b, sign, i, tissue):
         factor[BLOCK + v] = -magnitude * sine
 
 
-@_compiled
+@_inlined
 def _emission_adjoint(states, s, toward, t, factor, given, i, slope, wanted, start, size):
     """Take an item's gradient back to its state.
 
@@ -348,7 +352,7 @@ def _emission_adjoint(states, s, toward, t, factor, given, i, slope, wanted, sta
         slope[v], slope[BLOCK + v] = gr * xr - gi * xi, gr * xi + gi * xr
 
 
-@_compiled
+@_inlined
 def _anchor_sums(slope, tissue, sign, i, g_k, g_t, g_b):
     """Add an item's gradients by position, time and diffusion weighting."""
     wide_vectors()
@@ -370,7 +374,7 @@ def _anchor_sums(slope, tissue, sign, i, g_k, g_t, g_b):
     g_b[i] -= sb
 
 
-@_compiled
+@_inlined
 def _to_next_pulse(
     graph,
     drive,

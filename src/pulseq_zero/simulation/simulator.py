@@ -441,7 +441,11 @@ def _check_options(
         raise SimulationError(f"engine is {engine!r}, but must be one of {get_args(Engine)}")
     if memory < 2**20:
         raise SimulationError(f"memory is {memory} bytes, but at least 1 MiB is needed")
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise SimulationError(f"device is {device!r}, but must be 'cpu' or 'cuda'") from error
+    if kind == "cuda" and not torch.cuda.is_available():
         raise SimulationError("device is 'cuda', but torch finds no GPU; use device='cpu'")
 
 
