@@ -70,6 +70,8 @@ rule quality:
         "<logs>/{experiment}/quality.log",
     benchmark:
         "<benchmarks>/{experiment}/quality.tsv"
+    group:
+        sweep_of
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1
