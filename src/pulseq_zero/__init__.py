@@ -6,6 +6,7 @@ say ``import pulseq_zero as pp`` where it said ``import pypulseq as pp``.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -85,3 +86,13 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*__all__, *dir(import_module("pypulseq"))})
+
+
+def _show_in_notebooks() -> None:
+    """Let results show themselves as tables and figures, if this is IPython or a notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if shell is not None:
+        import_module("pulseq_zero.notebook").load_ipython_extension(shell)
+
+
+_show_in_notebooks()

@@ -47,7 +47,7 @@ def reconstruct(
         Field of view along x and y [m].
     sensitivities
         (coils, x, y) complex coil sensitivities C to combine the coils' images with, as
-        Σ C* I / Σ |C|². Without them, several coils are combined by root of sum of squares,
+        ``Σ C* I / Σ |C|²``. Without them, several coils are combined by root of sum of squares,
         which has no phase.
     voxel_size
         Size of the phantom's voxels along x and y [m], if it is not that of the pixels.
