@@ -9,7 +9,7 @@ PEER := .venv-peer
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: reproduce test test-network test-slurm check bench lock clean
+.PHONY: reproduce test test-network test-slurm check docs links notebooks bench lock clean
 
 # Made anew whenever the lock file or the package's metadata change.
 $(VENV)/.done: requirements.lock pyproject.toml
@@ -41,11 +41,29 @@ test-slurm: $(VENV)/.done
 	$(BIN)/python -m pytest -m slurm
 
 check: $(VENV)/.done
-	$(BIN)/ruff format --check src tests workflow sequences benchmarks
-	$(BIN)/ruff check src tests workflow sequences benchmarks
+	$(BIN)/ruff format --check src tests workflow sequences benchmarks docs
+	$(BIN)/ruff check src tests workflow sequences benchmarks docs
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	snakemake --lint
+
+# The site, with notebooks executed, in site/html/index.html; a link that leads nowhere is an error.
+DOCS := $(BIN)/sphinx-build -c docs --fail-on-warning --keep-going --quiet
+
+$(VENV)/.docs: $(VENV)/.done requirements-docs.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-docs.lock
+	touch $@
+
+docs: $(VENV)/.docs
+	$(DOCS) . site/html
+
+# Links to other sites, too: needs a network.
+links: $(VENV)/.docs
+	$(DOCS) -b linkcheck -D nb_execution_mode=off . site/links
+
+# The notebooks as they are read where the code is hosted.
+notebooks: $(VENV)/.docs
+	cd docs && jupyter execute --inplace tutorial.ipynb notebooks/optimize.ipynb
 
 # The peer has an environment of its own: it pins other versions of PyPulseq.
 $(PEER)/.done:
@@ -68,4 +86,4 @@ lock:
 	$(PYTHON) workflow/environment.py
 
 clean:
-	rm -rf $(VENV) $(PEER) .snakemake
+	rm -rf $(VENV) $(PEER) .snakemake site
