@@ -9,7 +9,7 @@ PEER := .venv-peer
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: reproduce test test-network test-slurm check docs links notebooks bench lock clean
+.PHONY: reproduce gallery test test-network test-slurm check docs links notebooks bench lock clean
 
 # Made anew whenever the lock file or the package's metadata change.
 $(VENV)/.done: requirements.lock pyproject.toml
@@ -27,6 +27,18 @@ reproduce: $(VENV)/.done
 	@echo "Numbers:              $(RESULTS)/summary.json"
 	@echo "Optimized sequences:  $(RESULTS)/*/optimized/*.seq"
 
+# The last version of PyPulseq with its example scripts in the wheel; nothing of it is imported.
+EXAMPLES := .cache/pypulseq_examples
+EXAMPLE := $(EXAMPLES)/pypulseq/seq_examples/scripts/write_tse.py
+$(EXAMPLE): | $(VENV)/.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
+	    --target $(EXAMPLES) pypulseq==1.4.2 || { echo "No package index: run the others by" \
+	    "snakemake --cores $(CORES) --configfile config/gallery.yaml" \
+	    "--config 'experiments=[gre_ernst,ir_flash_train,rf_pulse]'" >&2; exit 1; }
+
+gallery: $(VENV)/.done $(EXAMPLE)
+	snakemake --cores $(CORES) --configfile config/gallery.yaml
+
 test: $(VENV)/.done
 	$(BIN)/python -m pytest
 
@@ -41,8 +53,8 @@ test-slurm: $(VENV)/.done
 	$(BIN)/python -m pytest -m slurm
 
 check: $(VENV)/.done
-	$(BIN)/ruff format --check src tests workflow sequences benchmarks docs
-	$(BIN)/ruff check src tests workflow sequences benchmarks docs
+	$(BIN)/ruff format --check src tests workflow sequences losses phantoms benchmarks docs
+	$(BIN)/ruff check src tests workflow sequences losses phantoms benchmarks docs
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	snakemake --lint

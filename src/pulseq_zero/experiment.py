@@ -40,6 +40,8 @@ class SequenceSetup:
         Constant arguments of the function.
     matrix, fov
         Pixels and field of view [m] of the image, None for what the sequence resolves.
+    sub_pulses
+        Into how many rotations each pulse is cut.
     """
 
     function: SequenceFunction
@@ -48,6 +50,7 @@ class SequenceSetup:
     arguments: dict[str, Any]
     matrix: tuple[int, int] | None
     fov: tuple[float, float] | None
+    sub_pulses: int = 1
 
     def sequence(self, values: Mapping[str, Tensor]) -> pypulseq.Sequence:
         """Run the unchanged function.
@@ -81,6 +84,7 @@ class SequenceSetup:
             matrix=self.matrix,
             fov=self.fov,
             accuracy=accuracy,
+            sub_pulses=self.sub_pulses,
             simulation=simulation,
         )
 
@@ -117,6 +121,7 @@ def sequence_setup(experiment: Mapping[str, Any], base: Path | None = None) -> S
         arguments=arguments,
         matrix=tuple(image["matrix"]) if "matrix" in image else None,
         fov=tuple(image["fov"]) if "fov" in image else None,
+        sub_pulses=experiment["sequence"].get("sub_pulses", 1),
     )
 
 

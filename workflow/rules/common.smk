@@ -52,7 +52,7 @@ def load_config():
                 )
     for name, run in runs.items():
         check_run(name, run)
-    for name, changes in config.get("other_phantoms", {}).items():
+    for name, changes in (config.get("other_phantoms") or {}).items():
         try:
             read_phantom_config(changed_phantom(config["phantom"], changes))
         except PulseqZeroError as error:
@@ -133,7 +133,7 @@ def phantom_files(settings):
 
 
 # Which phantoms there are is known from here on
-OTHER_PHANTOMS = config.get("other_phantoms", {})
+OTHER_PHANTOMS = config.get("other_phantoms") or {}
 RUN_PHANTOMS = {name: ensemble_files(run) for name, run in RUNS.items()}
 EVALUATED_ON = {name: other_phantom_files(run) for name, run in EXPERIMENTS.items()}
 for file in phantom_files(list(PHANTOMS.values())):
@@ -233,10 +233,12 @@ def experiment_figure_inputs(wildcards):
     """What the figure of an experiment needs beside images and history."""
     folder = f"{RESULTS}/{wildcards.experiment}"
     kind = figure_kind(wildcards.experiment)
-    if kind == "inversion_time":
+    if kind in ("inversion_time", "ernst_angle"):
         return {"scan": f"{folder}/scan.csv", "phantom": phantom_of(wildcards)}
     if kind == "flip_angles":
         return {"quality": f"{folder}/quality.csv"}
+    if kind == "slice_profile":
+        return {f"{stage}_judge": f"{folder}/{stage}/judge_full.safetensors" for stage in VALIDATED}
     return {}
 
 
@@ -259,6 +261,14 @@ def evaluation_inputs(wildcards):
             "optimized_export": f"{folder}/optimized/export.json",
         }
     return inputs
+
+
+def judged_as_optimized(wildcards):
+    """The judge's images with pulses as the optimization has them: sub-pulses take their time."""
+    is_cut = "sub_pulses" in RUNS[wildcards.experiment]["sequence"]
+    physics = "full" if is_cut else "instantaneous"
+    folder = f"{RESULTS}/{wildcards.experiment}"
+    return [f"{folder}/{stage}/judge_{physics}.safetensors" for stage in VALIDATED]
 
 
 def runs_of(sweep):

@@ -94,7 +94,7 @@ rule experiment_figure:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        experiment=setting("parameters", "loss", "figure"),
+        experiment=setting("sequence", "parameters", "loss", "figure"),
     script:
         "../scripts/figure_experiment.py"
 

@@ -50,7 +50,7 @@ rule simulate_seq:
         runtime=growing(10),
         gpu=gpus,
     params:
-        experiment=setting("image"),
+        experiment=setting("sequence", "image"),
         accuracy=ACCURACY["optimization"],
         simulation=SIMULATION,
     script:

@@ -21,7 +21,7 @@ rule judge:
         runtime=60,
     params:
         experiment=setting("image"),
-        validation=VALIDATION,
+        validation=lambda wildcards: (VALIDATION | RUNS[wildcards.experiment].get("validation", {})),
     script:
         "../scripts/judge.py"
 
@@ -38,9 +38,7 @@ rule validate:
         ),
         tight=expand("<results>/{{experiment}}/{stage}/image_tight.safetensors", stage=VALIDATED),
         imported=expand("<results>/{{experiment}}/{stage}/image_seq.safetensors", stage=VALIDATED),
-        bloch=expand(
-            "<results>/{{experiment}}/{stage}/judge_instantaneous.safetensors", stage=VALIDATED
-        ),
+        bloch=judged_as_optimized,
         bloch_full=expand(
             "<results>/{{experiment}}/{stage}/judge_full.safetensors", stage=VALIDATED
         ),

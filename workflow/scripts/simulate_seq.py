@@ -1,15 +1,14 @@
-"""Simulate an exported `.seq` file as MRzeroCore reads it, without any of our tracing."""
+"""Simulate an exported `.seq` file as it is imported, without the script that wrote it."""
 
 from pathlib import Path
 from typing import Any
 
-import MRzeroCore as mr0
 import torch
 
 from pulseq_zero.acquisition import acquire, defined_fov
+from pulseq_zero.imported import imported_repetitions
 from pulseq_zero.logs import logged
 from pulseq_zero.phantom import Phantom
-from pulseq_zero.repetitions import repetitions_from_mr0
 from pulseq_zero.seq_files import read_seq
 from pulseq_zero.simulation import Simulator
 from pulseq_zero.store import save_tensors
@@ -26,7 +25,7 @@ def main(
     written = read_seq(seq)
     settings = experiment.get("image", {})
     acquisition = acquire(
-        repetitions_from_mr0(mr0.Sequence.import_file(str(seq))),
+        imported_repetitions(seq, experiment["sequence"].get("sub_pulses", 1)),
         Simulator(Phantom.load(phantom).simulation_data(), accuracy=accuracy, **simulation),
         matrix=tuple(settings["matrix"]) if "matrix" in settings else None,
         fov=tuple(settings["fov"]) if "fov" in settings else defined_fov(written),

@@ -3,17 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-import MRzeroCore as mr0
 import torch
 
 from pulseq_zero.acquisition import acquire
 from pulseq_zero.experiment import make_loss, sequence_setup, stage_values
 from pulseq_zero.figures.style import save_figure
 from pulseq_zero.figures.validation import validation_figure
+from pulseq_zero.imported import imported_repetitions
 from pulseq_zero.logs import logged
 from pulseq_zero.losses import LossContext
 from pulseq_zero.phantom import Phantom
-from pulseq_zero.repetitions import repetitions_from_mr0
 from pulseq_zero.simulation import Simulator
 from pulseq_zero.store import load_tensors, save_json
 from pulseq_zero.validation import judge_results, judged_phantom, loss_of, validation_row
@@ -45,7 +44,7 @@ def main(
         images[stage] = {kind: tensors["image"] for kind, (tensors, _) in stored.items()}
         judges[stage] = {kind: stored[kind][1] for kind in JUDGES}
         images[stage]["pdg"] = acquire(
-            repetitions_from_mr0(mr0.Sequence.import_file(str(files["seq"][number]))),
+            imported_repetitions(files["seq"][number], setup.sub_pulses),
             simulator,
             matrix=setup.matrix,
             fov=tuple(stored["tight"][1]["fov"]),

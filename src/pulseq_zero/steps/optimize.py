@@ -73,6 +73,7 @@ def optimize_experiment(
         matrix=setup.matrix,
         fov=setup.fov,
         accuracy=accuracy,
+        sub_pulses=setup.sub_pulses,
         verify_accuracy=tight_accuracy,
         simulation=simulation,
         checkpoint=checkpoint,

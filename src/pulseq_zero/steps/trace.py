@@ -36,7 +36,7 @@ def trace_stage(
     """
     setup = sequence_setup(experiment)
     values = stage_values(setup, stage, optimization)
-    model = SequenceModel(setup.function, arguments=setup.arguments)
+    model = SequenceModel(setup.function, arguments=setup.arguments, sub_pulses=setup.sub_pulses)
     repetitions = model({name: value.requires_grad_() for name, value in values.items()}).detach()
     tensors, metadata = repetitions.to_tensors()
     fov = setup.fov or defined_fov(model.sequence)

@@ -1,0 +1,88 @@
+"""Contrast of an inversion-recovery train, at no more power and no less sharp than the start."""
+
+import torch
+from torch import Tensor
+
+from pulseq_zero.limits import relative_sar
+from pulseq_zero.losses import Loss, LossContext, LossFunction, Parameters
+
+
+def train_signal(flip_angles: Tensor, T1: float, TI: float, TR: float) -> Tensor:
+    r"""Signal of each line of a perfectly spoiled train after a perfect inversion.
+
+    .. math:: S_n = M_n \sin\alpha_n, \quad M_{n+1} = 1 - (1 - M_n \cos\alpha_n) e^{-TR / T_1}
+
+    Parameters
+    ----------
+    flip_angles
+        (lines,) flip angles [rad].
+    T1, TI, TR
+        Relaxation time, inversion time up to the line n // 2 of n, and time from pulse to
+        pulse [s].
+
+    Returns
+    -------
+    Tensor
+        (lines,) relative to the equilibrium magnetisation.
+    """
+    since_inversion = torch.tensor(TI - len(flip_angles) // 2 * TR)
+    magnetisation = 1 - 2 * torch.exp(-since_inversion / T1)
+    decay = torch.exp(torch.tensor(-TR / T1))
+    signal = []
+    for angle in flip_angles:
+        signal.append(magnetisation * angle.sin())
+        magnetisation = 1 - (1 - magnetisation * angle.cos()) * decay
+    return torch.stack(signal)
+
+
+def train_contrast(
+    context: LossContext,
+    TI: float,
+    TR: float,
+    bright: str = "wm",
+    dark: str = "gm",
+    flip_angles: str = "flip_angles",
+    weight: float = 10.0,
+) -> LossFunction:
+    r"""Difference of two tissues' signals, within the power and the unevenness of the start.
+
+    .. math:: L = \bar S_d - \bar S_b + w \max(0, SAR - 1)^2 + w \max(0, U - U_0)^2
+
+    :math:`\bar S` are means over regions of the magnitude image. SAR is the sum of squared flip
+    angles, relative to the start. U is how much the signal of the bright tissue varies from line
+    to line, which widens the point spread: the standard deviation of `train_signal`, relative to
+    its mean.
+
+    Parameters
+    ----------
+    context
+        Phantom and start values.
+    TI, TR
+        As the sequence has them [s].
+    bright, dark
+        Names of the regions; the bright one is a tissue of the phantom.
+    flip_angles
+        Name of the parameter that holds the flip angles [rad].
+    weight
+        Weight w.
+    """
+    bright_region, dark_region = context.region(bright), context.region(dark)
+    pool = context.phantom.pools[bright]
+    T1 = float(pool.T1[pool.PD > 0].mean())
+    start = context.start_parameters[flip_angles]
+
+    def unevenness(angles: Tensor) -> Tensor:
+        signal = train_signal(angles, T1, TI, TR)
+        return signal.std() / signal.mean().abs()
+
+    allowed = unevenness(start)
+
+    def loss(parameters: Parameters, image: Tensor) -> Loss:
+        magnitude, angles = image.abs(), parameters[flip_angles]
+        return {
+            "contrast": magnitude[dark_region].mean() - magnitude[bright_region].mean(),
+            "sar": weight * (relative_sar(angles, start) - 1).clamp_min(0).square(),
+            "unsharp": weight * (unevenness(angles) - allowed).clamp_min(0).square(),
+        }
+
+    return loss

@@ -1,0 +1,78 @@
+"""Figure of a pulse given by its samples: the pulse, its profile, and Bloch integration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pulseq_zero.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, rows, style
+
+
+def slice_profile_figure(
+    profiles: Mapping[str, Tensor],
+    judged: Mapping[str, Tensor],
+    samples: Mapping[str, Tensor],
+    limit: float,
+    fov: float,
+    history: pd.DataFrame,
+) -> Figure:
+    """Draw the slice profile experiment.
+
+    Parameters
+    ----------
+    profiles
+        ``start`` and ``optimized``: (x, y) complex images, the slice being selected along y.
+    judged
+        The same from Bloch integration of the exported files.
+    samples
+        ``start`` and ``optimized``: (samples,) amplitudes of the pulse [Hz].
+    limit
+        Largest amplitude allowed [Hz].
+    fov
+        Field of view along y [m].
+    history
+        A row an iteration: ``loss`` and its terms ``slice`` and ``outside``.
+    """
+    colours = {"start": GREY, "optimized": BLUE}
+    with style():
+        figure = plt.figure(figsize=(7.2, 5.8))
+        upper, lower = rows(figure, 1.0, 1.0)
+        pulse, losses = upper.subplots(1, 2, width_ratios=(1.3, 1.0))
+        for stage, colour in colours.items():
+            values = samples[stage].numpy()
+            number = np.arange(1, len(values) + 1)
+            pulse.step(number, values, where="mid", color=colour, label=stage)
+        for bound in (-limit, limit):
+            pulse.axhline(bound, color=BLACK, lw=0.8, ls=":")
+        pulse.set(title="Pulse", xlabel="Sample", ylabel="Amplitude [Hz]")
+        pulse.set_ylim(-1.15 * limit, 1.15 * limit)
+        pulse.legend(loc="lower center")
+
+        losses.semilogy(history["iteration"], history["loss"], color=BLACK, label="loss")
+        losses.semilogy(history["iteration"], history["slice"], color=ORANGE, label="slice")
+        losses.semilogy(history["iteration"], history["outside"], color=GREEN, label="outside")
+        losses.set(title="Loss and its terms", xlabel="Iteration")
+        losses.legend()
+
+        linear, decibels = lower.subplots(1, 2, width_ratios=(1.0, 1.0))
+        for stage, colour in colours.items():
+            profile, judge = (
+                image.abs().mean(0).numpy() for image in (profiles[stage], judged[stage])
+            )
+            y_mm = 1e3 * fov * (np.arange(len(profile)) - len(profile) // 2) / len(profile)
+            linear.plot(y_mm, profile, color=colour, label=stage)
+            linear.plot(y_mm, judge, ".", ms=4, color=colour, label=f"{stage}, Bloch")
+            decibels.plot(y_mm, 20 * np.log10(np.maximum(profile, 1e-6)), color=colour)
+            decibels.plot(y_mm, 20 * np.log10(np.maximum(judge, 1e-6)), ".", ms=4, color=colour)
+        linear.set(title="Profile", xlabel="y [mm]", ylabel="Magnitude", xlim=(-6, 6))
+        linear.legend(loc="lower center", fontsize=7)
+        decibels.set(title="Profile, logarithmic", xlabel="y [mm]", ylabel="Magnitude [dB]")
+        decibels.set_ylim(-70, 5)
+        for axes in (pulse, losses, linear, decibels):
+            axes.grid(True)
+    return figure

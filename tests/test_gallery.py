@@ -1,0 +1,221 @@
+"""The gallery's sequences and losses, held against closed forms and Bloch integration."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pulseq_zero.closed_forms import ernst_contrast, ernst_image, ernst_signal
+from pulseq_zero.errors import ConfigError
+from pulseq_zero.imaging import ImagingModel
+from pulseq_zero.imported import imported_repetitions
+from pulseq_zero.loading import load_function
+from pulseq_zero.losses import LossContext
+from pulseq_zero.metrics import nrmse
+from pulseq_zero.phantom import Phantom, build_phantom
+from pulseq_zero.phantom.phantom import TissuePool
+from pulseq_zero.reconstruction import reconstruct
+from pulseq_zero.simulation.bloch_seq import read_course
+from pulseq_zero.simulation.isochromats import isochromat_signal
+
+WHITE_MATTER = {"T1": 0.83, "T2": 0.075}
+
+
+def load(reference, root):
+    return load_function(reference, root)
+
+
+def number(value):
+    return torch.tensor(value, dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def point():
+    """One voxel in the centre, so small that no encoding winds in it."""
+    pool = TissuePool.of(torch.ones(1, 1), **WHITE_MATTER)
+    return Phantom({"wm": pool}, {}, (1e-4, 1e-4), 5e-3)
+
+
+@pytest.fixture(scope="module")
+def bar(root):
+    maps = {"PD": str(root / "phantoms/bar.nii.gz"), "T1": 3.0, "T2": 2.0}
+    return build_phantom({"source": "nifti", "maps": maps})
+
+
+@pytest.mark.parametrize("name", ["gre", "ir_flash", "rf_pulse"])
+def test_the_sequences_keep_their_timing(name, root):
+    sequence = load(f"sequences/{name}.py:{name}", root)()
+    passed, errors = sequence.check_timing()
+    assert passed, errors
+    assert sequence.definitions["Name"] == name
+
+
+def test_repetitions_last_as_long_as_asked(root):
+    sequence = load("sequences/gre.py:gre", root)(n_phase=8, n_dummy=2, TR=0.05)
+    assert sequence.duration()[0] == pytest.approx(10 * 0.05, abs=1e-9)
+    for name, argument in (("gre", {"TE": 1e-3}), ("ir_flash", {"TI": 0.05})):
+        with pytest.raises(ValueError, match="too short"):
+            load(f"sequences/{name}.py:{name}", root)(**argument)
+
+
+def test_the_formula_is_highest_at_the_ernst_angle():
+    angles = torch.linspace(0, math.pi / 2, 90001, dtype=torch.float64)
+    highest = float(angles[ernst_signal(angles, 0.83, 0.1).argmax()])
+    assert highest == pytest.approx(math.acos(math.exp(-0.1 / 0.83)), abs=1e-4)
+
+
+def test_a_spoiled_gradient_echo_gives_ernst_s_signal(root, point):
+    gre = load("sequences/gre.py:gre", root)
+    model = ImagingModel(gre, point, arguments={"n_phase": 8, "n_read": 8}, accuracy=1e-6)
+    with torch.no_grad():
+        kspace = model({"flip_angle": number(0.7)}).signal[:, 0].reshape(8, 8)
+    # In the middle of a line there is an echo, and no line dephases in a point
+    expected = float(ernst_image(point, 0.7, TR=0.1, TE=5e-3, matrix=(1, 1)))
+    largest = kspace[:, 4].abs().max()
+    measured = kspace[:, 4].abs() / largest
+    assert float(measured.min()) > 0.98
+    single = ImagingModel(gre, point, arguments={"n_phase": 8, "n_read": 8, "n_dummy": 0})
+    with torch.no_grad():
+        first = single({"flip_angle": number(0.7)}).signal[4, 0].abs()
+    # The first pulse meets all of the magnetisation: the scale of the signal
+    of_first = math.sin(0.7) * math.exp(-5e-3 / WHITE_MATTER["T2"])
+    assert float(kspace[:, 4].abs().mean() / first) == pytest.approx(expected / of_first, rel=0.02)
+
+
+def test_closed_forms_of_a_phantom_without_field_errors(ideal_brain):
+    contrast = ernst_contrast(ideal_brain, "wm", "gm", TR=0.1, TE=0.0, matrix=(32, 32), count=46)
+    best = contrast.loc[contrast["tissues"].idxmax()]
+    assert math.degrees(best["flip_angle"]) == pytest.approx(44.5, abs=2)
+    # Mixed voxels have less contrast, at the same angle
+    mixed = contrast.loc[contrast["phantom"].idxmax()]
+    assert mixed["phantom"] < best["tissues"]
+    assert mixed["flip_angle"] == pytest.approx(best["flip_angle"], abs=math.radians(5))
+
+
+def test_the_train_s_closed_form_is_what_is_simulated(root, point):
+    ir_flash = load("sequences/ir_flash.py:ir_flash", root)
+    train_signal = load("losses/train_contrast.py:train_signal", root)
+    angles = torch.deg2rad(torch.linspace(5, 25, 16, dtype=torch.float64))
+    model = ImagingModel(ir_flash, point, arguments={"n_read": 8, "TI": 1.1}, accuracy=1e-6)
+    with torch.no_grad():
+        signal = model({"flip_angles": angles}).signal[:, 0].reshape(16, 8)[:, 4].abs()
+    expected = train_signal(angles, WHITE_MATTER["T1"], TI=1.1, TR=6e-3).abs()
+    # Relative to the first line: spoiling of a short train is not perfect
+    torch.testing.assert_close(
+        (signal / signal[0]).double(), expected / expected[0], rtol=0.05, atol=0
+    )
+
+
+def test_power_and_sharpness_of_the_train_cost_only_beyond_the_start(root, small_brain):
+    maker = load("losses/train_contrast.py:train_contrast", root)
+    start = torch.full((64,), 0.2, dtype=torch.float64)
+    image = torch.ones(32, 32, dtype=torch.complex64)
+    context = LossContext(small_brain, image, {"flip_angles": start})
+    loss = maker(context, TI=1.1, TR=6e-3)
+    assert all(float(term) == 0 for term in loss({"flip_angles": start}, image).values())
+    stronger = loss({"flip_angles": 1.1 * start}, image)
+    assert float(stronger["sar"]) == pytest.approx(10 * (1.1**2 - 1) ** 2)
+    uneven = start.clone()
+    uneven[40:] = 0.05
+    assert float(loss({"flip_angles": uneven}, image)["unsharp"]) > 0
+
+
+def profile_model(root, bar):
+    rf_pulse = load("sequences/rf_pulse.py:rf_pulse", root)
+    return ImagingModel(
+        rf_pulse, bar, sub_pulses=64, matrix=(1, 128), fov=(0.008, 0.032), accuracy=1e-7
+    )
+
+
+def windowed_sinc(root):
+    return torch.from_numpy(load("sequences/rf_pulse.py:windowed_sinc", root)())
+
+
+def test_the_simulated_profile_is_that_of_bloch_integration(root, bar, tmp_path):
+    samples, file = windowed_sinc(root), tmp_path / "pulse.seq"
+    load("sequences/rf_pulse.py:rf_pulse", root)(samples.numpy()).write(str(file))
+    model = profile_model(root, bar)
+    with torch.no_grad():
+        acquisition = model({"samples": samples})
+    signal = isochromat_signal(read_course(file), bar.simulation_data("box"), 64)
+    judged = reconstruct(
+        signal,
+        acquisition.repetitions.kspace(),
+        (1, 128),
+        (0.008, 0.032),
+        voxel_size=(0.008, 0.032 / 256),
+    )
+    assert nrmse(acquisition.image, judged) < 0.02
+    # Middle of the slice: 90 degrees
+    assert float(acquisition.image[0, 64].abs()) == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_file_is_imported_with_its_sub_pulses(root, bar, tmp_path):
+    samples, file = windowed_sinc(root), tmp_path / "pulse.seq"
+    load("sequences/rf_pulse.py:rf_pulse", root)(samples.numpy()).write(str(file))
+    model = profile_model(root, bar)
+    with torch.no_grad():
+        traced = model({"samples": samples}).repetitions
+    imported = imported_repetitions(file, 64)
+    torch.testing.assert_close(imported.pulse_angle, traced.pulse_angle, rtol=0, atol=1e-6)
+    torch.testing.assert_close(imported.event_time, traced.event_time, rtol=0, atol=1e-9)
+    assert len(imported_repetitions(file).pulse_angle) == 1
+
+
+def test_gradients_of_a_pulse_s_samples_are_those_of_differences(root, bar):
+    maker = load("losses/slice_profile.py:slice_profile", root)
+    model, samples = profile_model(root, bar), windowed_sinc(root)
+    with torch.no_grad():
+        context = LossContext(bar, model({"samples": samples}).image, {"samples": samples})
+    loss = maker(context)
+
+    def at(values):
+        return torch.stack(list(loss({}, model({"samples": values}).image).values())).sum()
+
+    leaf = samples.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(at(leaf), leaf)
+    direction = slope / slope.norm()
+    step = 2.0
+    with torch.no_grad():
+        difference = (at(samples + step * direction) - at(samples - step * direction)) / (2 * step)
+    assert float(difference) == pytest.approx(float(slope.norm()), rel=0.01)
+
+
+SCRIPT = """
+import pypulseq as pp
+
+def main(plot, write_seq, seq_filename="out.seq"):
+    seq = pp.Sequence()
+    length = 1e-3  # a constant
+    twice = 2 * length
+    seq.add_block(pp.make_delay(twice))
+    if plot:
+        seq.plot()
+"""
+
+
+def test_constants_of_a_foreign_script_become_arguments(root, tmp_path, monkeypatch):
+    file = tmp_path / "script.py"
+    file.write_text(SCRIPT)
+    # The module looks for PyPulseq's script where it is imported
+    monkeypatch.chdir(tmp_path)
+    fetched = Path(".cache/pypulseq_examples/pypulseq/seq_examples/scripts")
+    fetched.mkdir(parents=True)
+    (fetched / "write_tse.py").write_text("def main():\n    flip_ex = rf_flip = seq = 0\n")
+    with pytest.raises(ConfigError, match="does not set all of"):
+        load("sequences/pypulseq_tse.py:with_arguments", root)
+    (fetched / "write_tse.py").write_text("def main():\n    flip_ex = 0\n    rf_flip = 0\n")
+    with_arguments = load("sequences/pypulseq_tse.py:with_arguments", root)
+    main = with_arguments(file, {"length"}, "seq")
+    sequence = main(plot=False, write_seq=False, length=5e-3)
+    assert sequence.duration()[0] == pytest.approx(1e-2)
+    assert file.read_text() == SCRIPT
+    np.testing.assert_equal(with_arguments(file, set(), "twice")(False, False), 2e-3)
+
+
+def test_a_script_that_was_not_fetched_is_asked_for(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="make gallery"):
+        load("sequences/pypulseq_tse.py:pypulseq_tse", root)
