@@ -49,3 +49,44 @@ def after_repetitions(repetitions, positions, offsets, events):
             spins = rotate(up * ones, -2 * np.pi * cycles, spins)
             event += 1
     return spins
+
+
+def signal_of(course, positions, frequencies=0.0, T1=np.inf, T2=np.inf):
+    """Signal (samples,) of single spins at some positions [m], with MR-zero's signs.
+
+    ``course`` is what ``read_course`` reads from a file, or ``course_of`` makes of repetitions.
+    """
+    frequencies = np.broadcast_to(frequencies, len(positions))
+    spins = np.tile(np.array([0.0, 0.0, 1.0]), (len(positions), 1))
+    transverse, along, signal = np.zeros(len(positions), complex), spins[:, 2], []
+    for pulse, moment, time, relaxation, is_sample in zip(
+        course.pulse, course.moment, course.time, course.relaxation, course.is_sample, strict=True
+    ):
+        if pulse is not None:
+            spins = np.stack([transverse.real, transverse.imag, along], 1)
+            spins = _played(pulse, positions, frequencies, spins)
+            transverse, along = spins[:, 0] + 1j * spins[:, 1], spins[:, 2]
+        turns = positions @ moment + frequencies * time
+        transverse = transverse * np.exp(-2j * np.pi * turns - relaxation / T2)
+        along = 1 + (along - 1) * np.exp(-relaxation / T1)
+        if is_sample:
+            signal.append(transverse.sum())
+    return np.array(signal) * np.exp(1j * np.array(course.receiver_phase))
+
+
+def _played(pulse, positions, frequencies, spins):
+    ones = np.ones((len(positions), 1))
+    if pulse.course is None:
+        axis = np.array([np.cos(pulse.phase), np.sin(pulse.phase), 0.0])
+        return rotate(axis * ones, pulse.angle * ones[:, 0], spins)
+    offsets = frequencies + positions @ np.array(pulse.gradient)
+    for field in pulse.angle * pulse.course * np.exp(1j * pulse.phase):
+        b = np.stack([field.real + 0 * offsets, field.imag + 0 * offsets, -offsets], 1)
+        size = np.maximum(np.linalg.norm(b, axis=1), 1e-12)
+        spins = rotate(b / size[:, None], 2 * np.pi * size * pulse.step, spins)
+    return spins
+
+
+def apart(one, other):
+    """Norm of the difference of two signals, relative to the second."""
+    return float(np.linalg.norm(one - other) / np.linalg.norm(other))

@@ -31,21 +31,33 @@ def maybe(strategy):
 TIMES = st.integers(-2, 400).map(lambda n: n * 1e-5) | numbers(-1e-4, 5e-3)
 AREAS, AMPLITUDES = numbers(-2000, 2000), numbers(-2e6, 2e6)
 USES = st.sampled_from(["excitation", "refocusing", "inversion", "wrong", "undefined"])
-PULSE = {
-    "flip_angle": numbers(-4, 4),
+# Hz/m and Hz/m/s; most often no limits of their own.
+LIMITS = {
+    "max_grad": st.sampled_from([0, 0, 2e6, 1e4]),
+    "max_slew": st.sampled_from([0, 0, 8e9, 1e8]),
+}
+DWELLS = st.sampled_from([0, 1e-6, 1e-5, 1e-4, -1e-6])
+OFFSETS = {
     "delay": TIMES,
     "freq_offset": numbers(-1e3, 1e3),
     "phase_offset": numbers(-4, 4),
-    "use": USES,
+    "freq_ppm": numbers(-5, 5),
+    "phase_ppm": numbers(-1, 1),
 }
-SELECTIVE = PULSE | {
-    "duration": TIMES,
-    "time_bw_product": numbers(1, 8),
-    "apodization": numbers(0, 1),
-    "center_pos": numbers(0, 1),
-    "slice_thickness": numbers(1e-3, 1e-1),
-    "return_gz": st.booleans(),
-}
+PULSE = OFFSETS | {"flip_angle": numbers(-4, 4), "use": USES}
+SELECTIVE = (
+    PULSE
+    | LIMITS
+    | {
+        "dwell": DWELLS,
+        "duration": TIMES,
+        "time_bw_product": numbers(1, 8),
+        "apodization": numbers(0, 1),
+        "center_pos": numbers(0, 1),
+        "slice_thickness": numbers(1e-3, 1e-1),
+        "return_gz": st.booleans(),
+    }
+)
 
 # Functions and what to call them with: valid and invalid calls alike.
 CALLS = {
@@ -59,14 +71,27 @@ CALLS = {
         "rise_time": maybe(TIMES),
         "fall_time": maybe(TIMES),
         "delay": TIMES,
+        **{name: maybe(limit) for name, limit in LIMITS.items()},
     },
     "make_sinc_pulse": SELECTIVE,
     "make_gauss_pulse": SELECTIVE | {"bandwidth": numbers(0, 4e3)},
-    "make_block_pulse": PULSE | {"duration": maybe(TIMES), "bandwidth": maybe(numbers(0, 4e3))},
+    "make_block_pulse": PULSE
+    | {
+        "duration": maybe(TIMES),
+        "bandwidth": maybe(numbers(0, 4e3)),
+        "time_bw_product": maybe(numbers(0, 4)),
+    },
     "make_arbitrary_rf": PULSE
     | {
         "signal": st.lists(numbers(-1, 1), min_size=2, max_size=30).map(np.array),
         "no_signal_scaling": st.booleans(),
+        "dwell": DWELLS,
+        "bandwidth": numbers(0, 4e3),
+        "time_bw_product": numbers(0, 4),
+        "slice_thickness": numbers(0, 1e-1),
+        "return_gz": st.booleans(),
+        "center": maybe(TIMES),
+        **LIMITS,
     },
     "make_adiabatic_pulse": {
         "pulse_type": st.sampled_from(["hypsec", "wurst", "wrong"]),
@@ -75,14 +100,22 @@ CALLS = {
         "mu": numbers(1, 6),
         "bandwidth": numbers(1e3, 4e4),
         "adiabaticity": numbers(1, 5),
+        "n_fac": st.integers(2, 60),
+        "dwell": maybe(st.sampled_from([1e-6, 1e-5])),
+        "slice_thickness": numbers(0, 1e-1),
+        "return_gz": st.booleans(),
         "use": USES,
+        **OFFSETS,
+        **LIMITS,
     },
     "make_arbitrary_grad": {
         "channel": st.sampled_from("xyzxyzxyzq"),
         "waveform": st.lists(numbers(-1e4, 1e4), min_size=3, max_size=30).map(np.array),
         "delay": TIMES,
         "first": maybe(numbers(-1e4, 1e4)),
+        "last": maybe(numbers(-1e4, 1e4)),
         "oversampling": st.booleans(),
+        **LIMITS,
     },
     "make_extended_trapezoid": {
         "channel": st.sampled_from("xyzxyzxyzq"),
@@ -94,19 +127,22 @@ CALLS = {
         ).map(lambda n: np.array(n) * 1e-5),
         "skip_check": st.booleans(),
         "convert_to_arbitrary": st.booleans(),
+        **LIMITS,
     },
     "make_extended_trapezoid_area": {
         "channel": st.sampled_from("xyz"),
         "area": AREAS,
         "grad_start": numbers(-1e5, 1e5),
         "grad_end": numbers(-1e5, 1e5),
+        "convert_to_arbitrary": st.booleans(),
     },
     "make_adc": {
         "num_samples": st.integers(1, 64),
         "dwell": numbers(0, 1e-4),
         "duration": TIMES,
-        "delay": TIMES,
-        "phase_offset": numbers(-4, 4),
+        "phase_modulation": st.none()
+        | st.lists(numbers(-1, 1), min_size=1, max_size=8).map(np.array),
+        **OFFSETS,
     },
     "make_delay": {"d": TIMES | st.sampled_from([float("nan"), float("inf")])},
     "make_trigger": {
@@ -126,6 +162,7 @@ CALLS = {
     },
     "make_soft_delay": {
         "hint": st.sampled_from(["TE", "two words"]),
+        "numID": maybe(st.integers(-1, 4)),
         "offset": TIMES,
         "factor": numbers(-2, 2),
         "default_duration": TIMES,
@@ -133,6 +170,14 @@ CALLS = {
 }
 ALWAYS = {"make_extended_trapezoid": {"amplitudes", "times"}, "make_trapezoid": {"duration"}}
 WITHOUT_SYSTEM = {"make_delay", "make_label", "make_soft_delay"}
+
+
+def test_every_argument_of_every_function_that_makes_an_event_is_called():
+    made = {name for name in vars(pp) if name.startswith("make_") and callable(vars(pp)[name])}
+    assert set(CALLS) == made
+    for name, strategies in CALLS.items():
+        known = set(inspect.signature(getattr(pp, name)).parameters) - {"system"}
+        assert set(strategies) == known, name
 
 
 def arguments_of(name):
