@@ -36,3 +36,18 @@ def report_loss(action: str, mend: str) -> None:
     if tape.on_loss == "raise":
         raise GradientLostError(message)
     warnings.warn_explicit(message, GradientLossWarning, where.code.co_filename, where.line)
+
+
+def written(text: str) -> str:
+    """Remember the text that a traced number is written as."""
+    tape = any_recorded()
+    if tape is not None:
+        tape.texts.add(text)
+    return text
+
+
+def report_reading(text: str) -> None:
+    """Warn, or raise, if a number is read from the text that a traced number was written as."""
+    tape = any_recorded()
+    if tape is not None and text in tape.texts:
+        report_loss("reading a number from its text", "use np.round(x, digits) to round it")

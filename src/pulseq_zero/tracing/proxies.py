@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import builtins
 import functools
+import json
 import math
 from collections.abc import Callable
 from types import ModuleType
@@ -31,6 +32,7 @@ from pulseq_zero.tracing.arrays import (
     wrap,
 )
 from pulseq_zero.tracing.functions import dispatch_function
+from pulseq_zero.tracing.losses import report_loss, report_reading
 from pulseq_zero.tracing.scalars import TracedNumber
 from pulseq_zero.tracing.tape import current_tape
 from pulseq_zero.tracing.ufuncs import dispatch_ufunc, untraced
@@ -45,6 +47,8 @@ class _TypeProxy(type):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if len(args) == 1 and (type(args[0]) in _TRACED or isinstance(args[0], Tensor)):
             return cls.convert(as_traced(args[0]))
+        if len(args) == 1 and type(args[0]) is str:
+            report_reading(args[0])
         return cls.real(*args, **kwargs)
 
     def __instancecheck__(cls, instance: Any) -> bool:
@@ -455,3 +459,27 @@ traced_math.__dict__.update(
         "isinf": _following(math.isinf, np.isinf),
     }
 )
+
+
+def _as_json_takes_it(x: Any) -> Any:
+    if type(x) is TracedNumber:
+        report_loss("json", "that is right if the value is only kept, not computed with")
+        return x.value
+    if type(x) is dict:
+        return {key: _as_json_takes_it(value) for key, value in x.items()}
+    return [_as_json_takes_it(item) for item in x] if type(x) in (list, tuple) else x
+
+
+def _to_json(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let numbers be written, but not without a word."""
+
+    @functools.wraps(function)
+    def write(content: Any, *args: Any, **options: Any) -> Any:
+        return function(_as_json_takes_it(content), *args, **options)
+
+    return write
+
+
+traced_json = ModuleType("json", json.__doc__)
+traced_json.__dict__.update(vars(json))
+traced_json.__dict__.update(dump=_to_json(json.dump), dumps=_to_json(json.dumps))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pulseq_zero.errors import TracingError
 from pulseq_zero.tracing import tape as tapes
 from pulseq_zero.tracing.dispatch import Traced, dispatch
-from pulseq_zero.tracing.losses import report_loss
+from pulseq_zero.tracing.losses import report_loss, written
 
 _REAL = (float, int, np.floating, np.integer, np.bool_)
 
@@ -61,13 +61,13 @@ class TracedNumber(Traced):
         )
 
     def __repr__(self) -> str:
-        return repr(self.value)
+        return written(repr(self.value))
 
     def __str__(self) -> str:
-        return str(self.value)
+        return written(str(self.value))
 
     def __format__(self, specification: str) -> str:
-        return format(self.value, specification)
+        return written(format(self.value, specification))
 
     def __copy__(self) -> TracedNumber:
         return self

@@ -112,6 +112,8 @@ class Tape:
         self.records: list[Record] = []
         self.guards: list[Guard] = []
         self.inputs: list[Input] = []
+        # What traced numbers were written as: a script that reads it again loses the gradient.
+        self.texts: set[str] = set()
         self._constants: list[tuple[int, NDArray[np.float64]]] = []
         self.size = 1
         Tape._count += 1

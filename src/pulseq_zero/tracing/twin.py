@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import json
 import math
 import pkgutil
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from torch import Tensor
 from pulseq_zero.tracing import callers
 from pulseq_zero.tracing.arrays import TracedArray, as_traced, raw
 from pulseq_zero.tracing.designs import traced_designs
-from pulseq_zero.tracing.proxies import BUILTINS, traced_math, traced_numpy
+from pulseq_zero.tracing.proxies import BUILTINS, traced_json, traced_math, traced_numpy
 from pulseq_zero.tracing.scalars import TracedNumber
 from pulseq_zero.tracing.shapes import compress_shape_once
 from pulseq_zero.tracing.tape import is_recording
@@ -99,11 +100,12 @@ class Twin:
 
 
 def library_replacements() -> dict[int, Any]:
-    """List what stands in for NumPy, ``math`` and their functions, by the id of the original."""
+    """List what stands in for NumPy, ``math`` and ``json``, by the id of the original."""
     replacements: dict[int, Any] = {id(np): traced_numpy, id(math): traced_math}
     for original, proxy in (
         (np, traced_numpy),
         (math, traced_math),
+        (json, traced_json),
         (np.linalg, traced_numpy.linalg),
         (np.fft, traced_numpy.fft),
     ):
