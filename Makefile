@@ -94,6 +94,9 @@ lock:
 	.venv-lock/bin/python -m pip install --quiet --editable '.[pipeline,cluster,dev]'
 	echo '# Exact versions of everything, made by `make lock`. environment.yml has the same pins.' > requirements.lock
 	.venv-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' >> requirements.lock
+	.venv-lock/bin/python -m pip install --quiet --editable '.[notebook,docs]'
+	echo '# What the extras notebook and docs need beside requirements.lock.' > requirements-docs.lock
+	.venv-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -vxFf requirements.lock >> requirements-docs.lock
 	rm -rf .venv-lock
 	$(PYTHON) workflow/environment.py
 

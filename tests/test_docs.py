@@ -49,6 +49,9 @@ NOT_RUN = {
     "pulseq-zero": "`new` is run, the arguments of the others are parsed; tests/cli runs them all",
 }
 
+# Folders of the project that the pages' code reads
+READ = ("sequences", "losses", "config", "phantoms")
+
 # Blocks that are no code: rules of the pipeline as a picture, and directives of the site.
 PICTURES, DIRECTIVES = "mermaid", "{eval-rst}"
 
@@ -109,8 +112,8 @@ def test_no_block_is_passed_over():
 
 @pytest.fixture
 def scratch(tmp_path, monkeypatch):
-    for name in ("sequences", "config", "phantoms"):
-        (tmp_path / name).symlink_to(ROOT / name)
+    for folder in filter(Path.is_dir, map(ROOT.joinpath, READ)):
+        (tmp_path / folder.name).symlink_to(folder)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -227,13 +230,16 @@ def test_links_and_folders_exist(page):
         assert (ROOT / folder).is_dir() or page != "README.md", folder
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS)
-def test_notebooks_hold_what_they_show(notebook):
+@pytest.mark.parametrize("path", NOTEBOOKS)
+def test_notebooks_hold_what_they_show(path):
     """They are read as they are where the code is hosted, so outputs are stored, and small."""
-    content = (ROOT / notebook).read_text(encoding="utf-8")
-    cells = [cell for cell in json.loads(content)["cells"] if cell["cell_type"] == "code"]
+    content = (ROOT / path).read_text(encoding="utf-8")
+    notebook = json.loads(content)
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell["outputs"]]
     assert not [output for output in outputs if output["output_type"] == "error"]
     assert sum("text/html" in output.get("data", {}) for output in outputs) >= 4
+    # What the live line said at last
+    assert re.search(r"100%.*loss=|loss=.*100%", json.dumps(notebook["metadata"]["widgets"]))
     assert len(content) < 500_000
