@@ -1,4 +1,4 @@
-"""Contrast of an inversion-recovery train, at no more power and no less sharp than the start."""
+"""Contrast of an inversion-recovery train that is even, at no more power than the start."""
 
 import torch
 from torch import Tensor
@@ -42,16 +42,18 @@ def train_contrast(
     bright: str = "wm",
     dark: str = "gm",
     flip_angles: str = "flip_angles",
+    unevenness: float = 0.05,
     weight: float = 10.0,
 ) -> LossFunction:
-    r"""Difference of two tissues' signals, within the power and the unevenness of the start.
+    r"""Difference of two tissues' signals, within the power of the start, from an even train.
 
-    .. math:: L = \bar S_d - \bar S_b + w \max(0, SAR - 1)^2 + w \max(0, U - U_0)^2
+    .. math:: L = \bar S_d - \bar S_b + w \max(0, SAR - 1)^2 + w \max(0, U - U_0)^2, \quad
+              U = \langle (S_n / \langle S \rangle - 1)^8 \rangle^{1/8}
 
     :math:`\bar S` are means over regions of the magnitude image. SAR is the sum of squared flip
-    angles, relative to the start. U is how much the signal of the bright tissue varies from line
-    to line, which widens the point spread: the standard deviation of `train_signal`, relative to
-    its mean.
+    angles, relative to the start. U is how much the signal :math:`S_n` of the bright tissue, by
+    `train_signal`, varies from line to line, which would widen the point spread or spoil it; by
+    its high power, no single line may stand out.
 
     Parameters
     ----------
@@ -63,6 +65,8 @@ def train_contrast(
         Names of the regions; the bright one is a tissue of the phantom.
     flip_angles
         Name of the parameter that holds the flip angles [rad].
+    unevenness
+        :math:`U_0`, that costs nothing.
     weight
         Weight w.
     """
@@ -71,18 +75,16 @@ def train_contrast(
     T1 = float(pool.T1[pool.PD > 0].mean())
     start = context.start_parameters[flip_angles]
 
-    def unevenness(angles: Tensor) -> Tensor:
+    def variation(angles: Tensor) -> Tensor:
         signal = train_signal(angles, T1, TI, TR)
-        return signal.std() / signal.mean().abs()
-
-    allowed = unevenness(start)
+        return (signal / signal.mean() - 1).pow(8).mean().pow(1 / 8)
 
     def loss(parameters: Parameters, image: Tensor) -> Loss:
         magnitude, angles = image.abs(), parameters[flip_angles]
         return {
             "contrast": magnitude[dark_region].mean() - magnitude[bright_region].mean(),
             "sar": weight * (relative_sar(angles, start) - 1).clamp_min(0).square(),
-            "unsharp": weight * (unevenness(angles) - allowed).clamp_min(0).square(),
+            "unsharp": weight * (variation(angles) - unevenness).clamp_min(0).square(),
         }
 
     return loss

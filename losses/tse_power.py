@@ -9,7 +9,7 @@ from pulseq_zero.losses import Loss, LossContext, LossFunction, Parameters
 N_ECHO = 16
 
 
-def tse_power(context: LossContext, sar_weight: float = 0.1) -> LossFunction:
+def tse_power(context: LossContext, sar_weight: float = 0.03) -> LossFunction:
     r"""Weigh the error of the image against the power.
 
     .. math:: L = \frac{\langle (|x| - |x_0|)^2 \rangle}{\langle |x_0|^2 \rangle}

@@ -9,7 +9,7 @@ PyPulseq script: run it and it writes ``ir_flash.seq``.
 import numpy as np
 import pypulseq as pp
 
-FLIP_ANGLES = np.full(64, np.deg2rad(11))
+FLIP_ANGLES = np.full(64, np.deg2rad(16))
 
 
 def ir_flash(

@@ -13,7 +13,7 @@ from pulseq_zero.imaging import ImagingModel
 from pulseq_zero.imported import imported_repetitions
 from pulseq_zero.loading import load_function
 from pulseq_zero.losses import LossContext
-from pulseq_zero.metrics import nrmse
+from pulseq_zero.metrics import nrmse, ssim
 from pulseq_zero.phantom import Phantom, build_phantom
 from pulseq_zero.phantom.phantom import TissuePool
 from pulseq_zero.reconstruction import reconstruct
@@ -113,13 +113,15 @@ def test_power_and_sharpness_of_the_train_cost_only_beyond_the_start(root, small
     start = torch.full((64,), 0.2, dtype=torch.float64)
     image = torch.ones(32, 32, dtype=torch.complex64)
     context = LossContext(small_brain, image, {"flip_angles": start})
-    loss = maker(context, TI=1.1, TR=6e-3)
+    loss = maker(context, TI=1.1, TR=6e-3, unevenness=1.0)
     assert all(float(term) == 0 for term in loss({"flip_angles": start}, image).values())
     stronger = loss({"flip_angles": 1.1 * start}, image)
     assert float(stronger["sar"]) == pytest.approx(10 * (1.1**2 - 1) ** 2)
-    uneven = start.clone()
-    uneven[40:] = 0.05
-    assert float(loss({"flip_angles": uneven}, image)["unsharp"]) > 0
+    even = maker(context, TI=1.1, TR=6e-3, unevenness=0.0)
+    unsharp = float(even({"flip_angles": start}, image)["unsharp"])
+    spike = start.clone()
+    spike[32] = 0.4
+    assert 0 < unsharp < float(even({"flip_angles": spike}, image)["unsharp"])
 
 
 def profile_model(root, bar):
@@ -219,3 +221,9 @@ def test_a_script_that_was_not_fetched_is_asked_for(root, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="make gallery"):
         load("sequences/pypulseq_tse.py:pypulseq_tse", root)
+
+
+def test_profiles_have_a_structural_similarity():
+    profile = torch.rand(1, 128, generator=torch.Generator().manual_seed(0))
+    assert ssim(profile, profile) == pytest.approx(1.0)
+    assert ssim(profile, profile.flip(1)) < 0.9

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from skimage.metrics import normalized_root_mse, structural_similarity
 from torch import Tensor
+
+# Pixels along the side of the window that similarity is computed in, scikit-image's default
+_WINDOW = 7
 
 
 def nrmse(image: Tensor, reference: Tensor) -> float:
@@ -27,7 +32,11 @@ def ssim(image: Tensor, reference: Tensor) -> float:
     Parameters
     ----------
     image, reference
-        (x, y) images. The data range is that of the reference, from 0 to its maximum.
+        (x, y) images. The data range is that of the reference, from 0 to its maximum. Pixels of
+        images narrower than the window, such as profiles, count several times.
     """
     a, b = image.detach().abs().cpu().numpy(), reference.detach().abs().cpu().numpy()
-    return float(structural_similarity(b, a, data_range=float(b.max())))
+    for axis, pixels in enumerate(a.shape):
+        times = math.ceil(_WINDOW / pixels)
+        a, b = np.repeat(a, times, axis), np.repeat(b, times, axis)
+    return float(structural_similarity(b, a, win_size=_WINDOW, data_range=float(b.max())))
