@@ -32,7 +32,7 @@ _PD_THRESHOLD = 1e-6
 _FORMAT = "pulseq-zero phantom 2"
 
 Direction = tuple[float, float, float]
-_UNTURNED: tuple[Direction, Direction, Direction] = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+_UNTURNED: tuple[Direction, ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Phantom:
     slice_thickness: float
     origin: dict[str, Any] = field(default_factory=dict)
     position: Direction = (0.0, 0.0, 0.0)
-    orientation: tuple[Direction, Direction, Direction] = _UNTURNED
+    orientation: tuple[Direction, ...] = _UNTURNED
 
     def __post_init__(self) -> None:
         if not self.pools:
