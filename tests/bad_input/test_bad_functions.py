@@ -387,8 +387,8 @@ def image(context, weight=1.0):
         ),
         (
             {"function": "pulseq_zero.losses:contrast", "settings": {"share": 1.5}},
-            "no pixel of 32 x 32 lies to 1.5 in region 'csf'; lower the threshold, refine "
-            "the image or choose another slice",
+            "no pixel of 32 x 32 lies to 1.5 in region 'csf', at most to 0.84; ask for a smaller "
+            "share, refine the image or choose another slice",
         ),
         (
             {"function": "pulseq_zero.losses:image_and_sar"},

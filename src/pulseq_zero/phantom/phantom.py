@@ -232,13 +232,14 @@ class Phantom:
                 f"the phantom has no region {name!r}, only {sorted(self.masks)}; "
                 "name its file under masks in the phantom's config"
             )
-        inside = area_average(self.masks[name].double(), self.fov, matrix) >= threshold
-        if not inside.any():
+        share = area_average(self.masks[name].double(), self.fov, matrix)
+        if not (share >= threshold).any():
             raise PhantomError(
-                f"no pixel of {matrix[0]} x {matrix[1]} lies to {threshold:g} in region {name!r}; "
-                "lower the threshold, refine the image or choose another slice"
+                f"no pixel of {matrix[0]} x {matrix[1]} lies to {threshold:g} in region {name!r}, "
+                f"at most to {float(share.max()):.2g}; ask for a smaller share, refine the image "
+                "or choose another slice"
             )
-        return inside
+        return share >= threshold
 
     def scaled(self, **factors: float) -> Phantom:
         """Return the same phantom with some maps multiplied, e.g. ``scaled(B1=0.8, T1=1.1)``."""
