@@ -24,6 +24,7 @@ rule evaluate:
     resources:
         mem_mb=growing(2000),
         runtime=growing(10),
+        gpu=gpus,
     params:
         experiment=lambda wildcards: RUNS[wildcards.experiment],
         stages=lambda wildcards: stages(wildcards.experiment),
