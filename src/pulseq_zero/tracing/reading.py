@@ -29,14 +29,6 @@ from pulseq_zero.tracing.scalars import TracedNumber
 from pulseq_zero.tracing.tape import is_recording
 from pulseq_zero.tracing.twin import twin
 
-# Methods that compute of blocks what a script may go on to compute with.
-_LOSING = frozenset(
-    {
-        "calculate_gradient_spectrum", "calculate_kspace", "calculate_kspacePP", "calculate_pns",
-        "get_gradients", "waveforms", "waveforms_and_times",
-    }
-)  # fmt: skip
-
 
 @functools.cache
 def _plain_namespaces() -> frozenset[int]:
