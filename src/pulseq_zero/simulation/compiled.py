@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.simulation import kernel
+from pulseq_zero.simulation.kernel_steps import BLOCK
 from pulseq_zero.simulation.plan import Plan
 from pulseq_zero.simulation.propagation import Adjoint, Drive, Wanted
 from pulseq_zero.simulation.rounds import backward_rounds, forward_rounds
@@ -67,7 +68,7 @@ class CompiledBackend:
                 given,
                 emitted,
                 sums,
-                (*maps, initial),
+                (maps, initial),
                 (wanted.phase, wanted.timing),
                 first,
                 stop,
@@ -91,7 +92,7 @@ class CompiledBackend:
                 plan,
                 (
                     graph.first_state, graph.transverse,
-                    *forward_rounds(graph, largest), *backward_rounds(graph, largest), largest,
+                    *forward_rounds(graph), *backward_rounds(graph), largest,
                 ),
                 (*plan.items_by_repetition, local, plan.item_sign.astype(np.float32)),
             )  # fmt: skip
@@ -100,9 +101,9 @@ class CompiledBackend:
 
 def _share(work: Callable[[int, int], Any], voxels: int) -> list[Any]:
     """Share the voxels out among threads, in whole blocks."""
-    blocks = -(-voxels // kernel.BLOCK)
+    blocks = -(-voxels // BLOCK)
     threads = min(torch.get_num_threads(), blocks)
-    bounds = [kernel.BLOCK * (blocks * t // threads) for t in range(threads)] + [voxels]
+    bounds = [BLOCK * (blocks * t // threads) for t in range(threads)] + [voxels]
     if threads == 1:
         return [work(0, voxels)]
     with ThreadPoolExecutor(threads) as pool:
@@ -120,11 +121,11 @@ def _voxel_arrays(voxels: Voxels) -> tuple:
     return tuple(part.detach().contiguous().numpy() for part in (*maps, voxels.position, initial))
 
 
-def _map_arrays(result: Adjoint, voxels: Voxels) -> tuple[list[np.ndarray], np.ndarray]:
+def _map_arrays(result: Adjoint, voxels: Voxels) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
     """Return the arrays that receive the maps' gradients, empty where not wanted."""
     if result.maps:
-        maps = [result.maps[name].numpy() for name in _MAPS]
+        maps = tuple(result.maps[name].numpy() for name in _MAPS)
         return maps, np.zeros((2, len(voxels)), np.float32)
     none = np.empty(0, np.float32)
     by_shim = np.empty((len(voxels.B1), 0), np.float32)
-    return [none, none, none, none, none, by_shim, by_shim], np.empty((2, 0), np.float32)
+    return (none, none, none, none, none, by_shim, by_shim), np.empty((2, 0), np.float32)

@@ -11,22 +11,20 @@ _FORWARD_SLOT = {"++": 0, "-+": 1, "z+": 2, "zz": 0, "+z": 1, "-z": 2}
 _BACKWARD_SLOT = {"++": 0, "-+": 1, "+z": 2, "-z": 3, "zz": 0, "z+": 1}
 
 
-def forward_rounds(graph: StateGraph, nothing: int) -> tuple[np.ndarray, np.ndarray]:
+def forward_rounds(graph: StateGraph) -> tuple[np.ndarray, np.ndarray]:
     """Gather each state's ancestors: one of each kind in a round.
 
     Parameters
     ----------
     graph
         States and edges.
-    nothing
-        Number to stand for no ancestor.
 
     Returns
     -------
     rounds, first_round
         (rounds, 5): state, whether it adds to a round before, and the ancestors of kinds
         ++, -+, z+ (for transverse states) or zz, +z, -z (for longitudinal ones), all numbered
-        within their repetitions. (repetitions + 1, 2): where a repetition's rounds of
+        within their repetitions; -1 for none. (repetitions + 1, 2): where a repetition's rounds of
         transverse and of longitudinal states begin.
     """
     slot = np.array([_FORWARD_SLOT[kind] for kind in KINDS])[graph.kind]
@@ -38,12 +36,11 @@ def forward_rounds(graph: StateGraph, nothing: int) -> tuple[np.ndarray, np.ndar
         slot=slot,
         partner=graph.source,
         slots=3,
-        nothing=nothing,
         repetitions=len(graph.count),
     )
 
 
-def backward_rounds(graph: StateGraph, nothing: int) -> tuple[np.ndarray, np.ndarray]:
+def backward_rounds(graph: StateGraph) -> tuple[np.ndarray, np.ndarray]:
     """Gather each state's descendants, as `forward_rounds` does the ancestors.
 
     Returns
@@ -67,7 +64,6 @@ def backward_rounds(graph: StateGraph, nothing: int) -> tuple[np.ndarray, np.nda
         slot=slot,
         partner=graph.target - graph.first_state[edge_pulse],
         slots=4,
-        nothing=nothing,
         repetitions=len(graph.count),
     )
 
@@ -79,7 +75,6 @@ def _rounds(
     slot: np.ndarray,
     partner: np.ndarray,
     slots: int,
-    nothing: int,
     repetitions: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fill rounds; a state with two partners in a slot gets a second round.
@@ -96,7 +91,7 @@ def _rounds(
     np.maximum.at(depth, edge_state[order], repeat + 1)
     first = np.concatenate([[0], np.cumsum(depth)])
     owner = np.repeat(np.arange(len(state)), depth)
-    table = np.full((first[-1], 2 + slots), nothing, dtype=np.int64)
+    table = np.full((first[-1], 2 + slots), -1, dtype=np.int64)
     table[:, 0] = state[owner]
     table[:, 1] = np.arange(len(owner)) > first[owner]
     table[first[edge_state[order]] + repeat, 2 + slot[order]] = partner[order]
