@@ -52,7 +52,7 @@ def peak_since(before: float) -> float:
     return _status("VmHWM") - before
 
 
-def main(case: str, engine: str, threads: int, output: Path, runs: int = 7) -> None:
+def main(case: str, engine: str, threads: int, output: Path, runs: int = 15) -> None:
     """Time forward and backward; store signal and gradients."""
     torch.set_num_threads(threads)
     sequence, names = repetitions_of(case)

@@ -8,18 +8,21 @@ from __future__ import annotations
 import json
 import platform
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
+from run import PHANTOMS
 
 from pulseq_zero.figures.style import BLUE, GREEN, ORANGE, save_figure, style
 
 INTRODUCTION = """# Benchmark
 
-Made by `make bench` on {machine}. Ours, MRzeroCore 1.2.0 and pulseqzero 1.1.0 run one after the
-other on the same sequences, phantom (96 x 96) and phase distribution graph; times are the best
-of several runs after the first, in milliseconds.
+Made by `make bench` on {machine}, without a GPU, with Python {python}, torch {torch}, numba {numba}
+and PyPulseq {pypulseq}. Ours, MRzeroCore 1.2.0 and pulseqzero 1.1.0 run one after the other on the
+same sequences, phantom (96 x 96) and phase distribution graph; times are the best of several runs
+after the first, in milliseconds.
 """
 
 ENGINE = """
@@ -30,6 +33,13 @@ signal to those of the sequence (backward; flip angles for the turbo spin echo `
 for the others). "Ratio" is the time of MRzeroCore's `execute_graph` over ours, once of the
 compiled loops and once of plain torch; "signal" and "gradient" are relative differences from
 MRzeroCore; "peak" is the memory that a step takes on top of what was there.
+"""
+
+RECONSTRUCTION = """
+## Reconstruction
+
+The image (64 x 64) of the turbo spin echo by FFT, of the same samples moved off the grid by
+separable products, and by MRzeroCore's `reco_adjoint`.
 """
 
 STEP = """
@@ -51,7 +61,8 @@ SCALING = """
 ## Cost against size
 
 Forward and backward pass of the turbo spin echo over the number of voxels (at accuracy 1e-2) and
-of states (at accuracies 1e-1 to 1e-5), one thread.
+of states (at accuracies 1e-1 to 1e-5), one thread. At {matrix} x {matrix} both together take
+{peak:.0f} MiB on top of what was there.
 
 ![Time and memory over voxels and states](figures/benchmark.png)
 """
@@ -88,6 +99,21 @@ def engine_table(rows: pd.DataFrame) -> pd.DataFrame:
         "gradient": rows["gradient_relative_error"].map("{:.1e}".format),
         "peak [MiB], ours": rows["ours_peak_mib"].map("{:.0f}".format),
         "MRzeroCore's": rows["reference_peak_mib"].map("{:.0f}".format),
+    })  # fmt: skip
+
+
+def reconstruction_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Lay out the times of images."""
+
+    def times(name: str) -> pd.Series:
+        return (1e3 * rows[name]).map("{:.2g}".format)
+
+    return pd.DataFrame({
+        "threads": rows["threads"].astype(int),
+        "ours, FFT": times("ours_fft_s"),
+        "ours, products": times("ours_products_s"),
+        "MRzeroCore": times("reference_s"),
+        "ratio of products": (rows["reference_s"] / rows["ours_products_s"]).map("{:.0f}".format),
     })  # fmt: skip
 
 
@@ -135,7 +161,8 @@ def scaling_figure(rows: pd.DataFrame) -> Figure:
 def main(results: Path, page: Path) -> None:
     """Write the page, and its figure beside it."""
     rows = pd.DataFrame(json.loads(results.read_text()))
-    parts = [INTRODUCTION.format(machine=machine())]
+    versions = {name: version(name).partition("+")[0] for name in ("torch", "numba", "pypulseq")}
+    parts = [INTRODUCTION.format(machine=machine(), python=platform.python_version(), **versions)]
 
     def add(text: str, table: pd.DataFrame) -> None:
         parts.append(f"{text}\n{table.to_markdown(index=False)}\n")
@@ -143,6 +170,8 @@ def main(results: Path, page: Path) -> None:
     engines = rows[rows["case"].isin(["tse", "epi", "gre", "bssfp", "radial", "spiral"])]
     if len(engines):
         add(ENGINE, engine_table(engines))
+    if len(images := rows[rows["case"] == "reconstruction"]):
+        add(RECONSTRUCTION, reconstruction_table(images))
     if len(steps := rows[rows["case"].str.endswith(" step")]):
         add(STEP, step_table(steps))
     if len(tracing := rows[rows["case"] == "tracing"]):
@@ -150,7 +179,8 @@ def main(results: Path, page: Path) -> None:
     if len(scaling := rows[rows["case"].str.startswith("scaling")]):
         with style():
             save_figure(scaling_figure(scaling), page.parent / "figures" / "benchmark.png")
-        parts.append(SCALING)
+        largest = scaling.loc[scaling["voxels"].idxmax()]
+        parts.append(SCALING.format(matrix=max(PHANTOMS), peak=largest["ours_peak_mib"]))
     page.write_text("".join(parts))
 
 

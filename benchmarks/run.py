@@ -32,6 +32,8 @@ from pulseq_zero.reconstruction import reconstruct  # noqa: E402
 CASES = ("tse", "epi", "gre", "bssfp", "radial", "spiral")
 STEPS = ("flair", "tse")
 TRACING = "tracing"
+# Over which the cost is shown, a side of each.
+PHANTOMS = (48, 96, 144, 192)
 ALL = tuple(dict.fromkeys([*CASES, *STEPS, TRACING]))
 
 
@@ -126,7 +128,7 @@ def measure_reconstruction(threads: int, runs: int = 5) -> dict[str, float]:
 
 def measure_scaling() -> list[dict]:
     """Return times and memory against the number of voxels, and against that of states."""
-    sizes = [("voxels", matrix, 1e-2) for matrix in (48, 96, 144, 192)]
+    sizes = [("voxels", matrix, 1e-2) for matrix in PHANTOMS]
     sizes += [("states", 96, accuracy) for accuracy in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)]
     results = []
     for over, matrix, accuracy in sizes:
