@@ -123,6 +123,12 @@ def other_phantom_files(run):
     return [phantom_file(own), *map(phantom_file, changes)]
 
 
+def figure_group_of(wildcards):
+    """Group of an experiment's figure: its stage's, unless it waits for the judge of that stage."""
+    waits = figure_kind(wildcards.experiment) == "slice_profile"
+    return sweep_of(wildcards) if waits else stage_of(wildcards)
+
+
 def phantom_files(settings):
     """Files that a phantom's settings name, defaults included."""
     if isinstance(settings, dict):

@@ -86,7 +86,7 @@ rule experiment_figure:
     benchmark:
         "<benchmarks>/{experiment}/figure.tsv"
     group:
-        stage_of
+        figure_group_of
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1
