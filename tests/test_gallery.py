@@ -1,6 +1,8 @@
 """The gallery's sequences and losses, held against closed forms and Bloch integration."""
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -227,3 +229,18 @@ def test_profiles_have_a_structural_similarity():
     profile = torch.rand(1, 128, generator=torch.Generator().manual_seed(0))
     assert ssim(profile, profile) == pytest.approx(1.0)
     assert ssim(profile, profile.flip(1)) < 0.9
+
+
+def test_the_gallery_s_config_can_be_run(root):
+    """All but the experiment whose script has to be fetched."""
+    experiments = "experiments=[gre_ernst,ir_flash_train,rf_pulse]"
+    command = ["snakemake", "--configfile", "config/gallery.yaml", "--config", experiments]
+    options = ["--dry-run", "--quiet", "--forceall", "--nolock", "--cores", "1"]
+    planned = subprocess.run(
+        [sys.executable, "-m", *command, *options],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert planned.returncode == 0, planned.stdout + planned.stderr
