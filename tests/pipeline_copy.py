@@ -18,7 +18,7 @@ class Pipeline:
 
     def __init__(self, root: Path, folder: Path) -> None:
         self.folder = folder
-        for name in ("workflow", "sequences", "phantoms", "src", "config"):
+        for name in ("workflow", "sequences", "losses", "phantoms", "src", "config"):
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(root / name, folder / name, ignore=ignored)
         shutil.copy(root / "Snakefile", folder)
