@@ -92,8 +92,9 @@ def test_a_script_gives_the_signal_of_its_file(converted):
 def test_a_script_gives_the_signal_that_bloch_gives(converted):
     """Spins in the plane of the slice, on resonance, feel pulses as rotations: all else counts.
 
-    The numbers of the file are judged to the last digit, those of the script to the six digits
-    that the file has of amplitudes.
+    The numbers of the file are judged to the last digit. Those of the script differ from them:
+    the file has six digits of amplitudes, and PyPulseq reads a pulse with a dwell time above the
+    raster as if it ended in the middle of its last sample.
     """
     name, ours, file = converted
     random = np.random.default_rng(0)
