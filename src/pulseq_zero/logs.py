@@ -5,10 +5,21 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pulseq_zero.errors import PulseqZeroError
+
+
+class _LogFile(logging.FileHandler):
+    """A log that a full disk cuts short: what the step itself says of the disk is enough."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
 
 
 @contextmanager
@@ -28,7 +39,7 @@ def logged(path: Path | str) -> Iterator[None]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+        handler = _LogFile(path, mode="w", encoding="utf-8")
     except OSError as error:
         print(f"StoreError: {path} cannot be written ({error.strerror})", file=sys.stderr)
         raise SystemExit(1) from None

@@ -109,6 +109,14 @@ def test_a_log_that_cannot_be_written(tmp_path, capsys):
     )
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is full")
+def test_a_log_on_a_full_disk(capsys):
+    with pytest.raises(SystemExit), logged("/dev/full"):
+        raise StoreError("a.json cannot be written (No space left on device)")
+    said = "StoreError: a.json cannot be written (No space left on device)\n"
+    assert capsys.readouterr().err == said
+
+
 # Calls that run code of a file, or may
 FORBIDDEN = {
     "torch.load",

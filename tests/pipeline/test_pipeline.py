@@ -63,7 +63,10 @@ def pipeline(root, tmp_path_factory) -> Pipeline:
     swept["optimizer"] = {"iterations": 2}
     swept["sweep"] = {"loss.settings.weight": [1.0], "phantom.tissues.csf.T1": [4.0]}
     pipeline.write("config/experiments/swept.yaml", swept)
-    pipeline.run()
+    # A name that a shell would run
+    strange = pipeline.folder / "my $(touch stolen) config.yaml"
+    strange.write_text((pipeline.folder / "config/config.yaml").read_text())
+    pipeline.run("--configfile", strange.name)
     return pipeline
 
 
@@ -78,6 +81,7 @@ def test_everything_is_made(pipeline):
     text = (results / "own/optimized/own.seq").read_text()
     assert text.startswith("# Pulseq sequence file")
     assert "Name epi_ir" in text
+    assert not (pipeline.folder / "stolen").exists()
     # Snakemake fills in <results> in files, not in params
     assert not (pipeline.folder / "<results>").exists()
 
@@ -122,6 +126,9 @@ def test_the_limits_of_start_and_optimized_sequence_are_checked(pipeline):
     assert (judged["passed"] == True).all()  # noqa: E712 - a column of objects
     energy = table[table["quantity"] == "rf_energy"].set_index("stage")["value"]
     assert energy["optimized"] < energy["start"]
+    proxy = table[table["quantity"] == "relative_sar"].set_index("stage")["value"]
+    assert proxy["start"] == 1.0
+    assert proxy["optimized"] == pytest.approx(energy["optimized"] / energy["start"], rel=0.02)
 
 
 def test_the_results_stand_under_the_judge(pipeline):
@@ -131,6 +138,15 @@ def test_the_results_stand_under_the_judge(pipeline):
     }
     assert all(row["passed"] for row in rows)
     for row in rows:
+        assert set(row) >= {
+            "pdg_vs_bloch_nrmse",
+            "pdg_vs_bloch_full_nrmse",
+            "pdg_loose_vs_tight_nrmse",
+            "import_vs_trace_nrmse",
+            "loss_optimizer",
+            "loss_tight",
+            "loss_bloch",
+        }
         assert row["pdg_vs_bloch_nrmse"] < 2 * row["bloch_scatter"] + 0.05
         assert row["import_vs_trace_nrmse"] < 1e-3
 
@@ -280,3 +296,31 @@ def test_a_wrong_config_stops_the_run_with_one_sentence(pipeline, change, messag
     assert done.returncode != 0
     assert re.search(message, done.stderr)
     assert "Traceback" not in done.stderr
+
+
+def test_a_phantom_in_a_file_whose_name_is_a_wildcard_is_refused(pipeline):
+    before = pipeline.read("config/config.yaml")
+    (pipeline.folder / "a{b}.npz").touch()
+    changed = {"phantom": {"source": "npz", "file": "a{b}.npz"}}
+    pipeline.write("config/config.yaml", {**before, **changed})
+    done = pipeline.run(check=False)
+    pipeline.write("config/config.yaml", before)
+    assert done.returncode != 0
+    assert re.search(
+        r"the phantom's file a\{b\}\.npz has a brace in its name.*rename it", done.stderr
+    )
+
+
+def test_a_result_that_does_not_stand_fails_the_run_and_is_marked_in_the_report(pipeline):
+    results = pipeline.folder / "results"
+    file = results / "own/validation.json"
+    before, report = file.read_text(), (results / "report.html").read_bytes()
+    rows = json.loads(before)
+    rows[1]["passed"] = False
+    file.write_text(json.dumps(rows))
+    done = pipeline.run(check=False)
+    file.write_text(before)
+    assert done.returncode != 0
+    assert "the loss of own (optimized) improves in the optimizer, but not under" in done.stderr
+    assert "FAILED" in (results / "front_page.rst").read_text()
+    assert (results / "report.html").read_bytes() != report

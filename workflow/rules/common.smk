@@ -269,12 +269,31 @@ def evaluation_inputs(wildcards):
     return inputs
 
 
+def start_of(run):
+    """What the judge's images of a run's start follow from."""
+    settings = RUNS[run]
+    values = {name: given.get("start") for name, given in settings["parameters"].items()}
+    image, judging = settings.get("image"), settings.get("validation")
+    return [settings["sequence"], values, image, judging, RUN_PHANTOMS[run][0]]
+
+
+def judged(wildcards, physics):
+    """The judge's images of a run; those that start alike share that of the start."""
+    own = start_of(wildcards.experiment)
+    first = next(name for name in [*EXPERIMENTS, *RUNS] if start_of(name) == own)
+    at = [(first if stage == "start" else wildcards.experiment, stage) for stage in VALIDATED]
+    return [f"{RESULTS}/{name}/{stage}/judge_{physics}.safetensors" for name, stage in at]
+
+
 def judged_as_optimized(wildcards):
     """The judge's images with pulses as the optimization has them: sub-pulses take their time."""
     is_cut = "sub_pulses" in RUNS[wildcards.experiment]["sequence"]
-    physics = "full" if is_cut else "instantaneous"
-    folder = f"{RESULTS}/{wildcards.experiment}"
-    return [f"{folder}/{stage}/judge_{physics}.safetensors" for stage in VALIDATED]
+    return judged(wildcards, "full" if is_cut else "instantaneous")
+
+
+def judged_in_full(wildcards):
+    """The judge's images with pulses that take their time."""
+    return judged(wildcards, "full")
 
 
 def runs_of(sweep):

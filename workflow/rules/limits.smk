@@ -25,10 +25,10 @@ rule limits:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(1200),
         runtime=growing(10),
     params:
-        experiment=setting("sequence", "parameters"),
+        experiment=setting("sequence", "parameters", "loss"),
         rf_limits=config.get("limits", {}),
     script:
         "../scripts/limits.py"

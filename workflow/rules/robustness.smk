@@ -17,8 +17,8 @@ rule robustness:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(1600),
+        runtime=growing(30),
         gpu=gpus,
     params:
         experiment=setting("sequence", "parameters", "image", "loss"),
@@ -49,7 +49,7 @@ rule robustness_table:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     script:
         "../scripts/robustness_table.py"

@@ -17,8 +17,8 @@ rule judge:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(1400),
+        runtime=growing(60),
     params:
         experiment=setting("image"),
         validation=lambda wildcards: (VALIDATION | RUNS[wildcards.experiment].get("validation", {})),
@@ -39,9 +39,7 @@ rule validate:
         tight=expand("<results>/{{experiment}}/{stage}/image_tight.safetensors", stage=VALIDATED),
         imported=expand("<results>/{{experiment}}/{stage}/image_seq.safetensors", stage=VALIDATED),
         bloch=judged_as_optimized,
-        bloch_full=expand(
-            "<results>/{{experiment}}/{stage}/judge_full.safetensors", stage=VALIDATED
-        ),
+        bloch_full=judged_in_full,
     output:
         validation="<results>/{experiment}/validation.json",
         png=report(
@@ -59,8 +57,8 @@ rule validate:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(1300),
+        runtime=growing(30),
         gpu=gpus,
     params:
         experiment=setting("sequence", "parameters", "image", "loss"),
@@ -90,8 +88,8 @@ rule validation:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     script:
         "../scripts/validation.py"
 
@@ -112,8 +110,8 @@ rule validated:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         runs=list(RUNS),
     script:
