@@ -9,19 +9,20 @@ import torch
 from pulseq_zero.conversion import SequenceModel
 from pulseq_zero.imaging import ImagingModel
 
-SYSTEM = pp.Opts(
-    max_grad=40,
-    grad_unit="mT/m",
-    max_slew=150,
-    slew_unit="T/m/s",
-    rf_ringdown_time=20e-6,
-    rf_dead_time=100e-6,
-    adc_dead_time=10e-6,
-)
+LIMITS = {
+    "max_grad": 40,
+    "grad_unit": "mT/m",
+    "max_slew": 150,
+    "slew_unit": "T/m/s",
+    "rf_dead_time": 100e-6,
+    "adc_dead_time": 10e-6,
+}
 N, LINES, FOV = 8, 4, 0.2
 # About that of the sequence's images.
 BRIGHTNESS = 0.05
 ENVELOPE = 500 * np.sin(np.linspace(0.1, 3.0, 100)) * np.exp(0.5j * np.linspace(-1, 1, 100) ** 2)
+# A gradient that moves the lines by about a third of their distance
+BUMP = np.array([1200.0, 1900.0, 800.0])
 
 
 def spin_echo(
@@ -36,20 +37,41 @@ def spin_echo(
     envelope=ENVELOPE.real,
     chirp=ENVELOPE.imag,
     readout=1.0,
+    frequency=0.0,
+    apodization=0.5,
+    center=0.5,
+    crusher_duration=2e-3,
+    bump=None,
+    adiabaticity=None,
+    ringdown=20e-6,
 ):
     """Invert, select a slice, refocus with a pulse of samples; no time is rounded."""
-    seq = pp.Sequence(SYSTEM)
-    hard = {"duration": 5e-4, "delay": SYSTEM.rf_dead_time, "system": SYSTEM}
-    inversion = pp.make_block_pulse(2.8, use="inversion", **hard)
+    system = pp.Opts(**LIMITS, rf_ringdown_time=ringdown)
+    seq = pp.Sequence(system)
+    hard = {"duration": 5e-4, "delay": system.rf_dead_time, "system": system}
+    if adiabaticity is None:
+        inversion = pp.make_block_pulse(2.8, use="inversion", **hard)
+    else:
+        inversion = pp.make_adiabatic_pulse(
+            "hypsec",
+            duration=5e-3,
+            dwell=1e-5,
+            adiabaticity=adiabaticity,
+            delay=system.rf_dead_time,
+            system=system,
+            use="inversion",
+        )
     rf, gz, gzr = pp.make_sinc_pulse(
         flip,
         duration=2e-3,
         phase_offset=phase,
+        freq_offset=frequency,
         slice_thickness=thickness,
         time_bw_product=tbw,
-        apodization=0.5,
-        delay=SYSTEM.rf_dead_time,
-        system=SYSTEM,
+        apodization=apodization,
+        center_pos=center,
+        delay=system.rf_dead_time,
+        system=system,
         return_gz=True,
         use="excitation",
     )
@@ -58,26 +80,32 @@ def spin_echo(
         1.0,
         no_signal_scaling=True,
         dwell=1e-5,
-        delay=SYSTEM.rf_dead_time,
-        system=SYSTEM,
+        delay=system.rf_dead_time,
+        system=system,
         use="refocusing",
     )
-    gx = pp.make_trapezoid("x", amplitude=readout / FOV / dwell, flat_time=N * dwell, system=SYSTEM)
-    adc = pp.make_adc(N, dwell=dwell, delay=gx.rise_time, system=SYSTEM)
-    spoiler = pp.make_trapezoid("z", amplitude=2e5, duration=5e-3, system=SYSTEM)
-    crush = pp.make_trapezoid("z", area=crusher, duration=2e-3, system=SYSTEM)
+    gx = pp.make_trapezoid("x", amplitude=readout / FOV / dwell, flat_time=N * dwell, system=system)
+    adc = pp.make_adc(N, dwell=dwell, delay=gx.rise_time, system=system)
+    spoiler = pp.make_trapezoid("z", amplitude=2e5, duration=5e-3, system=system)
+    crush = pp.make_trapezoid("z", area=crusher, duration=crusher_duration, system=system)
     # the second crusher leaves a moment through the slice
-    uncrush = pp.make_trapezoid("z", area=70.0, duration=2e-3, system=SYSTEM)
+    uncrush = pp.make_trapezoid("z", area=70.0, duration=2e-3, system=system)
+    crushers = [crush]
+    if bump is not None:
+        amplitudes = np.concatenate([[0.0], bump, [0.0]])
+        times = np.array([0.0, 3e-4, 7e-4, 1.2e-3, 1.5e-3])
+        moved = pp.make_extended_trapezoid("y", amplitudes=amplitudes, times=times, system=system)
+        crushers.append(moved)
     for line in range(LINES):
-        gx_pre = pp.make_trapezoid("x", area=gx.area / 2, duration=2e-3, system=SYSTEM)
-        gy = pp.make_trapezoid("y", area=(line - LINES // 2) / FOV, duration=2e-3, system=SYSTEM)
+        gx_pre = pp.make_trapezoid("x", area=gx.area / 2, duration=2e-3, system=system)
+        gy = pp.make_trapezoid("y", area=(line - LINES // 2) / FOV, duration=2e-3, system=system)
         seq.add_block(inversion)
         seq.add_block(spoiler)
         seq.add_block(pp.make_delay(TI - pp.calc_duration(spoiler)))
         seq.add_block(rf, gz)
         seq.add_block(gx_pre, gzr)
         seq.add_block(pp.make_delay(TE / 2 - 7e-3))
-        seq.add_block(crush)
+        seq.add_block(*crushers)
         seq.add_block(refocusing)
         seq.add_block(uncrush, gy)
         seq.add_block(pp.make_delay(TE / 2 - 7e-3))
@@ -134,6 +162,13 @@ CASES = {
     # moves the samples, and with them what the image is reconstructed from
     "readout gradient": ("readout", 1.03, 1, 1e-5),
     "phases of a pulse": ("chirp", ENVELOPE.imag, 1, 1e-4),
+    "frequency offset": ("frequency", 41.0, {"excitation": 8}, 1e-4),
+    "apodization": ("apodization", 0.43, {"excitation": 8}, 1e-5),
+    "centre position": ("center", 0.48, {"excitation": 4}, 1e-5),
+    "duration of a gradient": ("crusher_duration", 2.03e-3, 1, 1e-5),
+    "amplitudes of a gradient": ("bump", BUMP, 1, 1e-4),
+    "adiabatic pulse": ("adiabaticity", 1.1, 1, 1e-5),
+    "limit of the system": ("ringdown", 210e-6, 1, 1e-4),
 }
 
 
