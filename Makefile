@@ -50,7 +50,7 @@ test-network: $(VENV)/.done
 
 # The pipeline on a Slurm that the tests start and stop here: Debian's slurm-wlm and munge.
 test-slurm: $(VENV)/.done
-	$(BIN)/python -m pytest -m slurm
+	$(BIN)/python -m pytest -m slurm tests/slurm
 
 check: $(VENV)/.done
 	$(BIN)/ruff format --check src tests workflow sequences losses phantoms benchmarks docs

@@ -184,6 +184,10 @@ class Cluster:
                 except subprocess.TimeoutExpired:
                     daemon.kill()
                     daemon.wait()
+        # What a busy machine has not ended by then
+        for process in psutil.wait_procs(self.processes(), timeout=15)[1]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def environment(process: psutil.Process) -> dict[str, str]:
