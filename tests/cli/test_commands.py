@@ -153,6 +153,9 @@ def test_errors_are_one_sentence(project):
 BREAKS_THE_RASTER = """
     seq.add_block(pp.make_delay(1.23456e-3))
     seq.set_definition("FOV","""
+LEAVES_IT = """
+    seq.add_block(pp.make_delay(1e-3 + TE))
+    seq.set_definition("FOV","""
 DRAWS_NUMBERS = """
     seq.add_block(pp.make_delay(1e-3 * np.random.default_rng().integers(1, 10**6)))
     seq.set_definition("FOV","""
@@ -167,6 +170,7 @@ CUTS_OFF = """
     ("what", "instead", "failing"),
     [
         ('\n    seq.set_definition("FOV",', BREAKS_THE_RASTER, "timing errors"),
+        ('\n    seq.set_definition("FOV",', LEAVES_IT, "timing errors between rasters"),
         ('\n    seq.set_definition("FOV",', DRAWS_NUMBERS, "traced file is the plain one"),
         ("max_grad=32,", "max_grad=2,", "sequence runs"),
         ("\n    delta_k = 1 / fov\n", CUTS_OFF, "tracing"),
@@ -180,6 +184,14 @@ def test_check_finds_what_is_wrong(project, what, instead, failing):
     said = call("check", EXPERIMENT, fails=1)
     assert "NO" in row_of(said, failing)
     assert failing in said.splitlines()[-1]
+
+
+def test_what_cannot_be_written_is_said_in_a_sentence(project):
+    sequence = project / "sequences/echo.py"
+    text = sequence.read_text().replace('\n    seq.set_definition("FOV",', LEAVES_IT)
+    sequence.write_text(text)
+    change(project / EXPERIMENT, parameters={"TE": {"start": 0.0200033, "learning_rate": 0.01}})
+    assert "Error: PyPulseq cannot write the sequence at start" in call("run", EXPERIMENT, fails=1)
 
 
 def test_check_compares_gradients_with_finite_differences(project):

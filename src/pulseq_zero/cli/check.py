@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,6 +31,10 @@ _GRADIENT_ERROR = 1e-5
 # How far from the start they are compared; no fraction that rasters share with a start value
 _OFF_THE_RASTER = 1e-4 / math.sqrt(3)
 
+_UNROUNDED = (
+    "the parameters were moved a little, as an optimizer does; round the durations of blocks in "
+    "the sequence function, as in round(time / raster) * raster"
+)
 _ONLY_ROUNDED = (
     "all that {name} moves is rounded to a raster, so that small differences have nothing to "
     "compare with; the loss after a step shows whether its gradient leads downhill"
@@ -111,10 +115,17 @@ def _sequence(project: Project, setup: SequenceSetup, folder: Path) -> list[Chec
     timing_is_right, errors = made.check_timing()
     if not timing_is_right:
         return [runs, Check("timing errors", False, str(len(errors)), "0", (str(errors[0]),))]
+    # An optimizer goes to values between the rasters, where a script that does not round fails
+    timing_is_right, errors = setup.sequence(_off_the_raster(setup)).check_timing()
+    between = Check("timing errors between rasters", timing_is_right, str(len(errors)), "0")
+    if not timing_is_right:
+        note = f"{_UNROUNDED}, where PyPulseq says: {' '.join(str(errors[0]).split())}"
+        return [runs, replace(between, notes=(note,))]
     made.write(str(folder / "plain.seq"))
     limits = check_limits(read_seq(folder / "plain.seq"), made.system, project.limits)
     return [
         runs,
+        between,
         *(
             Check(
                 row.quantity.replace("_", " "),

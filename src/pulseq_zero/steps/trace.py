@@ -8,6 +8,7 @@ from typing import Any
 
 from pulseq_zero.acquisition import defined_fov
 from pulseq_zero.conversion import SequenceModel
+from pulseq_zero.errors import SequenceError
 from pulseq_zero.experiment import sequence_setup, stage_values
 from pulseq_zero.store import atomic_path, save_tensors
 
@@ -42,4 +43,11 @@ def trace_stage(
     fov = setup.fov or defined_fov(model.sequence)
     save_tensors(sequence, tensors, {**metadata, "fov": fov})
     with atomic_path(traced) as path:
-        model.sequence.write(str(path))
+        try:
+            model.sequence.write(str(path))
+        except AssertionError as error:
+            raise SequenceError(
+                f"PyPulseq cannot write the sequence at {stage}, as a block's duration is no "
+                "multiple of the raster; round it in the sequence function, as in "
+                "round(time / raster) * raster"
+            ) from error
