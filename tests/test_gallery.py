@@ -3,14 +3,11 @@
 import math
 import subprocess
 import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from pulseq_zero.closed_forms import ernst_contrast, ernst_image, ernst_signal
-from pulseq_zero.errors import ConfigError
 from pulseq_zero.imaging import ImagingModel
 from pulseq_zero.imported import imported_repetitions
 from pulseq_zero.loading import load_function
@@ -200,29 +197,24 @@ def main(plot, write_seq, seq_filename="out.seq"):
 """
 
 
-def test_constants_of_a_foreign_script_become_arguments(root, tmp_path, monkeypatch):
+def test_constants_of_a_foreign_script_become_arguments(root, tmp_path):
     file = tmp_path / "script.py"
     file.write_text(SCRIPT)
-    # The module looks for PyPulseq's script where it is imported
-    monkeypatch.chdir(tmp_path)
-    fetched = Path(".cache/pypulseq_examples/pypulseq/seq_examples/scripts")
-    fetched.mkdir(parents=True)
-    (fetched / "write_tse.py").write_text("def main():\n    flip_ex = rf_flip = seq = 0\n")
-    with pytest.raises(ConfigError, match="does not set all of"):
-        load("sequences/pypulseq_tse.py:with_arguments", root)
-    (fetched / "write_tse.py").write_text("def main():\n    flip_ex = 0\n    rf_flip = 0\n")
-    with_arguments = load("sequences/pypulseq_tse.py:with_arguments", root)
-    main = with_arguments(file, {"length"}, "seq")
+    main_of = load("sequences/pypulseq_tse.py:main_of", root)
+    main = main_of(file, ("length",), "seq")
     sequence = main(plot=False, write_seq=False, length=5e-3)
     assert sequence.duration()[0] == pytest.approx(1e-2)
+    assert main_of(file, (), "twice")(False, False) == 2e-3
+    assert [file] == list(tmp_path.iterdir())
     assert file.read_text() == SCRIPT
-    np.testing.assert_equal(with_arguments(file, set(), "twice")(False, False), 2e-3)
+    with pytest.raises(ValueError, match="does not set each of"):
+        main_of(file, ("length", "width"), "seq")
 
 
 def test_a_script_that_was_not_fetched_is_asked_for(root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="make gallery"):
-        load("sequences/pypulseq_tse.py:pypulseq_tse", root)
+    with pytest.raises(FileNotFoundError, match="make gallery"):
+        load("sequences/pypulseq_tse.py:pypulseq_tse", root)()
 
 
 def test_profiles_have_a_structural_similarity():

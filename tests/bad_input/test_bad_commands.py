@@ -61,7 +61,7 @@ def project(tmp_path, monkeypatch):
             "run unknown.yaml",
             "unknown.yaml: the file: unknown key 'sequnce'; the keys are compare, ensemble, "
             "figure, image, loss, optimizer, parameters, phantom, report_iterations, scan, "
-            "sequence, sweep, title",
+            "sequence, sweep, title, validation",
         ),
         (
             "check no_file.yaml",

@@ -30,21 +30,23 @@ EXPERIMENT = "config/experiments/flair_ti.yaml"
         ({"experiments": "tse_sar"}, "experiments: 'tse_sar' is not of type 'array'"),
         (
             {"results": "../elsewhere"},
-            "results: '../elsewhere' must be the name of a folder in the working "
+            "results: '../elsewhere' must be the path of a folder below the working "
             "directory, without spaces",
         ),
         (
             {"results": "a; rm -rf b"},
-            "results: 'a; rm -rf b' must be the name of a folder in the working directory, "
+            "results: 'a; rm -rf b' must be the path of a folder below the working directory, "
             "without spaces",
         ),
         (
             {"results": "a\n"},
-            "results: 'a\\n' must be the name of a folder in the working directory, without spaces",
+            "results: 'a\\n' must be the path of a folder below the working directory, "
+            "without spaces",
         ),
         (
             {"results": "/tmp"},
-            "results: '/tmp' must be the name of a folder in the working directory, without spaces",
+            "results: '/tmp' must be the path of a folder below the working directory, "
+            "without spaces",
         ),
         (
             {"simulation": {"accuracy": 0, "tight_accuracy": 1e-5}},
@@ -103,7 +105,8 @@ def put(section, **values):
         (
             lambda e: e.update(sequnce={}),
             "the file: unknown key 'sequnce'; the keys are compare, ensemble, figure, image, "
-            "loss, optimizer, parameters, phantom, report_iterations, scan, sequence, sweep, title",
+            "loss, optimizer, parameters, phantom, report_iterations, scan, sequence, sweep, "
+            "title, validation",
         ),
         (lambda e: e.pop("loss"), "the file: 'loss' is a required property"),
         (lambda e: e.update(parameters={}), "parameters: {} should be non-empty"),
@@ -152,7 +155,8 @@ def put(section, **values):
         (put("optimizer", seed=-1), "optimizer.seed: -1 is less than the minimum of 0"),
         (
             lambda e: e.update(figure="pie"),
-            "figure: 'pie' is not one of ['history', 'inversion_time', 'flip_angles']",
+            "figure: 'pie' is not one of ['history', 'inversion_time', 'flip_angles', "
+            "'ernst_angle', 'flip_angle_train', 'slice_profile']",
         ),
         (
             lambda e: e.update(report_iterations=[-1]),

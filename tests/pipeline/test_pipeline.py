@@ -49,7 +49,6 @@ def pipeline(root, tmp_path_factory) -> Pipeline:
     tse["report_iterations"] = [6]
     pipeline.write("config/experiments/tse_sar.yaml", tse)
     pipeline.edit("config/experiments/tse_sar.yaml", optimizer=short)
-    (pipeline.folder / "losses").mkdir()
     (pipeline.folder / "losses/mine.py").write_text(OWN_LOSS)
     own = {
         "title": "An own loss",

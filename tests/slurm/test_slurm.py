@@ -74,7 +74,6 @@ def small_pipeline(root: Path, folder: Path) -> Pipeline:
         scan={"first": 2.6, "last": 3.2, "count": 7},
         loss={"settings": {"dark": "csf", "bright": "brain", "share": 0.5}},
     )
-    (pipeline.folder / "losses").mkdir()
     (pipeline.folder / "losses/held.py").write_text(HELD_LOSS)
     held = {
         "title": "An optimization that is killed",
