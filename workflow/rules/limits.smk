@@ -25,7 +25,7 @@ rule limits:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=growing(1200),
+        mem_mb=growing(2000),
         runtime=growing(10),
     params:
         experiment=setting("sequence", "parameters", "loss"),

@@ -17,7 +17,7 @@ rule robustness:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=growing(1600),
+        mem_mb=growing(2500),
         runtime=growing(30),
         gpu=gpus,
     params:
@@ -49,7 +49,7 @@ rule robustness_table:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=growing(1000),
+        mem_mb=growing(2000),
         runtime=growing(10),
     script:
         "../scripts/robustness_table.py"

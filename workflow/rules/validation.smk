@@ -17,7 +17,7 @@ rule judge:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=growing(1400),
+        mem_mb=growing(2500),
         runtime=growing(60),
     params:
         experiment=setting("image"),
@@ -57,7 +57,7 @@ rule validate:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=growing(1300),
+        mem_mb=growing(2500),
         runtime=growing(30),
         gpu=gpus,
     params:
@@ -88,7 +88,7 @@ rule validation:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=growing(1000),
+        mem_mb=growing(2000),
         runtime=growing(10),
     script:
         "../scripts/validation.py"
@@ -110,7 +110,7 @@ rule validated:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=growing(1000),
+        mem_mb=growing(2000),
         runtime=growing(10),
     params:
         runs=list(RUNS),
