@@ -300,7 +300,12 @@ def test_a_wrong_config_stops_the_run_with_one_sentence(pipeline, change, messag
 def test_a_phantom_in_a_file_whose_name_is_a_wildcard_is_refused(pipeline):
     before = pipeline.read("config/config.yaml")
     (pipeline.folder / "a{b}.npz").touch()
-    changed = {"phantom": {"source": "npz", "file": "a{b}.npz"}}
+    changed = {
+        "phantom": {"source": "npz", "file": "a{b}.npz"},
+        # What the others change is not in a file
+        "experiments": ["flair_ti"],
+        "other_phantoms": None,
+    }
     pipeline.write("config/config.yaml", {**before, **changed})
     done = pipeline.run(check=False)
     pipeline.write("config/config.yaml", before)
