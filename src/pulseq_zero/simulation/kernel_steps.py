@@ -1,6 +1,6 @@
 """The steps of the compiled loops, for one block of voxels, and their adjoints.
 
-The same mathematics as in `propagation`, which also has the formulas, but in the rotating
+The same mathematics as in `propagation`, which also has the formulas, in the rotating
 frame of each pulse: transverse states are m exp(-i (φ + β)) with φ the phase of the pulse and
 β that of the transmit field, so that the factors of a pulse are real or imaginary: with
 q = sin θ / √2, ζ is -iq, -ζ* is -iq and -ζ is iq. From one pulse to the next transverse states

@@ -9,6 +9,10 @@ makes, of ancestors m,
 
 and the states then relax: transverse ones by exp(-T R2 - b D), longitudinal ones by
 exp(-T R1 - b D), the undephased one towards 1.
+
+Computed in the rotating frame of each pulse, where transverse states are m exp(-iφ): there a pulse
+is a few sparse matrices, see `pulse_matrices`. Between two pulses transverse states turn by the
+difference of the phases; what they emit turns back.
 """
 
 from __future__ import annotations
@@ -22,11 +26,9 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.simulation.encoding import turns_to_complex
-from pulseq_zero.simulation.graph import CONJUGATING, KINDS
 from pulseq_zero.simulation.plan import Plan
+from pulseq_zero.simulation.pulse_matrices import Step, make_steps
 from pulseq_zero.simulation.voxels import Voxels
-
-_ROOT_HALF = math.sqrt(0.5)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ class Wanted:
     timing: bool
     maps: bool
     emitted: bool
+
+    @property
+    def beyond_angles(self) -> bool:
+        """Whether anything is."""
+        return self.phase or self.timing or self.maps or self.emitted
 
 
 @dataclass
@@ -136,314 +143,296 @@ class Backend(Protocol):
 
 
 class TorchBackend:
-    """One tensor operation for all voxels and all states of a kind."""
+    """Sparse matrix products for all voxels and states of a repetition.
+
+    The memory it works in is kept between calls: one instance serves one thread.
+    """
 
     def __init__(self) -> None:
-        self._edges: tuple[Plan, torch.device, list[_Edges]] | None = None
+        self._steps: tuple[Plan, torch.device, torch.dtype, list[Step]] | None = None
+        self._room = torch.empty(0)
 
     def bytes_per_voxel(self, plan: Plan, *, adjoint: bool) -> int:
         """Memory needed for each voxel, in float32."""
-        largest = int(plan.graph.count.max(initial=0))
+        largest, repetitions = int(plan.graph.count.max(initial=0)), len(plan.graph.count)
         states = len(plan.graph.emits) if adjoint else 2 * largest
-        return 8 * (states + 6 * largest + (3 if adjoint else 1) * plan.item_count)
+        items = (7 if adjoint else 5) * plan.item_count
+        return 8 * (states + 6 * largest + 2 * repetitions + items)
 
     def emit(self, plan: Plan, drive: Drive, voxels: Voxels) -> Tensor:
         """Return the magnetisation of each item at its anchor, (items, voxels) complex."""
-        emitted = voxels.initial.new_empty(plan.item_count, len(voxels))
-        states = voxels.initial[None]
-        for number, edges in enumerate(self._edges_of(plan, voxels)):
-            rotation = _Rotation(drive, voxels, number)
-            states = _rotate(edges, rotation, states)
-            if len(edges.items):
-                factor = _emission(drive, voxels, edges)
-                emitted[edges.items] = factor.mul_(states[edges.measured])
-            states = _relax(edges, drive, voxels, states)
-        return emitted
+        steps = self._steps_of(plan, voxels)
+        largest = max((step.rows for step in steps), default=0)
+        # One step reads what the one before has written.
+        room = self._room_for(2 * largest, voxels)
+        rooms = [room[(largest if step.number % 2 else 0) :][: step.rows] for step in steps]
+        measured = voxels.R1.new_empty(2, plan.item_count, len(voxels))
+        _propagate(steps, _Course(plan, drive, voxels), voxels, rooms, measured)
+        return torch.complex(*measured).mul_(_emission(plan, drive, voxels))
 
     def adjoint(
         self, plan: Plan, drive: Drive, voxels: Voxels, gradient: Tensor, wanted: Wanted
     ) -> Adjoint:
         """Return the gradients, see `Backend.adjoint`."""
         result = Adjoint.zeros(drive, voxels, maps=wanted.maps)
-        if wanted.emitted:
-            result.emitted = torch.empty_like(gradient)
-        repetitions = self._edges_of(plan, voxels)
-        history = _history(repetitions, drive, voxels)
-        toward = torch.zeros_like(history[-1]) if history else voxels.initial[None]
-        for number in range(len(repetitions) - 1, -1, -1):
-            edges, states = repetitions[number], history[number]
-            if number + 1 < len(repetitions):
-                toward = _relax_adjoint(edges, drive, voxels, states, toward, wanted, result)
-            if len(edges.items):
-                _emission_adjoint(edges, drive, voxels, states, gradient, toward, wanted, result)
+        steps, course = self._steps_of(plan, voxels), _Course(plan, drive, voxels)
+        rows = [step.rows for step in steps]
+        rooms = list(self._room_for(sum(rows), voxels).split(rows))
+        measured = None
+        if wanted.beyond_angles:
+            measured = voxels.R1.new_empty(2, plan.item_count, len(voxels))
+        _propagate(steps, course, voxels, rooms, measured)
+        pulled = _emission_adjoint(plan, drive, voxels, measured, gradient, wanted, result)
+        toward = voxels.R1.new_zeros(steps[-1].rows if steps else 2, len(voxels))
+        for step in reversed(steps):
+            number = step.number
+            if len(step.items):
+                toward.index_add_(0, step.measured, pulled[:, step.items].flatten(0, 1))
+            before = rooms[number - 1] if number else _in_rows(voxels.initial)
+            toward, slope = _rotate_adjoint(step, course, before, toward)
+            result.angle[number] = slope @ voxels.B1[drive.shim[number]]
+            if wanted.maps:
+                result.maps["B1"][drive.shim[number]] += slope * drive.angle[number]
             if number:
-                before = _relax(repetitions[number - 1], drive, voxels, history[number - 1])
-            else:
-                before = voxels.initial[None]
-            rotation = _Rotation(drive, voxels, number)
-            toward = _rotate_adjoint(edges, rotation, before, toward, drive, voxels, result)
-            history.pop()
+                last = steps[number - 1]
+                if wanted.phase or wanted.maps:
+                    _turn_gradients(last, drive, before, toward, result)
+                if wanted.timing or wanted.maps:
+                    _decay_gradients(last, drive, voxels, before, toward, result)
+                _turn(last, course, toward, back=True)
+                _decay(last, course, toward)
         if wanted.maps:
-            result.maps["initial"] += toward[0]
+            result.maps["initial"] += torch.complex(toward[0], toward[1])
         return result
 
-    def _edges_of(self, plan: Plan, voxels: Voxels) -> list[_Edges]:
-        device = voxels.R1.device
-        if self._edges is None or self._edges[0] is not plan or self._edges[1] != device:
-            self._edges = (plan, device, _collect_edges(plan, device))
-        return self._edges[2]
+    def _steps_of(self, plan: Plan, voxels: Voxels) -> list[Step]:
+        device, dtype = voxels.R1.device, voxels.R1.dtype
+        if self._steps is None or self._steps[0] is not plan or self._steps[1:3] != (device, dtype):
+            self._steps = (plan, device, dtype, make_steps(plan, device, dtype))
+        return self._steps[3]
+
+    def _room_for(self, rows: int, voxels: Voxels) -> Tensor:
+        """Return (rows, voxels) not yet filled, which takes less time than new memory."""
+        size, like = rows * len(voxels), voxels.R1
+        kept = (self._room.device, self._room.dtype) == (like.device, like.dtype)
+        if not kept or len(self._room) < size:
+            self._room = like.new_empty(size)
+        return self._room[:size].view(rows, len(voxels))
 
 
-@dataclass(frozen=True)
-class _Edges:
-    """One repetition's part of the plan, as index tensors on the device.
+class _Course:
+    """What pulses and relaxation do to the voxels.
 
     Attributes
     ----------
-    number
-        The repetition.
-    states
-        Its states, numbered over all repetitions.
-    transverse
-        How many are transverse; the number of the undephased longitudinal one.
-    transitions
-        For each kind: its code, the ancestors, the states made of them.
-    items, measured, sign
-        Items measured here, the numbers of their states, the signs of their dephasing times.
+    cos, sin
+        (repetitions, voxels) of the flip angles.
     """
 
-    number: int
-    states: slice
-    transverse: int
-    transitions: list[tuple[int, Tensor, Tensor]]
-    items: Tensor
-    measured: Tensor
-    sign: Tensor
+    def __init__(self, plan: Plan, drive: Drive, voxels: Voxels) -> None:
+        shim = list(drive.shim)
+        angle = drive.angle[:, None] * voxels.B1[shim]
+        self.cos, self.sin = angle.cos(), angle.sin_()
+        self._phase, self._shim, self._B1_phase = drive.phase.tolist(), shim, voxels.B1_phase
+        graph, device = plan.graph, drive.angle.device
+        transverse = torch.from_numpy(graph.is_transverse).to(device)
+        duration = drive.duration[torch.from_numpy(graph.repetition).to(device)]
+        weights = [duration * transverse, duration * ~transverse, drive.b_end]
+        self._weights = torch.stack(weights, 1).neg_()
+        self._rates = torch.stack([voxels.R2, voxels.R1, voxels.D])
+
+    def turn_after(self, number: int) -> Tensor | None:
+        """Return (voxels,) the angle from a pulse's frame to that of the next, None for none."""
+        step = self._phase[number] - self._phase[number + 1]
+        one, other = self._shim[number], self._shim[number + 1]
+        if step == 0 and one == other:
+            return None
+        return self._B1_phase[one] - self._B1_phase[other] + step
+
+    def decay(self, states: slice) -> Tensor:
+        """Return (states, voxels) relaxation and diffusion over the repetition."""
+        return torch.mm(self._weights[states], self._rates).exp_()
 
 
-def _collect_edges(plan: Plan, device: torch.device) -> list[_Edges]:
-    graph = plan.graph
-    order, first_item = plan.items_by_repetition
-    state = plan.items.state.numpy()
-
-    def tensor(values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(device)
-
-    result = []
-    for number in range(len(graph.count)):
-        first, stop = graph.first_state[number : number + 2].tolist()
-        edges = slice(graph.first_edge[first], graph.first_edge[stop])
-        transitions = []
-        for code in range(len(KINDS)):
-            these = np.flatnonzero(graph.kind[edges] == code)
-            if len(these):
-                source, target = graph.source[edges][these], graph.target[edges][these] - first
-                transitions.append((code, tensor(source), tensor(target)))
-        items = order[first_item[number] : first_item[number + 1]]
-        result.append(
-            _Edges(
-                number=number,
-                states=slice(first, stop),
-                transverse=int(graph.transverse[number]),
-                transitions=transitions,
-                items=tensor(items),
-                measured=tensor(state[items] - first),
-                sign=tensor(plan.item_sign[items]),
-            )
-        )
-    return result
+def _in_rows(longitudinal: Tensor) -> Tensor:
+    """Turn one complex longitudinal state into rows."""
+    return torch.view_as_real(longitudinal.resolve_conj()).T.contiguous()
 
 
-class _Rotation:
-    """The factors of one pulse, per voxel."""
+def _propagate(
+    steps: list[Step],
+    course: _Course,
+    voxels: Voxels,
+    rooms: list[Tensor],
+    measured: Tensor | None,
+) -> None:
+    """Propagate through the whole sequence.
 
-    def __init__(self, drive: Drive, voxels: Voxels, number: int) -> None:
-        self.number, self.shim = number, drive.shim[number]
-        angle = drive.angle[number] * voxels.B1[self.shim]
-        phase = drive.phase[number] + voxels.B1_phase[self.shim]
-        self.sin, self.cos = angle.sin(), angle.cos()
-        self.direction = torch.polar(torch.ones_like(phase), phase)
-        self.keep = 0.5 + 0.5 * self.cos
-        self.zeta = self.direction * (-1j * _ROOT_HALF * self.sin)
-        self.mu = self.direction * self.direction * (1 - self.keep)
-
-    def factor(self, code: int) -> Tensor:
-        """Return what a transition multiplies by."""
-        match KINDS[code]:
-            case "zz":
-                return self.cos
-            case "++":
-                return self.keep
-            case "z+":
-                return self.zeta
-            case "+z":
-                return -self.zeta.conj().resolve_conj()
-            case "-z":
-                return -self.zeta
-            case _:
-                return self.mu
+    Each repetition's states, as the next pulse finds them, are left in its room; those of the
+    last as its own pulse has made them. ``measured``, (real and imaginary part, items, voxels),
+    receives the measured states right after their pulses, in these' frames.
+    """
+    before = _in_rows(voxels.initial)
+    for step, states in zip(steps, rooms, strict=True):
+        _rotate(step, course, before, states)
+        if measured is not None and len(step.items):
+            measured[:, step.items] = states[step.measured].unflatten(0, (2, -1))
+        if step.number + 1 < len(steps):
+            longitudinal = _decay(step, course, states)
+            # The undephased state relaxes towards 1.
+            states[2 * step.transverse] += 1 - longitudinal
+            _turn(step, course, states)
+        before = states
 
 
-def _rotate(edges: _Edges, rotation: _Rotation, before: Tensor) -> Tensor:
-    states = before.new_zeros(edges.states.stop - edges.states.start, before.shape[1])
-    for code, source, target in edges.transitions:
-        part = before[source]
-        if CONJUGATING[code]:
-            part = part.conj().resolve_conj()
-        states.index_add_(0, target, part.mul_(rotation.factor(code)))
-    return states
+def _rotate(step: Step, course: _Course, before: Tensor, states: Tensor) -> None:
+    """Fill the states after a pulse."""
+    with_cos, with_sin = torch.mm(step.turning, before).chunk(2)
+    torch.mul(with_cos, course.cos[step.number], out=states)
+    states.addcmul_(with_sin, course.sin[step.number]).addmm_(step.fixed, before)
 
 
 def _rotate_adjoint(
-    edges: _Edges,
-    rotation: _Rotation,
-    before: Tensor,
-    toward: Tensor,
-    drive: Drive,
-    voxels: Voxels,
-    result: Adjoint,
-) -> Tensor:
-    """Return the gradient before the pulse; add those of its angle, phase and field."""
-    toward_before = torch.zeros_like(before)
-    # dL = Re Σ slope · d(factor), the factors being cos θ, cos²(θ/2), ζ and μ
-    slope_cos = slope_keep = slope_zeta = slope_mu = torch.zeros_like(before[0])
-    for code, source, target in edges.transitions:
-        gradient, ancestor = toward[target], before[source]
-        if CONJUGATING[code]:
-            ancestor = ancestor.conj()
-        slope = (gradient.conj() * ancestor).sum(0)
-        factor = rotation.factor(code)
-        if CONJUGATING[code]:
-            gradient = gradient.conj().resolve_conj().mul_(factor)
-        else:
-            gradient.mul_(factor.conj())
-        toward_before.index_add_(0, source, gradient)
-        match KINDS[code]:
-            case "zz":
-                slope_cos = slope
-            case "++":
-                slope_keep = slope
-            case "z+":
-                slope_zeta = slope_zeta + slope
-            case "+z":
-                slope_zeta = slope_zeta - slope.conj()
-            case "-z":
-                slope_zeta = slope_zeta - slope
-            case _:
-                slope_mu = slope
-    twist = slope_zeta * rotation.direction
-    tilt = (slope_mu * rotation.direction * rotation.direction - slope_keep).real
-    angle = (
-        rotation.sin * (0.5 * tilt - slope_cos.real)
-        + _ROOT_HALF * rotation.cos * twist.imag
-    )  # fmt: skip
-    phase = -(slope_zeta * rotation.zeta).imag - 2 * (slope_mu * rotation.mu).imag
-    result.angle[rotation.number] += (angle * voxels.B1[rotation.shim]).sum()
-    result.phase[rotation.number] += phase.sum()
+    step: Step, course: _Course, before: Tensor, toward: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the gradient before the pulse, and (voxels,) that of the flip angle."""
+    cos, sin = course.cos[step.number], course.sin[step.number]
+    with_cos, with_sin = torch.mm(step.turning_adjoint, toward).chunk(2)
+    back = (with_cos * cos).addcmul_(with_sin, sin).addmm_(step.fixed_adjoint, toward)
+    slope = cos * with_sin.mul_(before).sum(0) - sin * with_cos.mul_(before).sum(0)
+    return back, slope
+
+
+def _decay(step: Step, course: _Course, states: Tensor) -> Tensor:
+    """Let all states decay over the repetition; return the undephased one's factor."""
+    factor, transverse = course.decay(step.states), step.transverse
+    for rows, part in (
+        (states[: 2 * transverse], factor[:transverse]),
+        (states[2 * transverse :], factor[transverse:]),
+    ):
+        rows.view(2, *part.shape).mul_(part)
+    return factor[transverse]
+
+
+def _decay_gradients(
+    step: Step, drive: Drive, voxels: Voxels, states: Tensor, toward: Tensor, result: Adjoint
+) -> None:
+    """Add the gradients of times, weightings and rates, from the states after the decay.
+
+    A state that decays by exp(-x) changes by its own value with x, the undephased one by its
+    distance from 1.
+    """
+    middle = 2 * step.transverse
+    loss = states * toward
+    loss[middle] -= toward[middle]
+    transverse, longitudinal = loss[:middle].sum(0), loss[middle:].sum(0)
+    result.b_end.index_add_(0, step.state_of_row, (loss @ voxels.D).double(), alpha=-1)
+    result.duration[step.number] -= transverse @ voxels.R2 + longitudinal @ voxels.R1
     if result.maps:
-        result.maps["B1"][rotation.shim] += angle * drive.angle[rotation.number]
-        result.maps["B1_phase"][rotation.shim] += phase
-    return toward_before
+        result.maps["R2"] -= drive.duration[step.number] * transverse
+        result.maps["R1"] -= drive.duration[step.number] * longitudinal
+        result.maps["D"] -= drive.b_end[step.state_of_row] @ loss
 
 
-def _decay(edges: _Edges, drive: Drive, voxels: Voxels) -> Tensor:
-    """Return (states, voxels) relaxation and diffusion over the repetition."""
-    exponent = drive.b_end[edges.states, None] * voxels.D
-    duration = drive.duration[edges.number]
-    exponent[: edges.transverse] += duration * voxels.R2
-    exponent[edges.transverse :] += duration * voxels.R1
-    return exponent.neg_().exp_()
+def _turn(step: Step, course: _Course, states: Tensor, *, back: bool = False) -> None:
+    """Turn transverse states into the next pulse's frame, or their gradient back."""
+    angle = course.turn_after(step.number)
+    if angle is None:
+        return
+    real, imag = states[: 2 * step.transverse].chunk(2)
+    cos, sin = angle.cos(), angle.sin()
+    if back:
+        sin.neg_()
+    turned = (real * cos).addcmul_(imag, sin, value=-1)
+    imag.mul_(cos).addcmul_(real, sin)
+    real.copy_(turned)
 
 
-def _relax(edges: _Edges, drive: Drive, voxels: Voxels, states: Tensor) -> Tensor:
-    decay = _decay(edges, drive, voxels)
-    relaxed = states * decay
-    relaxed[edges.transverse] += 1 - decay[edges.transverse]
-    return relaxed
+def _turn_gradients(
+    step: Step, drive: Drive, states: Tensor, toward: Tensor, result: Adjoint
+) -> None:
+    """Add the gradients of phases by the turn from a pulse's frame to that of the next."""
+    real, imag = states[: 2 * step.transverse].chunk(2)
+    by_real, by_imag = toward[: 2 * step.transverse].chunk(2)
+    slope = (by_imag * real).addcmul_(by_real, imag, value=-1).sum(0)
+    total = slope.sum()
+    result.phase[step.number] += total
+    result.phase[step.number + 1] -= total
+    if result.maps:
+        result.maps["B1_phase"][drive.shim[step.number]] += slope
+        result.maps["B1_phase"][drive.shim[step.number + 1]] -= slope
 
 
-def _relax_adjoint(
-    edges: _Edges,
-    drive: Drive,
-    voxels: Voxels,
-    states: Tensor,
-    toward: Tensor,
-    wanted: Wanted,
-    result: Adjoint,
-) -> Tensor:
-    """Return the gradient before relaxation; add those of times, weightings and rates."""
-    decay = _decay(edges, drive, voxels)
-    if wanted.timing or wanted.maps:
-        loss = (toward.real * states.real).add_(toward.imag * states.imag)
-        # The undephased state relaxes towards 1: its distance from 1 decays.
-        loss[edges.transverse] -= toward.real[edges.transverse]
-        loss.mul_(decay)
-        transverse = loss[: edges.transverse].sum(0)
-        longitudinal = loss[edges.transverse :].sum(0)
-        result.b_end[edges.states] -= loss @ voxels.D
-        result.duration[edges.number] -= transverse @ voxels.R2 + longitudinal @ voxels.R1
-        if wanted.maps:
-            result.maps["R2"] -= drive.duration[edges.number] * transverse
-            result.maps["R1"] -= drive.duration[edges.number] * longitudinal
-            result.maps["D"] -= drive.b_end[edges.states] @ loss
-    return toward.mul_(decay)
-
-
-def _emission(drive: Drive, voxels: Voxels, edges: _Edges) -> Tensor:
-    """Return (items, voxels) phase and decay of the items' states up to their anchors."""
-    k = drive.k_anchor[edges.items]
-    turns = k[:, :3] @ voxels.position + k[:, 3:] * voxels.B0
-    weights = torch.stack(
-        [drive.t_anchor[edges.items], edges.sign * k[:, 3], drive.b_anchor[edges.items]], 1
+def _repetition_and_shim(plan: Plan, drive: Drive) -> tuple[Tensor, Tensor]:
+    """Return the repetitions of the items and the numbers of their shims."""
+    repetition = plan.graph.repetition[plan.items.state.numpy()]
+    shim = np.array(drive.shim, dtype=np.int64)[repetition]
+    return (
+        torch.from_numpy(repetition).to(drive.angle.device),
+        torch.from_numpy(shim).to(drive.angle.device),
     )
+
+
+def _emission(plan: Plan, drive: Drive, voxels: Voxels) -> Tensor:
+    """Return (items, voxels) phase and decay of the items' states up to their anchors.
+
+    The phase is seen from the frame of the pulse before.
+    """
+    repetition, shim = _repetition_and_shim(plan, drive)
+    k = drive.k_anchor
+    turns = k[:, :3] @ voxels.position
+    turns.addcmul_(k[:, 3:], voxels.B0)
+    frame = voxels.B1_phase[shim].add_(drive.phase[repetition, None])
+    turns.sub_(frame, alpha=0.5 / math.pi)
+    sign = torch.from_numpy(plan.item_sign).to(k)
+    weights = torch.stack([drive.t_anchor, sign * k[:, 3], drive.b_anchor], 1)
     exponent = weights @ torch.stack([voxels.R2, voxels.R2dash, voxels.D])
     return turns_to_complex(turns, exponent.neg_().exp_())
 
 
 def _emission_adjoint(
-    edges: _Edges,
+    plan: Plan,
     drive: Drive,
     voxels: Voxels,
-    states: Tensor,
+    measured: Tensor | None,
     gradient: Tensor,
-    toward: Tensor,
     wanted: Wanted,
     result: Adjoint,
+) -> Tensor:
+    """Return the gradient of the measured states, and add those that depend on these.
+
+    Measured states, needed for gradients beyond those of angles, and their gradient are (real
+    and imaginary part, items, voxels).
+    """
+    factor = _emission(plan, drive, voxels)
+    pulled = gradient * factor
+    if measured is not None:
+        emitted = factor.mul_(torch.complex(*measured))
+        if wanted.emitted:
+            result.emitted = emitted
+        _emission_gradients(plan, drive, voxels, gradient.mul_(emitted), wanted, result)
+    return torch.stack([pulled.real, -pulled.imag])
+
+
+def _emission_gradients(
+    plan: Plan, drive: Drive, voxels: Voxels, slope: Tensor, wanted: Wanted, result: Adjoint
 ) -> None:
-    """Add to the gradient of the states, and to those of positions, times and maps."""
-    items = edges.items
-    factor = _emission(drive, voxels, edges)
-    gradient = gradient[items]
-    toward.index_add_(0, edges.measured, (gradient * factor).conj().resolve_conj())
-    if not (wanted.timing or wanted.maps or wanted.emitted):
-        return
-    emitted = factor.mul_(states[edges.measured])
-    if result.emitted is not None:
-        result.emitted[items] = emitted
+    """Add the gradients of phases, positions, times and maps: slope is γ times what is emitted."""
+    turning, growing = slope.imag.contiguous(), slope.real.contiguous()
+    repetition, shim = _repetition_and_shim(plan, drive)
+    result.phase.index_add_(0, repetition, turning.sum(1).double(), alpha=-1)
     if not (wanted.timing or wanted.maps):
         return
-    slope = gradient.mul_(emitted)
-    turning, growing = 2 * math.pi * slope.imag, slope.real.contiguous()
+    sign = torch.from_numpy(plan.item_sign).to(drive.k_anchor)
     along = torch.cat([voxels.position, voxels.B0[None]])
-    result.k_anchor[items] += (turning @ along.T).double()
-    result.k_anchor[items, 3] -= edges.sign * (growing @ voxels.R2dash)
-    result.t_anchor[items] -= growing @ voxels.R2
-    result.b_anchor[items] -= growing @ voxels.D
+    result.k_anchor += 2 * math.pi * (turning @ along.T).double()
+    result.k_anchor[:, 3] -= sign * (growing @ voxels.R2dash)
+    result.t_anchor -= growing @ voxels.R2
+    result.b_anchor -= growing @ voxels.D
     if wanted.maps:
-        tau = drive.k_anchor[items, 3]
-        result.maps["B0"] += tau @ turning
-        result.maps["R2"] -= drive.t_anchor[items] @ growing
-        result.maps["R2dash"] -= (edges.sign * tau) @ growing
-        result.maps["D"] -= drive.b_anchor[items] @ growing
-
-
-def _history(repetitions: list[_Edges], drive: Drive, voxels: Voxels) -> list[Tensor]:
-    """Return the states right after each pulse."""
-    history = []
-    states = voxels.initial[None]
-    for number, edges in enumerate(repetitions):
-        if number:
-            states = _relax(repetitions[number - 1], drive, voxels, states)
-        states = _rotate(edges, _Rotation(drive, voxels, number), states)
-        history.append(states)
-    return history
+        tau = drive.k_anchor[:, 3]
+        result.maps["B1_phase"].index_add_(0, shim, turning, alpha=-1)
+        result.maps["B0"] += 2 * math.pi * (tau @ turning)
+        result.maps["R2"] -= drive.t_anchor @ growing
+        result.maps["R2dash"] -= (sign * tau) @ growing
+        result.maps["D"] -= drive.b_anchor @ growing
