@@ -8,6 +8,7 @@ from pulseq_zero.simulation.isochromats import (
     isochromat_signal,
 )
 from pulseq_zero.simulation.simulator import (
+    Convergence,
     ErrorEstimate,
     Simulation,
     Simulator,
@@ -16,6 +17,7 @@ from pulseq_zero.simulation.simulator import (
 )
 
 __all__ = [
+    "Convergence",
     "ErrorEstimate",
     "Isochromats",
     "Simulation",

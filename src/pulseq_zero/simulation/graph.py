@@ -52,7 +52,7 @@ class Thresholds:
         """Derive all thresholds from the one number that a user gives.
 
         States are measured and carried on above ``accuracy``. The prepass looks one order of
-        magnitude below, so that what is left out can be estimated.
+        magnitude below, as several weak states may lead into one that matters.
         """
         return cls(
             max_state_count=min(2000, round(200 * max(1.0, (1e-3 / accuracy) ** 0.5))),
@@ -84,8 +84,6 @@ class StateGraph:
         (edges,) number of the ancestor *within the repetition before*.
     emits
         (states,) whether the state is measured.
-    neglected
-        Sum of the signal of the states that are left out, as a part of the sum of all.
     """
 
     count: np.ndarray
@@ -94,7 +92,6 @@ class StateGraph:
     kind: np.ndarray
     source: np.ndarray
     emits: np.ndarray
-    neglected: float
 
     @cached_property
     def first_state(self) -> np.ndarray:
@@ -220,15 +217,12 @@ def select_states(graph: mr0.Graph, thresholds: Thresholds) -> StateGraph:
 def _select_states(graph: mr0.Graph, thresholds: Thresholds) -> StateGraph:
     min_latent, min_emitted = thresholds.min_latent_signal, thresholds.min_emitted_signal
     counts, transverse_counts, edge_counts, kinds, sources, emits = [], [], [], [], [], []
-    all_signal = left_out_signal = 0.0
     number_before = {id(graph[0][0]): 0}
     for states in graph[1:]:
         by_type: dict[str, list] = {"+": [], "z0": [], "z": []}
         for state in states:
-            kind, signal = state.dist_type, state.signal
-            all_signal += signal
+            kind = state.dist_type
             if kind != "z0" and state.latent_signal < min_latent:
-                left_out_signal += signal
                 continue
             edges = [
                 (_KIND_CODE[edge[0]], number_before[id(edge[1])])
@@ -236,11 +230,8 @@ def _select_states(graph: mr0.Graph, thresholds: Thresholds) -> StateGraph:
                 if id(edge[1]) in number_before
             ]
             if kind != "z0" and not edges:
-                left_out_signal += signal
                 continue
             emitted = kind == "+" and state.emitted_signal >= min_emitted
-            if not emitted:
-                left_out_signal += signal
             by_type[kind].append((state, edges, emitted))
         kept = by_type["+"] + by_type["z0"] + by_type["z"]
         number_before = {id(state): number for number, (state, _, _) in enumerate(kept)}
@@ -259,7 +250,6 @@ def _select_states(graph: mr0.Graph, thresholds: Thresholds) -> StateGraph:
         kind=np.array(kinds, dtype=np.int64),
         source=np.array(sources, dtype=np.int64),
         emits=np.array(emits, dtype=bool),
-        neglected=left_out_signal / all_signal if all_signal > 0 else 0.0,
     )
 
 

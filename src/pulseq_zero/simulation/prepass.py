@@ -350,7 +350,7 @@ def _select(found: list[tuple[NDArray[Any], ...]], thresholds: Thresholds) -> St
     kinds, signal, strength, regrown, edges, edge_kind, edge_source, weight = (
         np.concatenate(parts) for parts in zip(*found, strict=True)
     )
-    kept, number, emits, left_out = _judge(
+    kept, number, emits = _judge(
         np.concatenate([[0], np.cumsum(count)]),
         np.concatenate([[0], np.cumsum(edges)]),
         kinds,
@@ -375,7 +375,6 @@ def _select(found: list[tuple[NDArray[Any], ...]], thresholds: Thresholds) -> St
         kind=edge_kind[used],
         source=np.where(repetition[target] > 0, number[ancestor], 0)[used],
         emits=emits[kept],
-        neglected=left_out,
     )
 
 
@@ -406,11 +405,9 @@ def _judge(first, first_edge, kinds, signal, strength, regrown, source, weight, 
                 latent[ancestor] = max(latent[ancestor], share)
     kept, emits = np.zeros(len(kinds), np.bool_), np.zeros(len(kinds), np.bool_)
     number = np.full(len(kinds), -1)
-    everything = left_out = 0.0
     for r in range(repetitions):
         n = 0
         for state in range(first[r], first[r + 1]):
-            everything += signal[state]
             reached = r == 0
             for e in range(first_edge[state], first_edge[state + 1]):
                 reached = reached or kept[first[r - 1] + source[e]]
@@ -418,6 +415,4 @@ def _judge(first, first_edge, kinds, signal, strength, regrown, source, weight, 
                 kept[state], number[state] = True, n
                 emits[state] = kinds[state] == _TRANSVERSE and emitted[state] >= min_emitted
                 n += 1
-            if not emits[state]:
-                left_out += signal[state]
-    return kept, number, emits, left_out / everything if everything > 0 else 0.0
+    return kept, number, emits

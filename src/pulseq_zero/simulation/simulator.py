@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Literal, get_args
 
 import MRzeroCore as mr0
@@ -43,6 +44,10 @@ _TOLERANCE = {torch.float32: 3e-5, torch.float64: 1e-12}
 _DIFFUSION_SHARE = 0.1
 _SHORTEST_SEGMENT = 4
 
+# What is left out is judged by a simulation with thresholds smaller by this factor, but none
+# below what float32 can add to a signal.
+_FINER, _FINEST = 1e-4, 1e-12
+
 
 @dataclass(frozen=True)
 class ErrorEstimate:
@@ -50,16 +55,24 @@ class ErrorEstimate:
 
     Attributes
     ----------
-    neglected_states
-        Signal of the states below the threshold, added up regardless of phase, as a part of
-        that of all states that the prepass knows.
     diffusion
         Bound of the error of using the mean diffusion coefficient between a readout
         segment's anchor and its samples.
     """
 
-    neglected_states: float
     diffusion: float
+    _neglected_states: Callable[[], float] = field(repr=False)
+
+    @cached_property
+    def neglected_states(self) -> float:
+        """Root sum of squares over all samples of what the states left out would add.
+
+        Relative to that of the signal. The prepass cannot tell: it knows one average voxel, but
+        what is left out lies where B1 or T2 are far from the average. So the sequence is
+        simulated once more, when this is asked for the first time, with state thresholds of a
+        ten-thousandth. The phantom must be as it was then.
+        """
+        return self._neglected_states()
 
 
 @dataclass(frozen=True)
@@ -96,7 +109,8 @@ class Simulator:
         The phantom.
     accuracy
         States with less signal than this, relative to the strongest, are left out, and
-        approximations inside readouts stay well below it.
+        approximations inside readouts stay well below it. Many states left out add up to
+        more, about what `ErrorEstimate.neglected_states` of the result says.
     device, dtype
         Where to compute, and in which real precision (torch.float32 or torch.float64).
     engine
@@ -176,7 +190,9 @@ class Simulator:
         states = self._states(repetitions, course, graph)
         plan, timeline, diffusion = self._timeline(states, course, repetitions)
         signal = self._signal(plan, timeline, repetitions)
-        estimate = ErrorEstimate(states.neglected, diffusion)
+        estimate = ErrorEstimate(
+            diffusion, partial(self._neglected, repetitions.detach(), signal.detach())
+        )
         return Simulation(signal, estimate, len(states.emits), "pdg")
 
     def _with_mrzerocore(self, repetitions: Repetitions, graph: mr0.Graph | None) -> Simulation:
@@ -186,8 +202,28 @@ class Simulator:
         signal = reference.execute_graph(
             graph, repetitions, self.data, self.thresholds, self.initial
         )
-        estimate = ErrorEstimate(states.neglected, 0.0)
-        return Simulation(signal.to(self.device), estimate, len(states.emits), "mrzero")
+        signal = signal.to(self.device)
+        estimate = ErrorEstimate(
+            0.0, partial(self._neglected, repetitions.detach(), signal.detach())
+        )
+        return Simulation(signal, estimate, len(states.emits), "mrzero")
+
+    @torch.no_grad()
+    def _neglected(self, repetitions: Repetitions, signal: Tensor) -> float:
+        """Return how far a signal is from that of far more states, relative to that one."""
+        smallest = min(self.thresholds.min_latent_signal, self.thresholds.min_emitted_signal)
+        finer = Simulator(
+            self.data,
+            self.accuracy,
+            device=self.device,
+            dtype=self.dtype,
+            engine=self.engine,
+            memory=2 * self._memory,
+            thresholds=Thresholds.of_accuracy(max(_FINER * smallest, _FINEST)),
+            initial=self.initial,
+            backend=self._backend,
+        )
+        return _relative_change(signal, finer(repetitions).signal)
 
     @torch.no_grad()
     def magnetisation(self, repetitions: Repetitions, repetition: int) -> Tensor:
@@ -354,17 +390,35 @@ def simulate(
     return simulator(repetitions)
 
 
+@dataclass(frozen=True)
+class Convergence:
+    """From which accuracy on an image no longer changes.
+
+    Attributes
+    ----------
+    accuracy
+        That accuracy.
+    change
+        Largest change of the image by half and by a quarter of it: root sum of squares of the
+        difference, relative to that of the image.
+    """
+
+    accuracy: float
+    change: float
+
+
 def converged_accuracy(
     repetitions: Repetitions,
     data: mr0.SimData,
     *,
     change: float = 1e-3,
     start: float = 1e-2,
-    smallest: float = 1e-5,
+    smallest: float = 1e-9,
     image: Callable[[Tensor], Tensor] | None = None,
     device: torch.device | str = "cpu",
+    engine: Engine = "pdg",
     memory: int = DEFAULT_MEMORY,
-) -> float:
+) -> Convergence:
     """Find the accuracy from which on the image no longer changes.
 
     The threshold is halved until the image changes by less than ``change``, relative to its
@@ -377,15 +431,15 @@ def converged_accuracy(
     change
         Relative change of the image that counts as none.
     start, smallest
-        First and last threshold to try.
+        First and last threshold to try. Half and a quarter of the first are tried in any case.
     image
         Makes an image of a (samples, coils) signal; None compares the signals.
-    device, memory
+    device, engine, memory
         As for `simulate`.
 
     Returns
     -------
-    float
+    Convergence
         The largest accuracy whose image the two following ones did not change.
 
     Raises
@@ -397,23 +451,30 @@ def converged_accuracy(
     with torch.no_grad():
         while True:
             result = simulate(
-                repetitions.detach(), data, accuracies[-1], device=device, memory=memory
+                repetitions.detach(),
+                data,
+                accuracies[-1],
+                device=device,
+                engine=engine,
+                memory=memory,
             )
             images.append(result.signal if image is None else image(result.signal))
             if len(images) >= 3:
-                size = float(images[-1].abs().square().sum().sqrt())
-                steps = [
-                    float((images[-1] - earlier).abs().square().sum().sqrt())
-                    for earlier in images[-3:-1]
-                ]
-                if max(steps) <= change * size:
-                    return accuracies[-3]
-            if accuracies[-1] / 2 < smallest:
+                largest = max(_relative_change(images[-3], later) for later in images[-2:])
+                if largest <= change:
+                    return Convergence(accuracies[-3], largest)
+            if len(images) >= 3 and accuracies[-1] / 2 < smallest:
                 raise SimulationError(
                     f"the image still changes by more than {change:g} at accuracy "
                     f"{accuracies[-1]:g}; allow a smaller accuracy or a larger change"
                 )
             accuracies.append(accuracies[-1] / 2)
+
+
+def _relative_change(values: Tensor, better: Tensor) -> float:
+    size = float(better.abs().square().sum().sqrt())
+    change = float((values - better).abs().square().sum().sqrt())
+    return change / size if size > 0 else change
 
 
 def _default_backend(device: torch.device, dtype: torch.dtype) -> Backend:
