@@ -61,6 +61,10 @@ def test_a_wrong_experiment_is_refused_by_name(root, experiment, change, message
         ({"experiments": []}, "experiments: "),
         ({"simulation": {"accuracy": 0, "tight_accuracy": 1e-5}}, "simulation.accuracy: 0"),
         ({"simulation": {"accuracy": 1e-3}}, "simulation: 'tight_accuracy' is a required"),
+        (
+            {"simulation": {"accuracy": 1e-3, "tight_accuracy": 1e-5, "tight_change": 0}},
+            "simulation.tight_change: 0",
+        ),
         ({"simulations": {}}, "unknown key 'simulations'"),
     ],
 )

@@ -65,21 +65,39 @@ def acquire(
     SequenceError
         If the sequence has no ADC samples.
     """
+    simulation = simulator(repetitions)
+    image = image_of(simulation.signal, repetitions, simulator.data, matrix=matrix, fov=fov)
+    return Acquisition(image, simulation, repetitions)
+
+
+def image_of(
+    signal: Tensor,
+    repetitions: Repetitions,
+    data: mr0.SimData,
+    *,
+    matrix: tuple[int, int] | None,
+    fov: tuple[float, float],
+) -> Tensor:
+    """Reconstruct the (x, y) image of a (samples, coils) signal; arguments as for `acquire`.
+
+    Raises
+    ------
+    SequenceError
+        If the sequence has no ADC samples.
+    """
     if not bool(repetitions.is_sample.any()):
         raise SequenceError("the sequence has no ADC samples; add an ADC event to its readout")
-    simulation = simulator(repetitions)
     kspace = repetitions.kspace()
     if not repetitions.gradient_moment.requires_grad:
         # Times do not move the samples: without the gradient the reconstruction is an FFT
         kspace = kspace.detach()
-    image = reconstruct(
-        simulation.signal,
+    return reconstruct(
+        signal,
         kspace,
         matrix=matrix or resolved_matrix(kspace, fov),
         fov=fov,
-        voxel_size=voxel_size(simulator.data),
+        voxel_size=voxel_size(data),
     )
-    return Acquisition(image, simulation, repetitions)
 
 
 def voxel_size(data: mr0.SimData) -> tuple[float, float] | None:

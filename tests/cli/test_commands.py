@@ -28,7 +28,7 @@ CONFIG = {
     "experiments": ["echo"],
     "results": "results",
     "phantom": {"source": "icbm152", "matrix": 32},
-    "simulation": {"accuracy": 1e-2, "tight_accuracy": 1e-3},
+    "simulation": {"accuracy": 1e-2, "tight_accuracy": 1e-3, "tight_change": 1e-2},
 }
 
 

@@ -66,7 +66,7 @@ def small_pipeline(root: Path, folder: Path) -> Pipeline:
     config["experiments"] = ["flair_ti", "held"]
     del config["other_phantoms"]
     config["phantom"]["matrix"] = 32
-    config["simulation"].update(accuracy=1e-2, tight_accuracy=1e-3)
+    config["simulation"].update(accuracy=1e-2, tight_accuracy=1e-3, tight_change=2e-2)
     pipeline.write("config/config.yaml", config)
     pipeline.edit(
         "config/experiments/flair_ti.yaml",

@@ -81,11 +81,13 @@ except PulseqZeroError as error:
     raise WorkflowError(str(error)) from None
 
 RESULTS = config["results"]
-SIMULATION = {k: v for k, v in config["simulation"].items() if not k.endswith("accuracy")}
+SIMULATION = {k: config["simulation"][k] for k in ("engine", "device") if k in config["simulation"]}
 ACCURACY = {
     "optimization": float(config["simulation"]["accuracy"]),
     "tight": float(config["simulation"]["tight_accuracy"]),
 }
+# What is reported is simulated ever more accurately until the image changes by less than this
+TIGHT_CHANGE = float(config["simulation"].get("tight_change", 1e-3))
 # The stages whose exported sequences are judged, and how
 VALIDATED = ["start", "optimized"]
 VALIDATION = config.get(

@@ -24,6 +24,7 @@ rule simulate:
     params:
         experiment=setting("image"),
         accuracy=lambda wildcards: ACCURACY[wildcards.accuracy],
+        change=lambda wildcards: TIGHT_CHANGE if wildcards.accuracy == "tight" else None,
         simulation=SIMULATION,
     script:
         "../scripts/simulate.py"

@@ -27,11 +27,11 @@ def main(experiment: dict[str, Any], files: dict[str, Path], *figures: Path) -> 
 
 def draw(experiment: dict[str, Any], files: dict[str, Path]) -> Figure:
     start, metadata = load_tensors(files["start"])
-    optimized, _ = load_tensors(files["optimized"])
+    optimized, other_metadata = load_tensors(files["optimized"])
     parameters, found = load_tensors(files["parameters"])
     history = load_table(files["history"])
     images = (start["image"], optimized["image"])
-    accuracy = metadata["accuracy"]
+    accuracy = max(metadata["accuracy"], other_metadata["accuracy"])
     kind = experiment.get("figure", "history")
     if kind == "inversion_time":
         null = analytic_null(Phantom.load(files["phantom"]))

@@ -40,9 +40,10 @@ def draw(
         return inversion_time_sweep_figure(results, list(sweep))
     if kind == "flip_angles":
         names = [*results["run"], *(" ".join(other) for other in compared)]
-        shown = {n: load_tensors(file)[0]["image"] for n, file in zip(names, images, strict=True)}
-        stored, metadata = load_tensors(start)
-        return front_figure(results, others, shown, stored["image"], metadata["accuracy"])
+        loaded = [load_tensors(file) for file in [start, *images]]
+        begin, *shown = [tensors["image"] for tensors, _ in loaded]
+        accuracy = max(metadata["accuracy"] for _, metadata in loaded)
+        return front_figure(results, others, dict(zip(names, shown, strict=True)), begin, accuracy)
     return sweep_figure(rows, list(sweep), [name for name in parameters if name in rows])
 
 

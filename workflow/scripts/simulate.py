@@ -13,6 +13,7 @@ if "snakemake" in globals():
         simulate_stage(
             snakemake.params.experiment,
             snakemake.params.accuracy,
+            snakemake.params.change,
             snakemake.params.simulation,
             Path(snakemake.input.phantom),
             Path(snakemake.input.sequence),

@@ -29,6 +29,8 @@ class Project:
         Settings of its phantom, and of those that it is optimized on as well.
     accuracy, tight_accuracy
         Accuracy of the optimization, and of everything that is reported.
+    tight_change
+        Change of an image by higher accuracy that counts as none.
     simulation
         Further settings of the simulation.
     limits
@@ -42,6 +44,7 @@ class Project:
     phantoms: list[dict[str, Any]]
     accuracy: float
     tight_accuracy: float
+    tight_change: float
     simulation: dict[str, Any]
     limits: dict[str, float]
     results: Path
@@ -89,6 +92,7 @@ def read_project(file: Path, config_file: Path | None) -> Project:
         phantoms=phantoms,
         accuracy=float(simulation.pop("accuracy")),
         tight_accuracy=float(simulation.pop("tight_accuracy")),
+        tight_change=float(simulation.pop("tight_change", 1e-3)),
         simulation=simulation,
         limits=config.get("limits", {}),
         results=Path(config["results"]),

@@ -96,7 +96,10 @@ def run_experiment(project: Project, say: Callable[[str], None]) -> ResultFiles:
         trace_stage(experiment, name, optimization, sequence, traced)
         for label, accuracy in accuracies.items():
             image = files.image(name, label)
-            simulate_stage(experiment, accuracy, project.simulation, phantoms[0], sequence, image)
+            change = project.tight_change if label == "tight" else None
+            simulate_stage(
+                experiment, accuracy, change, project.simulation, phantoms[0], sequence, image
+            )
         made = export_stage(experiment, name, optimization, files.seq(name))
         limits = check_limits(read_seq(files.seq(name)), made.system, project.limits)
         for row in limits[limits["passed"].eq(False)].itertuples():

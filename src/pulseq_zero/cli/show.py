@@ -33,7 +33,7 @@ def draw(files: ResultFiles) -> list[Path]:
         If a result is missing.
     """
     start, metadata = load_tensors(files.image("start"))
-    optimized, _ = load_tensors(files.image("optimized"))
+    optimized, other_metadata = load_tensors(files.image("optimized"))
     parameters, _ = load_tensors(files.parameters)
     settings = read_yaml(files.experiment)["parameters"] if files.experiment.is_file() else {}
     units = {name: settings.get(name, {}).get("unit", "") for name in parameters}
@@ -44,7 +44,7 @@ def draw(files: ResultFiles) -> list[Path]:
             load_table(files.history),
             parameters,
             units,
-            metadata["accuracy"],
+            max(metadata["accuracy"], other_metadata["accuracy"]),
         ),
         "kspace": kspace_figure(
             Repetitions.from_tensors(*load_tensors(files.sequence("optimized"))), files.name

@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pulseq_zero.acquisition import acquire
+from pulseq_zero.acquisition import acquire, image_of
+from pulseq_zero.errors import SimulationError
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.simulation import Simulator
+from pulseq_zero.simulation import Simulator, converged_accuracy
 from pulseq_zero.store import load_tensors, save_tensors
 
 
 def simulate_stage(
     experiment: Mapping[str, Any],
     accuracy: float,
+    change: float | None,
     simulation: Mapping[str, Any],
     phantom: Path,
     sequence: Path,
@@ -29,24 +31,47 @@ def simulate_stage(
         Content of the experiment's file, of which ``image`` is used.
     accuracy
         Accuracy of the simulation.
+    change
+        Halve the accuracy until the image changes by less than this, see `converged_accuracy`;
+        None to take it as it is.
     simulation
         Further settings of the `Simulator`.
     phantom, sequence
         What is imaged, and the traced sequence.
     image
         ``image`` (x, y), ``signal`` (samples, coils) and ``kspace`` (samples, 4) [1/m] as
-        safetensors, with the field of view [m] and the phantom's position and orientation as
-        metadata.
+        safetensors, with the accuracy, the change of the image by higher accuracy, the field of
+        view [m] and the phantom's position and orientation as metadata.
+
+    Raises
+    ------
+    SimulationError
+        If the image still changes at the smallest accuracy.
     """
     tensors, metadata = load_tensors(sequence)
     repetitions = Repetitions.from_tensors(tensors, metadata)
     imaged = Phantom.load(phantom)
-    matrix = experiment.get("image", {}).get("matrix")
+    data = imaged.simulation_data()
+    asked = experiment.get("image", {}).get("matrix")
+    matrix, fov = tuple(asked) if asked else None, tuple(metadata["fov"])
+    changed = None
+    if change is not None:
+        try:
+            found = converged_accuracy(
+                repetitions,
+                data,
+                change=change,
+                start=accuracy,
+                image=lambda signal: image_of(signal, repetitions, data, matrix=matrix, fov=fov),
+                **simulation,
+            )
+        except SimulationError as error:
+            raise SimulationError(
+                f"{image.parent}: {error} (simulation.tight_accuracy, tight_change)"
+            ) from error
+        accuracy, changed = found.accuracy, found.change
     acquisition = acquire(
-        repetitions,
-        Simulator(imaged.simulation_data(), accuracy=accuracy, **simulation),
-        matrix=tuple(matrix) if matrix else None,
-        fov=tuple(metadata["fov"]),
+        repetitions, Simulator(data, accuracy=accuracy, **simulation), matrix=matrix, fov=fov
     )
     save_tensors(
         image,
@@ -57,6 +82,7 @@ def simulate_stage(
         },
         {
             "accuracy": accuracy,
+            "change": changed,
             "fov": metadata["fov"],
             "position": imaged.position,
             "orientation": imaged.orientation,
