@@ -143,7 +143,7 @@ def phantom_files(settings):
 # Which phantoms there are is known from here on
 OTHER_PHANTOMS = config.get("other_phantoms") or {}
 RUN_PHANTOMS = {name: ensemble_files(run) for name, run in RUNS.items()}
-EVALUATED_ON = {name: other_phantom_files(run) for name, run in EXPERIMENTS.items()}
+EVALUATED_ON = {name: other_phantom_files(run) for name, run in RUNS.items()}
 for file in phantom_files(list(PHANTOMS.values())):
     if re.search("[{}]", file):
         raise WorkflowError(
