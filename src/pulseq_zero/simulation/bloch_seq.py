@@ -120,6 +120,8 @@ def _samples(adc: SimpleNamespace, system: pypulseq.Opts) -> tuple[list[float], 
 def _pulse(
     rf: SimpleNamespace, system: pypulseq.Opts, physics: Physics, longest: float
 ) -> SpinPulse:
+    if physics == "instantaneous":
+        longest = min(longest, float(np.diff(rf.t).min()))  # the integral of the samples, exactly
     count = max(1, math.ceil(rf.shape_dur / longest - 1e-9))
     step = rf.shape_dur / count
     time = (np.arange(count) + 0.5) * step
