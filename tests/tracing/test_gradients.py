@@ -80,6 +80,14 @@ def adiabatic(pulse_type="hypsec", **arguments):
     return pp.make_adiabatic_pulse(pulse_type, **defaults | arguments)
 
 
+def delayed_off_resonance(make_pulse, **constant):
+    def make(offsets, **delay_and_dwell):
+        names = ("freq_offset", "phase_offset", "freq_ppm", "phase_ppm")
+        return make_pulse(**dict(zip(names, offsets, strict=True)), **delay_and_dwell, **constant)
+
+    return make
+
+
 def arbitrary_grad(waveform, **arguments):
     return pp.make_arbitrary_grad("x", waveform, system=SYSTEM, **arguments)
 
@@ -272,38 +280,15 @@ CASES = {
         {"signal": ENVELOPE, "flip": 1.0, "center": 2e-4},
     ),
     "gauss, delay, dwell and offsets": (
-        lambda delay, dwell, offsets: gauss(
-            duration=2e-3,
-            delay=delay,
-            dwell=dwell,
-            freq_offset=offsets[0],
-            phase_offset=offsets[1],
-            freq_ppm=offsets[2],
-            phase_ppm=offsets[3],
-        ),
+        delayed_off_resonance(gauss, duration=2e-3),
         {"delay": 1e-3, "dwell": 1.0001e-5, "offsets": OFFSETS},
     ),
     "block, delay and offsets": (
-        lambda delay, offsets: block_pulse(
-            duration=1e-3,
-            delay=delay,
-            freq_offset=offsets[0],
-            phase_offset=offsets[1],
-            freq_ppm=offsets[2],
-            phase_ppm=offsets[3],
-        ),
+        delayed_off_resonance(block_pulse, duration=1e-3),
         {"delay": 1e-3, "offsets": OFFSETS},
     ),
     "arbitrary pulse, delay, dwell and offsets": (
-        lambda delay, dwell, offsets: arbitrary_rf(
-            ENVELOPE,
-            delay=delay,
-            dwell=dwell,
-            freq_offset=offsets[0],
-            phase_offset=offsets[1],
-            freq_ppm=offsets[2],
-            phase_ppm=offsets[3],
-        ),
+        delayed_off_resonance(arbitrary_rf, signal=ENVELOPE),
         {"delay": 1e-3, "dwell": 1.0001e-6, "offsets": OFFSETS},
     ),
     "arbitrary pulse, slice": (
@@ -313,15 +298,7 @@ CASES = {
         {"thickness": 50e-3, "tbw": 3.0},
     ),
     "adiabatic, delay, dwell and offsets": (
-        lambda delay, dwell, offsets: adiabatic(
-            delay=delay,
-            dwell=dwell,
-            freq_offset=offsets[0],
-            phase_offset=offsets[1],
-            freq_ppm=offsets[2],
-            phase_ppm=offsets[3],
-            return_gz=False,
-        ),
+        delayed_off_resonance(adiabatic, return_gz=False),
         {"delay": 1e-3, "dwell": 1.0001e-5, "offsets": OFFSETS},
     ),
     "arbitrary pulse, not scaled": (
