@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import MRzeroCore as mr0
-import pypulseq
 
-from pulseq_zero.conversion import SequenceModel
+from pulseq_zero.conversion import convert
 from pulseq_zero.repetitions import Repetitions, repetitions_from_mr0
+from pulseq_zero.seq_files import read_seq
 
 
 def imported_repetitions(path: Path | str, sub_pulses: int = 1) -> Repetitions:
@@ -22,13 +22,12 @@ def imported_repetitions(path: Path | str, sub_pulses: int = 1) -> Repetitions:
         Into how many rotations each pulse is cut. MRzeroCore's importer makes one rotation of
         each; where there are to be more, the file is read by PyPulseq and converted as scripts
         are.
+
+    Raises
+    ------
+    SequenceError
+        If the file is to be read by PyPulseq, and is missing, cut, altered, or not understood.
     """
     if sub_pulses == 1:
         return repetitions_from_mr0(mr0.Sequence.import_file(str(path)))
-
-    def written() -> pypulseq.Sequence:
-        sequence = pypulseq.Sequence()
-        sequence.read(str(path))
-        return sequence
-
-    return SequenceModel(written, sub_pulses=sub_pulses)({})
+    return convert(read_seq(path), sub_pulses=sub_pulses)
