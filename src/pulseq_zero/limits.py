@@ -16,13 +16,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
-from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import pypulseq
 import torch
 from numpy.typing import NDArray
+from pypulseq.Sequence.calc_pns import calc_pns
 from pypulseq.utils import safe_pns_prediction
 from pypulseq.utils.safe_pns_prediction import safe_example_hw
 from scipy.signal import lfilter
@@ -31,6 +31,7 @@ from torch import Tensor
 from pulseq_zero.conversion.pulses import sample_durations
 from pulseq_zero.errors import ConfigError, SequenceError
 from pulseq_zero.repetitions import Repetitions
+from pulseq_zero.tracing.twin import on_globals
 
 # Numbers in a .seq file have six digits
 _DIGITS = 1e-5
@@ -264,8 +265,13 @@ def _nerve_stimulation(sequence: pypulseq.Sequence) -> float:
         number: min(duration, _gradient_end(sequence.get_block(number)) + _NERVES_FORGET)
         for number, duration in sequence.block_durations.items()
     }
-    with patch.object(safe_pns_prediction, "safe_tau_lowpass", _lowpass):
-        _, stimulation, _, _ = brief.calculate_pns(safe_example_hw(), do_plots=False)
+    # A copy of PyPulseq's own model finds the faster filter; PyPulseq itself stays as it is
+    model = {**vars(safe_pns_prediction), "safe_tau_lowpass": _lowpass}
+    for name in ("safe_pns_model", "safe_gwf_to_pns"):
+        model[name] = on_globals(model[name], model)
+    _, stimulation, _, _ = on_globals(calc_pns, calc_pns.__globals__ | model)(
+        brief, safe_example_hw(), do_plots=False
+    )
     return float(stimulation.max())
 
 
