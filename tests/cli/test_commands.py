@@ -186,6 +186,18 @@ def test_check_finds_what_is_wrong(project, what, instead, failing):
     assert failing in said.splitlines()[-1]
 
 
+def test_check_says_everything_once(project):
+    sequence = project / "sequences/echo.py"
+    text = sequence.read_text().replace('    seq.set_definition("FOV",', '    ("FOV",')
+    warned = "    import warnings\n    warnings.warn('too loud')\n    delta_k = 1 / fov\n"
+    sequence.write_text(text.replace("    delta_k = 1 / fov\n", warned))
+    with pytest.warns(UserWarning, match="too loud") as warnings:
+        said = call("check", EXPERIMENT, fails=1)
+    assert len([each for each in warnings if "too loud" in str(each.message)]) == 1
+    assert said.count("has no definition FOV") == 1
+    assert "tracing, first step: the sequence has no definition FOV" in said
+
+
 def test_what_cannot_be_written_is_said_in_a_sentence(project):
     sequence = project / "sequences/echo.py"
     text = sequence.read_text().replace('\n    seq.set_definition("FOV",', LEAVES_IT)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TextIO
 
 import pandas as pd
 import torch
@@ -82,7 +84,7 @@ def check_experiment(project: Project) -> list[Check]:
         Sequence, timing and limits, tracing, gradients, and the first step of the optimization.
     """
     setup = sequence_setup(project.experiment)
-    with TemporaryDirectory() as name:
+    with TemporaryDirectory() as name, _warnings_once():
         folder = Path(name)
         checks = _attempt("sequence runs", lambda: _sequence(project, setup, folder))
         if (folder / "plain.seq").is_file():
@@ -99,6 +101,37 @@ def table(checks: Iterable[Check]) -> Table:
     for check in checks:
         shown.add_row(check.name, words[check.passed], check.value, check.limit)
     return shown
+
+
+def remarks(checks: Iterable[Check]) -> list[str]:
+    """List what went wrong, each once, with the names of the checks that found it."""
+    found: dict[str, list[str]] = {}
+    for check in checks:
+        for note in check.notes:
+            found.setdefault(note, []).append(check.name)
+    return [f"{', '.join(names)}: {note}" for note, names in found.items()]
+
+
+@contextmanager
+def _warnings_once() -> Iterator[None]:
+    """Show a warning once, however often the sequence runs."""
+    shown, show = set(), warnings.showwarning
+
+    def show_once(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if (category, str(message)) not in shown:
+            shown.add((category, str(message)))
+            show(message, category, filename, lineno, file, line)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show_once
+        yield
 
 
 def _attempt(name: str, checks: Callable[[], list[Check]]) -> list[Check]:

@@ -89,14 +89,13 @@ def check(experiment: Path, config: Path | None) -> None:
     """
     from rich.console import Console
 
-    from pulseq_zero.cli.check import check_experiment, table
+    from pulseq_zero.cli.check import check_experiment, remarks, table
     from pulseq_zero.cli.project import read_project
 
     checks = check_experiment(read_project(experiment, config))
     Console().print(table(checks))
-    for each in checks:
-        for note in each.notes:
-            click.echo(f"\n{each.name}: {note}")
+    for remark in remarks(checks):
+        click.echo(f"\n{remark}")
     failed = [each.name for each in checks if each.passed is False]
     if failed:
         raise ConfigError(
