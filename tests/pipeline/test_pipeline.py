@@ -55,6 +55,8 @@ def pipeline(root, tmp_path_factory) -> Pipeline:
         "title": "An own loss",
         "sequence": {"function": "sequences/epi_ir.py:epi_ir", "arguments": {"TI": 2.5}},
         "parameters": {"flip_angle": {"start": 1.2, "learning_rate": 0.05, "unit": "rad"}},
+        # Another field of view than the sequence defines
+        "image": {"fov": [0.24, 0.24]},
         "loss": {"function": "losses/mine.py:darker", "settings": {"weight": 2.0}},
         "optimizer": {"iterations": 4, "method": "lbfgs"},
     }

@@ -22,7 +22,7 @@ rule trace:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        experiment=setting("sequence", "parameters"),
+        experiment=setting("sequence", "parameters", "image"),
     script:
         "../scripts/trace.py"
 
