@@ -119,10 +119,26 @@ def ensemble_files(run):
 
 
 def other_phantom_files(run):
-    """Files of a run's phantom and of what the config changes of it, for the evaluation."""
+    """Files of a run's phantom and of what the config changes of it, for the evaluation.
+
+    Found when they are asked for: sweeps have thousands that nobody does.
+    """
     own = run.get("phantom", {})
     changes = [changed_phantom(own, change) for change in OTHER_PHANTOMS.values()]
     return [phantom_file(own), *map(phantom_file, changes)]
+
+
+def evaluated_on(wildcards):
+    """The phantoms that an optimized sequence is evaluated on."""
+    return other_phantom_files(RUNS[wildcards.experiment])
+
+
+def phantom_settings(wildcards):
+    """Settings of a phantom, also in a job that makes nothing else."""
+    if wildcards.phantom not in PHANTOMS:
+        for run in RUNS.values():
+            other_phantom_files(run)
+    return PHANTOMS[wildcards.phantom]
 
 
 def figure_group_of(wildcards):
@@ -140,11 +156,9 @@ def phantom_files(settings):
     return [settings] if isinstance(settings, str) and Path(settings).is_file() else []
 
 
-# Which phantoms there are is known from here on
 OTHER_PHANTOMS = config.get("other_phantoms") or {}
 RUN_PHANTOMS = {name: ensemble_files(run) for name, run in RUNS.items()}
-EVALUATED_ON = {name: other_phantom_files(run) for name, run in RUNS.items()}
-for file in phantom_files(list(PHANTOMS.values())):
+for file in phantom_files([*PHANTOMS.values(), *OTHER_PHANTOMS.values()]):
     if re.search("[{}]", file):
         raise WorkflowError(
             f"the phantom's file {file} has a brace in its name, which Snakemake takes for a "
@@ -161,7 +175,7 @@ pathvars:
 wildcard_constraints:
     experiment="|".join(map(re.escape, RUNS)),
     sweep="|".join(SWEEPS) or "(?!)",
-    phantom="|".join(PHANTOMS),
+    phantom="phantom(-[0-9a-f]{8})?",
     stage="start|optimized|iteration_[0-9]+",
     physics="instantaneous|full",
     accuracy="|".join(ACCURACY),

@@ -4,7 +4,7 @@
 rule phantom:
     input:
         code=code("phantom"),
-        definition=lambda wildcards: phantom_files(PHANTOMS[wildcards.phantom]),
+        definition=lambda wildcards: phantom_files(phantom_settings(wildcards)),
     output:
         phantom="<results>/{phantom}/phantom.safetensors",
         nifti=directory("<results>/{phantom}/nifti"),
@@ -19,6 +19,6 @@ rule phantom:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        phantom=lambda wildcards: PHANTOMS[wildcards.phantom],
+        phantom=phantom_settings,
     script:
         "../scripts/phantom.py"

@@ -6,7 +6,7 @@ rule robustness:
         code=code("robustness"),
         sequence=user_code("sequence", "loss"),
         optimization="<results>/{experiment}/optimization/parameters.safetensors",
-        phantoms=lambda wildcards: EVALUATED_ON[wildcards.experiment],
+        phantoms=evaluated_on,
     output:
         robustness="<results>/{experiment}/robustness.csv",
     log:
