@@ -59,7 +59,8 @@ def failure(error: Exception, function: Callable[..., Any]) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     file = getattr(getattr(function, "__code__", None), "co_filename", None)
     frame = next((f for f in reversed(frames) if f.filename == file), frames[-1])
-    text = " ".join(str(error).split())
+    # Of an assertion without a message, the line says what is asserted
+    text = " ".join((str(error) or frame.line or "").split())
     return f"{type(error).__name__}: {text} ({frame.filename}, line {frame.lineno})"
 
 

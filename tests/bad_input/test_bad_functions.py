@@ -88,6 +88,10 @@ def fails(TI):
     raise KeyError("rf")
 
 
+def fails_without_words(TI):
+    raise AssertionError
+
+
 def gives_nothing(TI):
     return None
 
@@ -129,6 +133,13 @@ def infinite_loss(parameters, image):
             signal_loss,
             {},
             "the sequence function fails: KeyError: 'rf' (test_bad_functions.py, line N)",
+        ),
+        (
+            fails_without_words,
+            signal_loss,
+            {},
+            "the sequence function fails: AssertionError: raise AssertionError "
+            "(test_bad_functions.py, line N)",
         ),
         (
             gives_nothing,
