@@ -89,7 +89,9 @@ def kspace_figure(repetitions: Repetitions, title: str) -> Figure:
         figure, (plane, course) = plt.subplots(1, 2, figsize=(7.2, 3.2))
         points = plane.scatter(*kspace.T, c=times * 1e3, s=2, cmap="cividis", rasterized=True)
         figure.colorbar(points, ax=plane, label="Time since excitation [ms]")
-        plane.set(xlabel="kx [1/m]", ylabel="ky [1/m]", aspect="equal", title="Samples")
+        # A line of k-space has no width that a box could keep
+        plane.set_aspect("equal", adjustable="datalim")
+        plane.set(xlabel="kx [1/m]", ylabel="ky [1/m]", title="Samples")
         course.plot(times * 1e3, kspace[:, 1], ".", color=BLUE, ms=1.5, rasterized=True)
         course.axhline(0, color=RED, lw=0.8, ls=":")
         course.set(
