@@ -155,9 +155,13 @@ class TorchBackend:
     def bytes_per_voxel(self, plan: Plan, *, adjoint: bool) -> int:
         """Memory needed for each voxel, in float32."""
         largest, repetitions = int(plan.graph.count.max(initial=0)), len(plan.graph.count)
-        states = len(plan.graph.emits) if adjoint else 2 * largest
-        items = (7 if adjoint else 5) * plan.item_count
-        return 8 * (states + 6 * largest + 2 * repetitions + items)
+        if not adjoint:
+            return 8 * (8 * largest + 2 * repetitions + 5 * plan.item_count)
+        # What is kept for the way back: complex states and their real decay factors.
+        kept = (8 + 4) * len(plan.graph.emits)
+        # The items' phases and decays are gone when the way back begins.
+        passing = max(6 * plan.item_count, 4 * plan.item_count + 6 * largest)
+        return kept + 8 * (2 * repetitions + passing)
 
     def emit(self, plan: Plan, drive: Drive, voxels: Voxels) -> Tensor:
         """Return the magnetisation of each item at its anchor, (items, voxels) complex."""
@@ -175,9 +179,11 @@ class TorchBackend:
     ) -> Adjoint:
         """Return the gradients, see `Backend.adjoint`."""
         result = Adjoint.zeros(drive, voxels, maps=wanted.maps)
-        steps, course = self._steps_of(plan, voxels), _Course(plan, drive, voxels)
+        steps = self._steps_of(plan, voxels)
         rows = [step.rows for step in steps]
-        rooms = list(self._room_for(sum(rows), voxels).split(rows))
+        room = self._room_for(sum(rows) + len(plan.graph.emits), voxels)
+        rooms, decays = list(room[: sum(rows)].split(rows)), room[sum(rows) :]
+        course = _Course(plan, drive, voxels, decays)
         measured = None
         if wanted.beyond_angles:
             measured = voxels.R1.new_empty(2, plan.item_count, len(voxels))
@@ -223,13 +229,22 @@ class TorchBackend:
 class _Course:
     """What pulses and relaxation do to the voxels.
 
+    Parameters
+    ----------
+    plan, drive, voxels
+        As for `Backend.emit`.
+    decays
+        (states, voxels) room for the decays on the way forward, if the way back will need them.
+
     Attributes
     ----------
     cos, sin
         (repetitions, voxels) of the flip angles.
     """
 
-    def __init__(self, plan: Plan, drive: Drive, voxels: Voxels) -> None:
+    def __init__(
+        self, plan: Plan, drive: Drive, voxels: Voxels, decays: Tensor | None = None
+    ) -> None:
         shim = list(drive.shim)
         angle = drive.angle[:, None] * voxels.B1[shim]
         self.cos, self.sin = angle.cos(), angle.sin_()
@@ -240,6 +255,7 @@ class _Course:
         weights = [duration * transverse, duration * ~transverse, drive.b_end]
         self._weights = torch.stack(weights, 1).neg_()
         self._rates = torch.stack([voxels.R2, voxels.R1, voxels.D])
+        self._decays, self._filled = decays, set[int]()
 
     def turn_after(self, number: int) -> Tensor | None:
         """Return (voxels,) the angle from a pulse's frame to that of the next, None for none."""
@@ -249,9 +265,15 @@ class _Course:
             return None
         return self._B1_phase[one] - self._B1_phase[other] + step
 
-    def decay(self, states: slice) -> Tensor:
-        """Return (states, voxels) relaxation and diffusion over the repetition."""
-        return torch.mm(self._weights[states], self._rates).exp_()
+    def decay(self, step: Step) -> Tensor:
+        """Return (states, voxels) relaxation and diffusion over a repetition."""
+        if self._decays is None:
+            return torch.mm(self._weights[step.states], self._rates).exp_()
+        factor = self._decays[step.states]
+        if step.number not in self._filled:
+            torch.mm(self._weights[step.states], self._rates, out=factor).exp_()
+            self._filled.add(step.number)
+        return factor
 
 
 def _in_rows(longitudinal: Tensor) -> Tensor:
@@ -305,7 +327,7 @@ def _rotate_adjoint(
 
 def _decay(step: Step, course: _Course, states: Tensor) -> Tensor:
     """Let all states decay over the repetition; return the undephased one's factor."""
-    factor, transverse = course.decay(step.states), step.transverse
+    factor, transverse = course.decay(step), step.transverse
     for rows, part in (
         (states[: 2 * transverse], factor[:transverse]),
         (states[2 * transverse :], factor[transverse:]),
@@ -384,6 +406,7 @@ def _emission(plan: Plan, drive: Drive, voxels: Voxels) -> Tensor:
     turns.addcmul_(k[:, 3:], voxels.B0)
     frame = voxels.B1_phase[shim].add_(drive.phase[repetition, None])
     turns.sub_(frame, alpha=0.5 / math.pi)
+    del frame
     sign = torch.from_numpy(plan.item_sign).to(k)
     weights = torch.stack([drive.t_anchor, sign * k[:, 3], drive.b_anchor], 1)
     exponent = weights @ torch.stack([voxels.R2, voxels.R2dash, voxels.D])
