@@ -373,10 +373,12 @@ def make_report():
     A run of some targets only cannot have one. No shell reads the names of the config files.
     """
     log = Path(RESULTS, "logs/report.log")
-    configs = ["--configfile", *map(str, workflow.configfiles)]
+    # The Snakefile reads its own again, which would come after those of the command line
+    configs = list(map(str, workflow.config_settings.configfiles or []))
     changes = list(workflow.config_settings.config_args or [])
     command = [sys.executable, "-m", "snakemake", "--snakefile", workflow.main_snakefile]
-    command += ["--nolock", *configs, *(["--config", *changes] if changes else [])]
+    command += ["--nolock", *(["--configfile", *configs] if configs else [])]
+    command += [*(["--config", *changes] if changes else [])]
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(Path(RESULTS, "report.html")) as report, log.open("wb") as said:
