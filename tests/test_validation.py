@@ -14,7 +14,7 @@ from pulseq_zero.validation import (
 )
 
 IMAGE = torch.linspace(0.5, 1, 36).reshape(6, 6) + 0j
-KINDS = ("optimizer", "tight", "imported", "pdg", "bloch", "bloch_full")
+KINDS = ("optimizer", "tight", "imported", "pdg", "pdg_sub_pulses", "bloch", "bloch_full")
 JUDGE = {"scatter": 0.003, "spins": 512.0, "seconds": 1.0}
 
 
@@ -23,13 +23,14 @@ def darkness(parameters, image):
     return {"signal": image.abs().mean(), "power": parameters["flip"].square()}
 
 
-def rows(optimized_under_the_judge: float):
+def rows(optimized_under_the_judge: float, imported: float = 0.5):
     """Validate an optimizer that is told that its image is half as bright as before."""
     stages = {
         "start": dict.fromkeys(KINDS, IMAGE),
         "optimized": {
             **dict.fromkeys(KINDS, 0.5 * IMAGE),
             "bloch": optimized_under_the_judge * IMAGE,
+            "imported": imported * IMAGE,
         },
     }
     flip = {"flip": torch.tensor(0.1)}
@@ -64,6 +65,15 @@ def test_a_cheating_result_fails():
     assert validation_table(cheating)["Result"].tolist() == ["passed", "FAILED"]
     with pytest.raises(ValidationError, match=r"the loss of toy \(optimized\) improves in the opt"):
         require_passed(cheating)
+
+
+def test_a_file_that_makes_another_image_fails():
+    other = rows(0.51, imported=0.49)
+    assert [row["passed"] for row in other] == [True, False]
+    with pytest.raises(
+        ValidationError, match=r"the exported files of toy \(optimized\) make other"
+    ):
+        require_passed(other)
 
 
 def test_a_wider_slice_holds_more_of_the_same(small_brain):

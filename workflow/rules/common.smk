@@ -92,7 +92,14 @@ TIGHT_CHANGE = float(config["simulation"].get("tight_change", 1e-3))
 VALIDATED = ["start", "optimized"]
 VALIDATION = config.get(
     "validation",
-    {"tolerance": 5e-3, "full_tolerance": 4e-2, "largest": 32768, "thickness": 2.0},
+    {
+        "tolerance": 5e-3,
+        "full_tolerance": 4e-2,
+        "largest": 32768,
+        "thickness": 2.0,
+        "sub_pulses": 8,
+        "full_accuracy": 1e-5,
+    },
 )
 # The schematic shows the last experiment of the config
 PICTURED = (list(EXPERIMENTS) or list(RUNS))[-1]
@@ -126,6 +133,11 @@ def other_phantom_files(run):
     own = run.get("phantom", {})
     changes = [changed_phantom(own, change) for change in OTHER_PHANTOMS.values()]
     return [phantom_file(own), *map(phantom_file, changes)]
+
+
+def judge_settings(wildcards):
+    """Settings of an experiment's judge: the config's, and what the experiment changes of them."""
+    return VALIDATION | RUNS[wildcards.experiment].get("validation", {})
 
 
 def evaluated_on(wildcards):

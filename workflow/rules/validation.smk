@@ -21,7 +21,7 @@ rule judge:
         runtime=growing(60),
     params:
         experiment=setting("image"),
-        validation=lambda wildcards: (VALIDATION | RUNS[wildcards.experiment].get("validation", {})),
+        validation=judge_settings,
     script:
         "../scripts/judge.py"
 
@@ -62,6 +62,7 @@ rule validate:
         gpu=gpus,
     params:
         experiment=setting("sequence", "parameters", "image", "loss"),
+        validation=judge_settings,
         accuracy=ACCURACY["tight"],
         simulation=SIMULATION,
     script:

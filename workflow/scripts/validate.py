@@ -24,6 +24,7 @@ JUDGES = ("bloch", "bloch_full")
 def main(
     name: str,
     experiment: dict[str, Any],
+    settings: dict[str, Any],
     accuracy: float,
     simulation: dict[str, Any],
     files: dict[str, list[Path]],
@@ -33,7 +34,16 @@ def main(
     *figures: Path,
 ) -> None:
     setup, imaged = sequence_setup(experiment), Phantom.load(phantom)
-    simulator = Simulator(judged_phantom(imaged), accuracy=accuracy, **simulation)
+    thickness = settings["thickness"] * imaged.slice_thickness
+    sub_pulses = max(setup.sub_pulses, settings["sub_pulses"])
+    simulations = {
+        "pdg": (setup.sub_pulses, judged_phantom(imaged), accuracy),
+        "pdg_sub_pulses": (
+            sub_pulses,
+            judged_phantom(imaged, thickness),
+            settings["full_accuracy"],
+        ),
+    }
     images: dict[str, dict[str, torch.Tensor]] = {}
     judges = {}
     for number, stage in enumerate(STAGES):
@@ -43,12 +53,13 @@ def main(
         }
         images[stage] = {kind: tensors["image"] for kind, (tensors, _) in stored.items()}
         judges[stage] = {kind: stored[kind][1] for kind in JUDGES}
-        images[stage]["pdg"] = acquire(
-            imported_repetitions(files["seq"][number], setup.sub_pulses),
-            simulator,
-            matrix=setup.matrix,
-            fov=tuple(stored["tight"][1]["fov"]),
-        ).image
+        for kind, (count, data, threshold) in simulations.items():
+            images[stage][kind] = acquire(
+                imported_repetitions(files["seq"][number], count),
+                Simulator(data, accuracy=threshold, **simulation),
+                matrix=setup.matrix,
+                fov=tuple(stored["tight"][1]["fov"]),
+            ).image
     # Each simulation is held against its own start image
     losses = {
         kind: make_loss(experiment["loss"], LossContext(imaged, images["start"][kind], setup.start))
@@ -70,6 +81,7 @@ if "snakemake" in globals():
         main(
             snakemake.wildcards.experiment,
             snakemake.params.experiment,
+            snakemake.params.validation,
             snakemake.params.accuracy,
             snakemake.params.simulation,
             {

@@ -13,6 +13,11 @@ from pulseq_zero.figures.style import RED, rows, show_image, style
 
 # Differences are shown up to this part of the brightest pixel.
 _RANGE = 0.1
+_DIFFERENCES = (
+    ("pdg", "bloch", "PDG - same"),
+    ("pdg", "bloch_full", "PDG - full"),
+    ("pdg_sub_pulses", "bloch_full", "sub-pulses - full"),
+)
 
 
 def validation_figure(
@@ -23,16 +28,17 @@ def validation_figure(
     Parameters
     ----------
     images
-        For each stage (x, y) complex images ``pdg``, ``bloch`` and ``bloch_full``.
+        For each stage (x, y) complex images ``pdg``, ``pdg_sub_pulses``, ``bloch`` and
+        ``bloch_full``.
     numbers
         For each stage the row of `pulseq_zero.validation.judge_results`.
     """
     with style():
-        figure = plt.figure(figsize=(9.6, 4.6))
+        figure = plt.figure(figsize=(11.2, 4.6))
         for row, part in zip(numbers, rows(figure, *(1.0 for _ in numbers)), strict=True):
             of = images[row["stage"]]
             brightest = float(of["bloch"].abs().max())
-            axes = part.subplots(1, 5)
+            axes = part.subplots(1, 6)
             for ax, name, title in zip(
                 axes,
                 ("pdg", "bloch", "bloch_full"),
@@ -40,13 +46,12 @@ def validation_figure(
                 strict=False,
             ):
                 show_image(ax, of[name].abs(), title, colour_bar=False, vmin=0, vmax=brightest)
-            for ax, name in zip(axes[3:], ("bloch", "bloch_full"), strict=True):
-                error = (of["pdg"] - of[name]).abs() / brightest
+            for ax, (ours, judge, title) in zip(axes[3:], _DIFFERENCES, strict=True):
+                error = (of[ours] - of[judge]).abs() / brightest
                 shown = show_image(
                     ax,
                     error,
-                    f"PDG - {'same' if name == 'bloch' else 'full'}:\n"
-                    f"{100 * row[f'pdg_vs_{name}_nrmse']:.2g} %",
+                    f"{title}:\n{100 * row[f'{ours}_vs_{judge}_nrmse']:.2g} %",
                     colour_bar=False,
                     vmin=0,
                     vmax=_RANGE,
