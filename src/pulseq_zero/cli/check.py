@@ -38,7 +38,7 @@ _UNROUNDED = (
     "the sequence function, as in round(time / raster) * raster"
 )
 _ONLY_ROUNDED = (
-    "all that {name} moves is rounded to a raster, so that small differences have nothing to "
+    "what {name} moves, if anything, is rounded to a raster: small differences have nothing to "
     "compare with; the loss after a step shows whether its gradient leads downhill"
 )
 _NOT_LOWER = (
