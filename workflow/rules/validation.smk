@@ -57,7 +57,7 @@ rule validate:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=growing(2500),
+        mem_mb=growing(4000),
         runtime=growing(30),
         gpu=gpus,
     params:
