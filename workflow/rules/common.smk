@@ -389,8 +389,9 @@ def make_report():
     configs = list(map(str, workflow.config_settings.configfiles or []))
     changes = list(workflow.config_settings.config_args or [])
     command = [sys.executable, "-m", "snakemake", "--snakefile", workflow.main_snakefile]
-    command += ["--nolock", *(["--configfile", *configs] if configs else [])]
-    command += [*(["--config", *changes] if changes else [])]
+    command += ["--nolock"]
+    command += ["--configfile", *configs] if configs else []
+    command += ["--config", *changes] if changes else []
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(Path(RESULTS, "report.html")) as report, log.open("wb") as said:

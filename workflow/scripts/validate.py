@@ -36,13 +36,13 @@ def main(
     setup, imaged = sequence_setup(experiment), Phantom.load(phantom)
     thickness = settings["thickness"] * imaged.slice_thickness
     sub_pulses = max(setup.sub_pulses, settings["sub_pulses"])
+    simulator = Simulator(judged_phantom(imaged), accuracy=accuracy, **simulation)
+    in_full = Simulator(
+        judged_phantom(imaged, thickness), accuracy=settings["full_accuracy"], **simulation
+    )
     simulations = {
-        "pdg": (setup.sub_pulses, judged_phantom(imaged), accuracy),
-        "pdg_sub_pulses": (
-            sub_pulses,
-            judged_phantom(imaged, thickness),
-            settings["full_accuracy"],
-        ),
+        "pdg": (setup.sub_pulses, simulator),
+        "pdg_sub_pulses": (sub_pulses, in_full),
     }
     images: dict[str, dict[str, torch.Tensor]] = {}
     judges = {}
@@ -53,10 +53,10 @@ def main(
         }
         images[stage] = {kind: tensors["image"] for kind, (tensors, _) in stored.items()}
         judges[stage] = {kind: stored[kind][1] for kind in JUDGES}
-        for kind, (count, data, threshold) in simulations.items():
+        for kind, (count, simulates) in simulations.items():
             images[stage][kind] = acquire(
                 imported_repetitions(files["seq"][number], count),
-                Simulator(data, accuracy=threshold, **simulation),
+                simulates,
                 matrix=setup.matrix,
                 fov=tuple(stored["tight"][1]["fov"]),
             ).image
