@@ -14,11 +14,11 @@ from numba import njit
 from pulseq_zero.simulation.kernel_steps import (
     BLOCK,
     ROTATION_ROWS,
-    SLOPE_ROWS,
     TISSUE_ROWS,
     add_map_gradients,
     add_state,
     add_turn_gradients,
+    aligned_zeros,
     anchor_sums,
     angle_sum,
     decay,
@@ -58,14 +58,14 @@ def emit(graph, items, drive, voxels, emitted, first, stop):
     order, first_item, local, sign = items
     angle, phase, duration, b_end, k_anchor, t_anchor, b_anchor, shim = drive
     repetitions = len(angle)
-    before = np.zeros((largest + 1, 2 * BLOCK), np.float32)
-    states = np.zeros((largest + 1, 2 * BLOCK), np.float32)
-    rotation = np.zeros(ROTATION_ROWS * BLOCK, np.float32)
-    rates = np.zeros(2 * BLOCK, np.float32)
-    factor = np.zeros(2 * BLOCK, np.float32)
-    turn = np.zeros(2 * BLOCK, np.float32)
-    tissue = np.zeros(TISSUE_ROWS * BLOCK, np.float32)
-    field = np.zeros((len(voxels[5]), 2 * BLOCK), np.float32)
+    before = aligned_zeros(largest + 1, 2 * BLOCK)
+    states = aligned_zeros(largest + 1, 2 * BLOCK)
+    rotation = aligned_zeros(1, ROTATION_ROWS * BLOCK)[0]
+    rates = aligned_zeros(1, 2 * BLOCK)[0]
+    factor = aligned_zeros(1, 2 * BLOCK)[0]
+    turn = aligned_zeros(1, 2 * BLOCK)[0]
+    tissue = aligned_zeros(1, TISSUE_ROWS * BLOCK)[0]
+    field = aligned_zeros(len(voxels[5]), 2 * BLOCK)
     for start in range(first, stop, BLOCK):
         size = min(BLOCK, stop - start)
         largest_D = load_voxels(tissue, field, before, voxels, start, size)
@@ -73,7 +73,11 @@ def emit(graph, items, drive, voxels, emitted, first, stop):
             make_rotation(rotation, angle[r], phase[r], field, shim[r])
             rotate(
                 rotation, before, 0, states, forward,
-                first_forward[r, 0], first_forward[r, 1], first_forward[r + 1, 0],
+                first_forward[r, 0], first_forward[r, 1], first_forward[r, 2], False,
+            )  # fmt: skip
+            rotate(
+                rotation, before, 0, states, forward,
+                first_forward[r, 2], first_forward[r, 3], first_forward[r + 1, 0], True,
             )  # fmt: skip
             for place in range(first_item[r], first_item[r + 1]):
                 i = order[place]
@@ -109,21 +113,21 @@ def adjoint(graph, items, drive, voxels, gradient, emitted, sums, maps, wanted, 
     want_phase, timing = wanted[0] or want_maps, wanted[1]
     repetitions = len(angle)
     # States before the pulses: one before the first, and a last one of zeros.
-    before = np.zeros((first_state[repetitions] + 2, 2 * BLOCK), np.float32)
-    states = np.zeros((largest + 1, 2 * BLOCK), np.float32)
-    toward = np.zeros((largest + 1, 2 * BLOCK), np.float32)
-    back = np.zeros((largest + 1, 2 * BLOCK), np.float32)
-    pulled = np.zeros((len(order), 2 * BLOCK), np.float32)
-    rotation = np.zeros(ROTATION_ROWS * BLOCK, np.float32)
-    rates = np.zeros(2 * BLOCK, np.float32)
-    slopes = np.zeros(SLOPE_ROWS * BLOCK, np.float32)
-    factor = np.zeros(2 * BLOCK, np.float32)
-    slope = np.zeros(2 * BLOCK, np.float32)
-    turn = np.zeros(2 * BLOCK, np.float32)
-    tissue = np.zeros(TISSUE_ROWS * BLOCK, np.float32)
-    by_tissue = np.zeros(TISSUE_ROWS * BLOCK, np.float32)
-    field = np.zeros((len(voxels[5]), 2 * BLOCK), np.float32)
-    by_field = np.zeros((len(voxels[5]), 2 * BLOCK), np.float32)
+    before = aligned_zeros(first_state[repetitions] + 2, 2 * BLOCK)
+    states = aligned_zeros(largest + 1, 2 * BLOCK)
+    toward = aligned_zeros(largest + 1, 2 * BLOCK)
+    back = aligned_zeros(largest + 1, 2 * BLOCK)
+    pulled = aligned_zeros(len(order), 2 * BLOCK)
+    rotation = aligned_zeros(1, ROTATION_ROWS * BLOCK)[0]
+    rates = aligned_zeros(1, 2 * BLOCK)[0]
+    slopes = aligned_zeros(1, BLOCK)[0]
+    factor = aligned_zeros(1, 2 * BLOCK)[0]
+    slope = aligned_zeros(1, 2 * BLOCK)[0]
+    turn = aligned_zeros(1, 2 * BLOCK)[0]
+    tissue = aligned_zeros(1, TISSUE_ROWS * BLOCK)[0]
+    by_tissue = aligned_zeros(1, TISSUE_ROWS * BLOCK)[0]
+    field = aligned_zeros(len(voxels[5]), 2 * BLOCK)
+    by_field = aligned_zeros(len(voxels[5]), 2 * BLOCK)
     for start in range(first, stop, BLOCK):
         size = min(BLOCK, stop - start)
         largest_D = load_voxels(tissue, field, before, voxels, start, size)
@@ -134,7 +138,11 @@ def adjoint(graph, items, drive, voxels, gradient, emitted, sums, maps, wanted, 
             make_rotation(rotation, angle[r], phase[r], field, shim[r])
             rotate(
                 rotation, before, old, states, forward,
-                first_forward[r, 0], first_forward[r, 1], first_forward[r + 1, 0],
+                first_forward[r, 0], first_forward[r, 1], first_forward[r, 2], False,
+            )  # fmt: skip
+            rotate(
+                rotation, before, old, states, forward,
+                first_forward[r, 2], first_forward[r, 3], first_forward[r + 1, 0], True,
             )  # fmt: skip
             for place in range(first_item[r], first_item[r + 1]):
                 i = order[place]
@@ -170,11 +178,16 @@ def adjoint(graph, items, drive, voxels, gradient, emitted, sums, maps, wanted, 
                 add_state(toward, local[i], pulled, i)
             make_rotation(rotation, angle[r], phase[r], field, shim[r])
             old = 1 + first_state[r - 1] if r > 0 else 0
+            slopes[:] = _ZERO
             rotate_adjoint(
                 rotation, before, old, toward, back, slopes, backward,
-                first_backward[r, 0], first_backward[r, 1], first_backward[r + 1, 0],
+                first_backward[r, 0], first_backward[r, 1], first_backward[r, 2], False,
             )  # fmt: skip
-            g_angle[r] += angle_sum(rotation, slopes, field, shim[r], angle[r], by_field)
+            rotate_adjoint(
+                rotation, before, old, toward, back, slopes, backward,
+                first_backward[r, 2], first_backward[r, 3], first_backward[r + 1, 0], True,
+            )  # fmt: skip
+            g_angle[r] += angle_sum(slopes, field, shim[r], angle[r], by_field)
             if r == 0:
                 break
             a, count, many = old - 1, first_state[r] - first_state[r - 1], transverse[r - 1]

@@ -25,7 +25,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pulseq_zero.simulation.kernel_math import exponential, sine_and_cosine, wide_vectors
+from pulseq_zero.simulation.kernel_math import (
+    exponential,
+    sine_and_cosine,
+    to_cache_line,
+    wide_vectors,
+)
 
 # The states of a block should stay in the processor's cache through the whole sequence.
 BLOCK = 64
@@ -33,9 +38,6 @@ BLOCK = 64
 # Where the rows of a rotation begin: cos θ, q, and the turns of its frame.
 ROTATION_ROWS = 3
 _COS, _Q, _FRAME = range(0, ROTATION_ROWS * BLOCK, BLOCK)
-# Likewise of the slopes of a loss by cos θ, by cos²(θ/2) less that by sin²(θ/2), and by q.
-SLOPE_ROWS = 3
-_BY_COS, _BY_KEEP, _BY_Q = range(0, SLOPE_ROWS * BLOCK, BLOCK)
 # Likewise of the relaxation rates.
 _LONGITUDINAL, _TRANSVERSE = 0, BLOCK
 # Likewise of a block's copy of the phantom's maps, and of the gradients by these. (An index of
@@ -44,8 +46,8 @@ _LONGITUDINAL, _TRANSVERSE = 0, BLOCK
 TISSUE_ROWS = 8
 _R1, _R2, _R2DASH, _D, _B0, _X, _Y, _Z = range(0, TISSUE_ROWS * BLOCK, BLOCK)
 
-_ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
-_ROOT_HALF, _ROOT_TWO = np.float32(np.sqrt(0.5)), np.float32(np.sqrt(2))
+_ZERO, _ONE, _TWO, _HALF = np.float32(0), np.float32(1), np.float32(2), np.float32(0.5)
+_ROOT_HALF = np.float32(np.sqrt(0.5))
 _PER_TURN = np.float32(0.5 / np.pi)
 _TURN = np.float32(2 * np.pi)
 # Exponents of diffusion up to which three terms are enough for float32.
@@ -55,6 +57,12 @@ _SMALL, _SIXTH = np.float32(0.03), np.float32(1 / 6)
 # of the two is linked differs between a process that compiles and one that reads numba's cache:
 # they would round differently.
 _inlined = njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)
+
+
+@_inlined
+def aligned_zeros(rows, length):
+    """Return zeros, (rows, length), that begin with a line of the cache; see `to_cache_line`."""
+    return to_cache_line(np.zeros((rows + 1, length), np.float32))[:-1]
 
 
 @_inlined
@@ -115,87 +123,92 @@ def make_rotation(rotation, angle, phase, field, shim):
 
 
 @njit(inline="always")
-def _row(number, first):
-    """Return where a state lies; the last row if there is none."""
-    return first + number if number >= 0 else -1
+def _row(number, first, last):
+    """Return where a state lies; the last row if there is none.
+
+    Numba asks of each index with a sign whether it counts from the end: a tenth of the time.
+    """
+    return np.uint64(first + number if number >= 0 else last)
 
 
 @_inlined
-def rotate(rotation, before, first, after, rounds, begin, middle, stop):
-    """Make the states after a pulse; round by round, see `rounds.forward_rounds`.
+def rotate(rotation, before, first, after, rounds, begin, middle, stop, adding):
+    """Make the states after a pulse, or add to them; see `rounds.forward_rounds`.
 
     ``first`` is where the states before the pulse begin. Of the factors of a and b, cos²(θ/2)
     and sin²(θ/2), sum and difference are 1 and cos θ.
     """
     wide_vectors()
+    last = len(before) - 1
     for n in range(begin, middle):
-        state, kept = rounds[n, 0], np.float32(rounds[n, 1])
-        a, b, c = _row(rounds[n, 2], first), _row(rounds[n, 3], first), _row(rounds[n, 4], first)
+        state, a = np.uint64(rounds[n, 0]), _row(rounds[n, 1], first, last)
+        b, c = _row(rounds[n, 2], first, last), _row(rounds[n, 3], first, last)
         for v in range(BLOCK):
             ar, ai, br, bi = before[a, v], before[a, BLOCK + v], before[b, v], before[b, BLOCK + v]
             half, q = _HALF * rotation[_COS + v], rotation[_Q + v]
             real = _HALF * (ar + br) + half * (ar - br) + q * before[c, BLOCK + v]
             imag = _HALF * (ai - bi) + half * (ai + bi) - q * before[c, v]
-            after[state, v] = kept * after[state, v] + real
-            after[state, BLOCK + v] = kept * after[state, BLOCK + v] + imag
+            after[state, v] = after[state, v] + real if adding else real
+            after[state, BLOCK + v] = after[state, BLOCK + v] + imag if adding else imag
     for n in range(middle, stop):
-        state, kept = rounds[n, 0], np.float32(rounds[n, 1])
-        a, b, c = _row(rounds[n, 2], first), _row(rounds[n, 3], first), _row(rounds[n, 4], first)
+        state, a = np.uint64(rounds[n, 0]), _row(rounds[n, 1], first, last)
+        b, c = _row(rounds[n, 2], first, last), _row(rounds[n, 3], first, last)
         for v in range(BLOCK):
             cosine, q = rotation[_COS + v], rotation[_Q + v]
             real = cosine * before[a, v] + q * (before[b, BLOCK + v] + before[c, BLOCK + v])
             imag = cosine * before[a, BLOCK + v] + q * (before[c, v] - before[b, v])
-            after[state, v] = kept * after[state, v] + real
-            after[state, BLOCK + v] = kept * after[state, BLOCK + v] + imag
+            after[state, v] = after[state, v] + real if adding else real
+            after[state, BLOCK + v] = after[state, BLOCK + v] + imag if adding else imag
 
 
 @_inlined
-def rotate_adjoint(rotation, before, first, toward, back, slopes, rounds, begin, middle, stop):
+def rotate_adjoint(
+    rotation, before, first, toward, back, slopes, rounds, begin, middle, stop, adding
+):  # fmt: skip
     """Take the gradient back through a pulse, see `rounds.backward_rounds`.
 
-    The slopes of the factors, sums of gradient* times ancestor, are left in ``slopes``.
+    What it changes with the angle, as a sum over states, is added to ``slopes`` but for a factor:
+    cos θ and q change by -2q and cos θ, both over √2.
     """
     wide_vectors()
-    slopes[:] = _ZERO
+    last = len(toward) - 1
     for n in range(begin, middle):
-        state, kept = rounds[n, 0], np.float32(rounds[n, 1])
-        a, b, c, d = rounds[n, 2], rounds[n, 3], rounds[n, 4], rounds[n, 5]
-        place = first + state
+        state, place = np.uint64(rounds[n, 0]), np.uint64(first) + np.uint64(rounds[n, 0])
+        a, b = _row(rounds[n, 1], 0, last), _row(rounds[n, 2], 0, last)
+        c, d = _row(rounds[n, 3], 0, last), _row(rounds[n, 4], 0, last)
         for v in range(BLOCK):
             m, w = before[place, v], before[place, BLOCK + v]
             ar, ai, br, bi = toward[a, v], toward[a, BLOCK + v], toward[b, v], toward[b, BLOCK + v]
             x = toward[d, BLOCK + v] - toward[c, BLOCK + v]
             y = toward[d, v] + toward[c, v]
-            half, q = _HALF * rotation[_COS + v], rotation[_Q + v]
+            cosine, q = rotation[_COS + v], rotation[_Q + v]
             s, t = ar - br, ai + bi
-            real = _HALF * (ar + br) + half * s + q * x
-            imag = _HALF * (ai - bi) + half * t + q * y
-            back[state, v] = kept * back[state, v] + real
-            back[state, BLOCK + v] = kept * back[state, BLOCK + v] + imag
-            slopes[_BY_KEEP + v] += m * s + w * t
-            slopes[_BY_Q + v] += m * x + w * y
+            real = _HALF * (ar + br) + _HALF * cosine * s + q * x
+            imag = _HALF * (ai - bi) + _HALF * cosine * t + q * y
+            back[state, v] = back[state, v] + real if adding else real
+            back[state, BLOCK + v] = back[state, BLOCK + v] + imag if adding else imag
+            slopes[v] += cosine * (m * x + w * y) - q * (m * s + w * t)
     for n in range(middle, stop):
-        state, kept, a, b = rounds[n, 0], np.float32(rounds[n, 1]), rounds[n, 2], rounds[n, 3]
-        place = first + state
+        state, place = np.uint64(rounds[n, 0]), np.uint64(first) + np.uint64(rounds[n, 0])
+        a, b = _row(rounds[n, 1], 0, last), _row(rounds[n, 2], 0, last)
         for v in range(BLOCK):
             m, w = before[place, v], before[place, BLOCK + v]
             ar, ai, br, bi = toward[a, v], toward[a, BLOCK + v], toward[b, v], toward[b, BLOCK + v]
             cosine, q = rotation[_COS + v], rotation[_Q + v]
-            back[state, v] = kept * back[state, v] + cosine * ar - q * bi
-            back[state, BLOCK + v] = kept * back[state, BLOCK + v] + cosine * ai + q * br
-            slopes[_BY_COS + v] += ar * m + ai * w
-            slopes[_BY_Q + v] += br * w - bi * m
+            real = cosine * ar - q * bi
+            imag = cosine * ai + q * br
+            back[state, v] = back[state, v] + real if adding else real
+            back[state, BLOCK + v] = back[state, BLOCK + v] + imag if adding else imag
+            slopes[v] += cosine * (br * w - bi * m) - _TWO * q * (ar * m + ai * w)
 
 
 @_inlined
-def angle_sum(rotation, slopes, field, shim, angle, by_field):
+def angle_sum(slopes, field, shim, angle, by_field):
     """Return the gradient by the angle of a pulse; add that by the field."""
     wide_vectors()
     total = _ZERO
     for v in range(BLOCK):
-        sine, cosine = _ROOT_TWO * rotation[_Q + v], rotation[_COS + v]
-        slope = _ROOT_HALF * cosine * slopes[_BY_Q + v]
-        slope -= sine * (slopes[_BY_COS + v] + _HALF * slopes[_BY_KEEP + v])
+        slope = _ROOT_HALF * slopes[v]
         total += slope * field[shim, v]
         by_field[shim, v] += slope * angle
     return total

@@ -22,16 +22,16 @@ def forward_rounds(graph: StateGraph) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     rounds, first_round
-        (rounds, 5): state, whether it adds to a round before, and the ancestors of kinds
-        ++, -+, z+ (for transverse states) or zz, +z, -z (for longitudinal ones), all numbered
-        within their repetitions; -1 for none. (repetitions + 1, 2): where a repetition's rounds of
-        transverse and of longitudinal states begin.
+        (rounds, 4): state, and its ancestors of kinds ++, -+, z+ (for transverse states) or
+        zz, +z, -z (for longitudinal ones), all numbered within their repetitions; -1 for none.
+        (repetitions + 1, 4): where a repetition's first rounds of transverse and of longitudinal
+        states begin, and where those that add to these.
     """
     slot = np.array([_FORWARD_SLOT[kind] for kind in KINDS])[graph.kind]
     states = np.arange(len(graph.emits)) - graph.first_state[graph.repetition]
     return _rounds(
         state=states,
-        longitudinal=2 * graph.repetition + ~graph.is_transverse,
+        group=4 * graph.repetition + ~graph.is_transverse,
         edge_state=graph.target,
         slot=slot,
         partner=graph.source,
@@ -46,9 +46,8 @@ def backward_rounds(graph: StateGraph) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     rounds, first_round
-        (rounds, 6): state *before* the pulse, whether it adds to a round before, and the
-        descendants of kinds ++, -+, +z, -z (for transverse states) or zz, z+ (for longitudinal
-        ones).
+        (rounds, 5): state *before* the pulse, and its descendants of kinds ++, -+, +z, -z (for
+        transverse states) or zz, z+ (for longitudinal ones).
     """
     # The state before the first pulse comes first; all others move on by one repetition.
     transverse = np.concatenate([[False], graph.is_transverse])
@@ -59,7 +58,7 @@ def backward_rounds(graph: StateGraph) -> tuple[np.ndarray, np.ndarray]:
     used = pulse < len(graph.count)
     return _rounds(
         state=(np.arange(len(pulse)) - first[pulse])[used],
-        longitudinal=(2 * pulse + ~transverse)[used],
+        group=(4 * pulse + ~transverse)[used],
         edge_state=first[edge_pulse] + graph.source,
         slot=slot,
         partner=graph.target - graph.first_state[edge_pulse],
@@ -70,7 +69,7 @@ def backward_rounds(graph: StateGraph) -> tuple[np.ndarray, np.ndarray]:
 
 def _rounds(
     state: np.ndarray,
-    longitudinal: np.ndarray,
+    group: np.ndarray,
     edge_state: np.ndarray,
     slot: np.ndarray,
     partner: np.ndarray,
@@ -79,8 +78,8 @@ def _rounds(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fill rounds; a state with two partners in a slot gets a second round.
 
-    ``longitudinal`` is twice the repetition, plus one for longitudinal states, and orders the
-    rounds; ``edge_state`` counts over all states.
+    ``group`` is four times the repetition, plus one for longitudinal states; rounds that add to
+    others come two groups later. ``edge_state`` counts over all states.
     """
     address = edge_state * slots + slot
     order = np.argsort(address, kind="stable")
@@ -91,9 +90,10 @@ def _rounds(
     np.maximum.at(depth, edge_state[order], repeat + 1)
     first = np.concatenate([[0], np.cumsum(depth)])
     owner = np.repeat(np.arange(len(state)), depth)
-    table = np.full((first[-1], 2 + slots), -1, dtype=np.int64)
+    table = np.full((first[-1], 1 + slots), -1, dtype=np.int32)
     table[:, 0] = state[owner]
-    table[:, 1] = np.arange(len(owner)) > first[owner]
-    table[first[edge_state[order]] + repeat, 2 + slot[order]] = partner[order]
-    bounds = np.searchsorted(longitudinal[owner], np.arange(2 * repetitions + 2))
-    return table, bounds.reshape(-1, 2)
+    table[first[edge_state[order]] + repeat, 1 + slot[order]] = partner[order]
+    groups = group[owner] + 2 * (np.arange(len(owner)) > first[owner])
+    sequence = np.argsort(groups, kind="stable")
+    bounds = np.searchsorted(groups[sequence], np.arange(4 * repetitions + 4))
+    return table[sequence], bounds.reshape(-1, 4)
