@@ -53,6 +53,10 @@ _TURN = np.float32(2 * np.pi)
 # Exponents of diffusion up to which three terms are enough for float32.
 _SMALL, _SIXTH = np.float32(0.03), np.float32(1 / 6)
 
+# Numba looks whether an index with a sign counts from the end, which keeps LLVM from vectorising.
+_unsigned = np.uint64
+_NEXT = np.uint64(1)
+
 # A helper that is called, and not inlined, is compiled with its caller and on its own, and which
 # of the two is linked differs between a process that compiles and one that reads numba's cache:
 # they would round differently.
@@ -78,7 +82,7 @@ def load_voxels(tissue, field, before, voxels, start, size):
     before[0] = _ZERO
     largest = _ZERO
     for v in range(size):
-        u = start + v
+        u = _unsigned(start + v)
         tissue[_R1 + v], tissue[_R2 + v], tissue[_R2DASH + v] = R1[u], R2[u], R2dash[u]
         tissue[_D + v], tissue[_B0 + v] = D[u], B0[u]
         tissue[_X + v], tissue[_Y + v], tissue[_Z + v] = (
@@ -90,8 +94,9 @@ def load_voxels(tissue, field, before, voxels, start, size):
         largest = max(largest, D[u])
     for shim in range(len(field)):
         for v in range(size):
-            field[shim, v] = B1[shim, start + v]
-            field[shim, BLOCK + v] = B1_phase[shim, start + v]
+            u = _unsigned(start + v)
+            field[shim, v] = B1[shim, u]
+            field[shim, BLOCK + v] = B1_phase[shim, u]
     return largest
 
 
@@ -100,7 +105,7 @@ def add_map_gradients(by_tissue, by_field, maps, start, size):
     """Add a block's gradients to those of the whole phantom."""
     R1, R2, R2dash, D, B0, B1, B1_phase = maps
     for v in range(size):
-        u = start + v
+        u = _unsigned(start + v)
         R1[u] += by_tissue[_R1 + v]
         R2[u] += by_tissue[_R2 + v]
         R2dash[u] += by_tissue[_R2DASH + v]
@@ -124,11 +129,8 @@ def make_rotation(rotation, angle, phase, field, shim):
 
 @njit(inline="always")
 def _row(number, first, last):
-    """Return where a state lies; the last row if there is none.
-
-    Numba asks of each index with a sign whether it counts from the end: a tenth of the time.
-    """
-    return np.uint64(first + number if number >= 0 else last)
+    """Return where a state lies; the last row if there is none."""
+    return _unsigned(first + number if number >= 0 else last)
 
 
 @_inlined
@@ -141,7 +143,7 @@ def rotate(rotation, before, first, after, rounds, begin, middle, stop, adding):
     wide_vectors()
     last = len(before) - 1
     for n in range(begin, middle):
-        state, a = np.uint64(rounds[n, 0]), _row(rounds[n, 1], first, last)
+        state, a = _unsigned(rounds[n, 0]), _row(rounds[n, 1], first, last)
         b, c = _row(rounds[n, 2], first, last), _row(rounds[n, 3], first, last)
         for v in range(BLOCK):
             ar, ai, br, bi = before[a, v], before[a, BLOCK + v], before[b, v], before[b, BLOCK + v]
@@ -151,7 +153,7 @@ def rotate(rotation, before, first, after, rounds, begin, middle, stop, adding):
             after[state, v] = after[state, v] + real if adding else real
             after[state, BLOCK + v] = after[state, BLOCK + v] + imag if adding else imag
     for n in range(middle, stop):
-        state, a = np.uint64(rounds[n, 0]), _row(rounds[n, 1], first, last)
+        state, a = _unsigned(rounds[n, 0]), _row(rounds[n, 1], first, last)
         b, c = _row(rounds[n, 2], first, last), _row(rounds[n, 3], first, last)
         for v in range(BLOCK):
             cosine, q = rotation[_COS + v], rotation[_Q + v]
@@ -173,7 +175,7 @@ def rotate_adjoint(
     wide_vectors()
     last = len(toward) - 1
     for n in range(begin, middle):
-        state, place = np.uint64(rounds[n, 0]), np.uint64(first) + np.uint64(rounds[n, 0])
+        state, place = _unsigned(rounds[n, 0]), _unsigned(first + rounds[n, 0])
         a, b = _row(rounds[n, 1], 0, last), _row(rounds[n, 2], 0, last)
         c, d = _row(rounds[n, 3], 0, last), _row(rounds[n, 4], 0, last)
         for v in range(BLOCK):
@@ -189,7 +191,7 @@ def rotate_adjoint(
             back[state, BLOCK + v] = back[state, BLOCK + v] + imag if adding else imag
             slopes[v] += cosine * (m * x + w * y) - q * (m * s + w * t)
     for n in range(middle, stop):
-        state, place = np.uint64(rounds[n, 0]), np.uint64(first) + np.uint64(rounds[n, 0])
+        state, place = _unsigned(rounds[n, 0]), _unsigned(first + rounds[n, 0])
         a, b = _row(rounds[n, 1], 0, last), _row(rounds[n, 2], 0, last)
         for v in range(BLOCK):
             m, w = before[place, v], before[place, BLOCK + v]
@@ -391,8 +393,9 @@ def emit_item(emitted, i, start, size, factor, states, state):
     wide_vectors()
     for v in range(size):
         fr, fi, mr, mi = factor[v], factor[BLOCK + v], states[state, v], states[state, BLOCK + v]
-        emitted[i, 2 * (start + v)] = fr * mr - fi * mi
-        emitted[i, 2 * (start + v) + 1] = fr * mi + fi * mr
+        u = _unsigned(2 * (start + v))
+        emitted[i, u] = fr * mr - fi * mi
+        emitted[i, u + _NEXT] = fr * mi + fi * mr
 
 
 @_inlined
@@ -400,8 +403,9 @@ def load_gradient(given, i, start, size, slope):
     """Load an item's gradient γ, with dL = Re Σ γ dX for a change dX of what it emits."""
     wide_vectors()
     for v in range(size):
-        slope[v] = given[i, 2 * (start + v)]
-        slope[BLOCK + v] = given[i, 2 * (start + v) + 1]
+        u = _unsigned(2 * (start + v))
+        slope[v] = given[i, u]
+        slope[BLOCK + v] = given[i, u + _NEXT]
 
 
 @_inlined
