@@ -14,7 +14,6 @@ import torch
 from engine_case import peak_since, repetitions_of, restart_peak, sequences
 
 from pulseq_zero.simulation import Simulator, Thresholds
-from pulseq_zero.simulation.graph import compute_graph, rotation_table
 
 
 def main(matrix: int, accuracy: float, runs: int = 7) -> None:
@@ -22,15 +21,14 @@ def main(matrix: int, accuracy: float, runs: int = 7) -> None:
     torch.set_num_threads(1)
     sequence, names = repetitions_of("tse")
     data = sequences.phantom(matrix)
-    thresholds = Thresholds.of_accuracy(accuracy)
-    graph = compute_graph(sequence, data, thresholds, rotation_table(data))
-    simulator = Simulator(data, thresholds=thresholds)
     before = restart_peak()
+    simulator = Simulator(data, thresholds=Thresholds.of_accuracy(accuracy))
+    simulator(sequence)  # keeps the states
     forward, backward = [], []
     for _ in range(runs):
         leaves = {name: getattr(sequence, name).clone().requires_grad_() for name in names}
         start = time.perf_counter()
-        result = simulator(dataclasses.replace(sequence, **leaves), graph)
+        result = simulator(dataclasses.replace(sequence, **leaves))
         middle = time.perf_counter()
         loss = result.signal.abs().square().sum()
         ready = time.perf_counter()

@@ -36,19 +36,19 @@ def simulated(tmp_path, small_brain, root, monkeypatch):
 
 
 def test_the_accuracy_is_raised_until_the_image_stays(simulated):
-    loose, as_asked = simulated(1e-2, None)
-    assert as_asked["accuracy"] == 1e-2
+    loose, as_asked = simulated(1e-1, None)
+    assert as_asked["accuracy"] == 1e-1
     assert as_asked["change"] is None
-    tight, found = simulated(1e-2, 1e-2)
-    assert found["accuracy"] < 1e-2
+    tight, found = simulated(1e-1, 1e-2)
+    assert found["accuracy"] < 1e-1
     assert 0 < found["change"] <= 1e-2
     moved = torch.linalg.vector_norm(tight["image"] - loose["image"])
     assert moved > 1e-2 * torch.linalg.vector_norm(tight["image"])
 
 
 def test_an_accuracy_that_is_enough_is_left_as_it_is(simulated):
-    _, found = simulated(1e-8, 1e-3)
-    assert found["accuracy"] == 1e-8
+    _, found = simulated(1e-5, 1e-3)
+    assert found["accuracy"] == 1e-5
     assert found["change"] <= 1e-3
 
 

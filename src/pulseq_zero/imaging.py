@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from pulseq_zero.conversion import SequenceModel
 from pulseq_zero.conversion.pulses import SubPulses
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.phantom import Phantom
+from pulseq_zero.repetitions import PulseUse, Repetitions
 from pulseq_zero.simulation import Simulator
 
 SequenceFunction = Callable[..., pypulseq.Sequence]
@@ -71,6 +73,7 @@ class ImagingModel:
             )
         self.simulator = Simulator(data, accuracy=accuracy, **self._simulation)
         self._matrix, self._fov = matrix, fov
+        self._uses: tuple[PulseUse, ...] = ()
 
     def use_accuracy(self, accuracy: float) -> None:
         """Simulate at another accuracy from now on."""
@@ -79,5 +82,23 @@ class ImagingModel:
     def __call__(self, parameters: Mapping[str, Tensor]) -> Acquisition:
         """Simulate and reconstruct the sequence at these parameters."""
         repetitions = self.sequence_model(parameters)
+        self._warn_of_other_uses(repetitions)
         fov = self._fov or defined_fov(self.sequence_model.sequence)
         return acquire(repetitions, self.simulator, matrix=self._matrix, fov=fov)
+
+    def _warn_of_other_uses(self, repetitions: Repetitions) -> None:
+        uses = repetitions.known_uses()
+        if len(uses) == len(self._uses):
+            changed = [
+                number
+                for number, use in enumerate(repetitions.pulse_use)
+                if use == "undefined" and uses[number] != self._uses[number]
+            ]
+            if changed:
+                warnings.warn(
+                    f"pulse {changed[0]} has no use and has crossed 100 degrees: it counts as "
+                    f"{uses[changed[0]]} now, and the image jumps; give it a use, as in "
+                    "make_sinc_pulse(..., use='excitation'), or bound its angle",
+                    stacklevel=3,
+                )
+        self._uses = uses

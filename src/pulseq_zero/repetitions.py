@@ -167,10 +167,11 @@ class Repetitions:
         """
         moments = torch.cat([self.gradient_moment, self.event_time[:, None]], 1)
         running, total = self.sums_within_repetitions(moments)
-        start = _start_positions(self._known_uses()).to(total) @ total
+        start = _start_positions(self.known_uses()).to(total) @ total
         return (start[self.repetition_of_event] + running)[self.is_sample]
 
-    def _known_uses(self) -> tuple[PulseUse, ...]:
+    def known_uses(self) -> tuple[PulseUse, ...]:
+        """Return what the pulses are for, told by their angles where it is undefined."""
         degrees = torch.rad2deg(self.pulse_angle.detach()).abs().tolist()
         return tuple(
             use if use != "undefined" else "excitation" if angle < 100 else "refocusing"

@@ -87,7 +87,7 @@ ACCURACY = {
     "tight": float(config["simulation"]["tight_accuracy"]),
 }
 # What is reported is simulated ever more accurately until the image changes by less than this
-TIGHT_CHANGE = float(config["simulation"].get("tight_change", 1e-3))
+TIGHT_CHANGE = float(config["simulation"].get("tight_change", 1e-4))
 # The stages whose exported sequences are judged, and how
 VALIDATED = ["start", "optimized"]
 VALIDATION = config.get(
@@ -98,7 +98,7 @@ VALIDATION = config.get(
         "largest": 32768,
         "thickness": 2.0,
         "sub_pulses": 8,
-        "full_accuracy": 1e-5,
+        "full_accuracy": 2e-3,
     },
 )
 # The schematic shows the last experiment of the config

@@ -92,7 +92,7 @@ def read_project(file: Path, config_file: Path | None) -> Project:
         phantoms=phantoms,
         accuracy=float(simulation.pop("accuracy")),
         tight_accuracy=float(simulation.pop("tight_accuracy")),
-        tight_change=float(simulation.pop("tight_change", 1e-3)),
+        tight_change=float(simulation.pop("tight_change", 1e-4)),
         simulation=simulation,
         limits=config.get("limits", {}),
         results=Path(config["results"]),

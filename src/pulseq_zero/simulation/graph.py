@@ -30,14 +30,18 @@ CONJUGATING = np.array([False, False, False, False, True, True])
 class Thresholds:
     """Which states of the graph are made, carried on, and measured.
 
+    Signals are relative to the strongest of a repetition. The last two bound what all states
+    that are left out add up to; where MRzeroCore makes the graph, that of each one.
+
     Attributes
     ----------
     max_state_count
-        Largest number of states that the prepass makes in a repetition.
+        Largest number of states that the prepass makes in a repetition, of transverse and of
+        longitudinal ones each.
     min_state_magnetisation
         The prepass drops states with less magnetisation.
     min_emitted_signal
-        States with less signal, relative to the strongest of all, are not measured.
+        States with less signal are not measured.
     min_latent_signal
         States that lead to less signal are not carried on.
     """
@@ -51,14 +55,24 @@ class Thresholds:
     def of_accuracy(cls, accuracy: float) -> Thresholds:
         """Derive all thresholds from the one number that a user gives.
 
-        States are measured and carried on above ``accuracy``. The prepass looks one order of
-        magnitude below, as several weak states may lead into one that matters.
+        The prepass looks one order of magnitude below the accuracy, as several weak states may
+        lead into one that matters. Its number of states is bounded, lest those of a sequence in
+        which none come together (radial readouts without spoiling) fill the memory.
         """
         return cls(
-            max_state_count=min(2000, round(200 * max(1.0, (1e-3 / accuracy) ** 0.5))),
+            max_state_count=min(5000, round(20 / accuracy)),
             min_state_magnetisation=0.1 * accuracy,
             min_emitted_signal=accuracy,
             min_latent_signal=accuracy,
+        )
+
+    def finer(self, factor: float) -> Thresholds:
+        """Return smaller thresholds by a factor, and four times the number of states."""
+        return Thresholds(
+            max_state_count=4 * self.max_state_count,
+            min_state_magnetisation=factor * self.min_state_magnetisation,
+            min_emitted_signal=factor * self.min_emitted_signal,
+            min_latent_signal=factor * self.min_latent_signal,
         )
 
 

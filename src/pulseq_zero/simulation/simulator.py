@@ -27,9 +27,10 @@ from pulseq_zero.simulation.graph import (
 )
 from pulseq_zero.simulation.main_pass import Job, magnetisation_at_samples, sample_states
 from pulseq_zero.simulation.plan import Plan, make_plan
-from pulseq_zero.simulation.prepass import Average, make_graph
+from pulseq_zero.simulation.prepass import make_graph
 from pulseq_zero.simulation.propagation import Backend, Drive, TorchBackend
 from pulseq_zero.simulation.readouts import PatternTable
+from pulseq_zero.simulation.representatives import Representatives
 from pulseq_zero.simulation.timeline import Course, Timeline, make_timeline, state_positions
 from pulseq_zero.simulation.voxels import Voxels, check_maps, fingerprint, maps_require_grad
 
@@ -44,9 +45,9 @@ _TOLERANCE = {torch.float32: 3e-5, torch.float64: 1e-12}
 _DIFFUSION_SHARE = 0.1
 _SHORTEST_SEGMENT = 4
 
-# What is left out is judged by a simulation with thresholds smaller by this factor, but none
-# below what float32 can add to a signal.
-_FINER, _FINEST = 1e-4, 1e-12
+# What is left out is judged by a simulation with thresholds smaller by this factor. MRzeroCore's
+# are of single states, of which thousands add up.
+_FINER = {"pdg": 1e-1, "mrzero": 1e-4}
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,10 @@ class ErrorEstimate:
     def neglected_states(self) -> float:
         """Root sum of squares over all samples of what the states left out would add.
 
-        Relative to that of the signal. The prepass cannot tell: it knows one average voxel, but
-        what is left out lies where B1 or T2 are far from the average. So the sequence is
-        simulated once more, when this is asked for the first time, with state thresholds of a
-        ten-thousandth. The phantom must be as it was then.
+        Relative to that of the signal; about the accuracy, or more if there are more states than
+        the prepass may make. So it is measured: when this is asked for the first time, the
+        sequence is simulated once more, with far smaller thresholds and up to four times the
+        states. The phantom must be as it was then.
         """
         return self._neglected_states()
 
@@ -108,9 +109,10 @@ class Simulator:
     data
         The phantom.
     accuracy
-        States with less signal than this, relative to the strongest, are left out, and
-        approximations inside readouts stay well below it. Many states left out add up to
-        more, about what `ErrorEstimate.neglected_states` of the result says.
+        Relative error of the signal: the states that are left out add up to about this much,
+        and approximations inside readouts stay well below it. `ErrorEstimate.neglected_states`
+        of the result measures it. (With engine="mrzero", it is the signal of each state that is
+        left out; many add up to more.)
     device, dtype
         Where to compute, and in which real precision (torch.float32 or torch.float64).
     engine
@@ -162,10 +164,13 @@ class Simulator:
         self._cache = EncodingCache(memory // 2)
         self._reach = _reach(data)
         self._rotations = rotation_table(data)
-        self._average = Average.of(data, self._rotations)
         self._graph: tuple[Repetitions | mr0.Graph, StateGraph] | None = None
         self._plan: tuple[StateGraph, Repetitions, Plan] | None = None
         self._voxels: tuple[object, Voxels] | None = None
+
+    @cached_property
+    def _representatives(self) -> Representatives:
+        return Representatives.of(self.data)
 
     def __call__(self, repetitions: Repetitions, graph: mr0.Graph | None = None) -> Simulation:
         """Simulate a sequence.
@@ -211,7 +216,6 @@ class Simulator:
     @torch.no_grad()
     def _neglected(self, repetitions: Repetitions, signal: Tensor) -> float:
         """Return how far a signal is from that of far more states, relative to that one."""
-        smallest = min(self.thresholds.min_latent_signal, self.thresholds.min_emitted_signal)
         finer = Simulator(
             self.data,
             self.accuracy,
@@ -219,7 +223,7 @@ class Simulator:
             dtype=self.dtype,
             engine=self.engine,
             memory=2 * self._memory,
-            thresholds=Thresholds.of_accuracy(max(_FINER * smallest, _FINEST)),
+            thresholds=self.thresholds.finer(_FINER[self.engine]),
             initial=self.initial,
             backend=self._backend,
         )
@@ -275,7 +279,7 @@ class Simulator:
             or not isinstance(known[0], Repetitions)
             or not _same_sequence(known[0], repetitions)
         ):
-            made = make_graph(repetitions, course, self._average, self.thresholds)
+            made = make_graph(repetitions, course, self._representatives, self.thresholds)
             known = (repetitions.detach(), made)
         self._graph = known
         return known[1]
@@ -525,7 +529,12 @@ def _same_sequence(one: Repetitions, other: Repetitions) -> bool:
         _same_trajectory(one, other)
         and torch.equal(one.pulse_angle, other.pulse_angle)
         and torch.equal(one.pulse_phase, other.pulse_phase)
+        and _same_shim(one.shim, other.shim)
     )
+
+
+def _same_shim(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is other or (one is not None and other is not None and torch.equal(one, other))
 
 
 def _same_trajectory(one: Repetitions, other: Repetitions) -> bool:

@@ -80,13 +80,9 @@ class Voxels:
         channels = data.B1.to(device=device, dtype=cdtype)
         if shims is None:
             transmit = channels.sum(0, keepdim=True)
-        elif shims.shape[1] == channels.shape[0]:
-            transmit = shims.to(device=device, dtype=cdtype) @ channels
         else:
-            raise SimulationError(
-                f"the sequence shims {shims.shape[1]} transmit channels, "
-                f"but the phantom has {channels.shape[0]}"
-            )
+            check_channels(shims, len(channels))
+            transmit = shims.to(device=device, dtype=cdtype) @ channels
         proton_density = real(data.PD).abs()
         if initial is None:
             initial = torch.ones_like(proton_density)
@@ -137,6 +133,14 @@ def maps_require_grad(data: mr0.SimData) -> bool:
 def fingerprint(data: mr0.SimData) -> tuple[tuple[int, int], ...]:
     """Tell versions of the maps apart: changes when a map is replaced or altered in place."""
     return tuple((id(getattr(data, name)), getattr(data, name)._version) for name in _MAPS)
+
+
+def check_channels(shims: Tensor, channels: int) -> None:
+    """Refuse (shims, transmit channels) weights that are not those of the phantom's channels."""
+    if shims.shape[1] != channels:
+        raise SimulationError(
+            f"the sequence shims {shims.shape[1]} transmit channels, but the phantom has {channels}"
+        )
 
 
 def check_maps(data: mr0.SimData) -> None:

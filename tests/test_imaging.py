@@ -1,0 +1,43 @@
+"""The image of a sequence whose pulses do not tell what they are for."""
+
+import math
+import warnings
+
+import pypulseq as pp
+import pytest
+import torch
+
+from pulseq_zero.imaging import ImagingModel
+from toy import one_voxel
+
+
+def gradient_echo(flip=0.3, use="undefined"):
+    seq = pp.Sequence()
+    gx = pp.make_trapezoid("x", flat_area=8.0, flat_time=1e-3)
+    for _ in range(2):
+        seq.add_block(pp.make_block_pulse(flip, duration=1e-3, delay=1e-4, use=use))
+        seq.add_block(pp.make_trapezoid("x", area=-gx.area / 2, duration=1e-3))
+        seq.add_block(gx, pp.make_adc(8, duration=1e-3, delay=gx.rise_time))
+    return seq
+
+
+@pytest.mark.parametrize("use", ["undefined", "excitation"])
+def test_a_pulse_that_counts_as_another_all_of_a_sudden_is_told(use):
+    model = ImagingModel(
+        gradient_echo, one_voxel(), arguments={"use": use}, matrix=(8, 1), fov=(1.0, 1.0)
+    )
+
+    def image(degrees):
+        return model({"flip": torch.tensor(math.radians(degrees))}).image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        image(95.0)
+        image(99.0)
+    if use == "undefined":
+        with pytest.warns(UserWarning, match="pulse 0 has no use and has crossed 100 degrees"):
+            image(101.0)
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            image(101.0)
