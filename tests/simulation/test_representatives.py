@@ -1,5 +1,6 @@
 """Which voxels stand for a phantom, and what it answers to dephasing."""
 
+import dataclasses
 import math
 
 import MRzeroCore as mr0
@@ -72,10 +73,8 @@ def test_voxels_off_a_grid_answer_to_all_frequencies():
 
 
 def test_wrong_shims_are_refused():
-    repetitions = CASES["gre"](4)
-    repetitions = repetitions.__class__(**{
-        **vars(repetitions), "shim": torch.ones(4, 3, dtype=torch.complex64)
-    })  # fmt: skip
+    shim = torch.ones(4, 3, dtype=torch.complex64)
+    repetitions = dataclasses.replace(CASES["gre"](4), shim=shim)
     with pytest.raises(SimulationError, match="shims 3 transmit channels, but the phantom has 1"):
         simulate(repetitions, phantom(8), 1e-2)
 

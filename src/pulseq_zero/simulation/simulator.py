@@ -163,7 +163,6 @@ class Simulator:
         self._backend = backend or _default_backend(self.device, dtype)
         self._cache = EncodingCache(memory // 2)
         self._reach = _reach(data)
-        self._rotations = rotation_table(data)
         self._graph: tuple[Repetitions | mr0.Graph, StateGraph] | None = None
         self._plan: tuple[StateGraph, Repetitions, Plan] | None = None
         self._voxels: tuple[object, Voxels] | None = None
@@ -202,7 +201,8 @@ class Simulator:
 
     def _with_mrzerocore(self, repetitions: Repetitions, graph: mr0.Graph | None) -> Simulation:
         if graph is None:
-            graph = compute_graph(repetitions, self.data, self.thresholds, self._rotations)
+            rotations = rotation_table(self.data)
+            graph = compute_graph(repetitions, self.data, self.thresholds, rotations)
         states = select_states(graph, self.thresholds)
         signal = reference.execute_graph(
             graph, repetitions, self.data, self.thresholds, self.initial
