@@ -264,6 +264,32 @@ def recover(states, undephased, rates):
 
 
 @_inlined
+def hand_over(states, first, given, begin, stop, way):
+    """Give a part of some states to others (``way`` 1), or take it away from them again (-1)."""
+    wide_vectors()
+    giver, taker, share = given
+    for n in range(begin, stop):
+        source = _unsigned(first + giver[n])
+        for side in range(2):
+            target, part = _unsigned(first + taker[n, side]), way * share[n, side]
+            for v in range(2 * BLOCK):
+                states[target, v] += part * states[source, v]
+
+
+@_inlined
+def hand_back(back, given, begin, stop):
+    """Take the gradient of what states have received to those that gave it."""
+    wide_vectors()
+    giver, taker, share = given
+    for n in range(begin, stop):
+        source = _unsigned(giver[n])
+        a, b = _unsigned(taker[n, 0]), _unsigned(taker[n, 1])
+        p, q = share[n, 0], share[n, 1]
+        for v in range(2 * BLOCK):
+            back[source, v] = p * back[a, v] + q * back[b, v]
+
+
+@_inlined
 def decay_sums(before, first, back, count, transverse, tissue, loss, g_b, first_b):
     """Add the gradients by the diffusion weightings; return that by the duration.
 

@@ -203,6 +203,7 @@ class TorchBackend:
                 last = steps[number - 1]
                 if wanted.phase or wanted.maps:
                     _turn_gradients(last, drive, before, toward, result)
+                _hand_back(last, before, toward)
                 if wanted.timing or wanted.maps:
                     _decay_gradients(last, drive, voxels, before, toward, result)
                 _turn(last, course, toward, back=True)
@@ -303,6 +304,7 @@ def _propagate(
             longitudinal = _decay(step, course, states)
             # The undephased state relaxes towards 1.
             states[2 * step.transverse] += 1 - longitudinal
+            _hand_over(step, states)
             _turn(step, course, states)
         before = states
 
@@ -334,6 +336,20 @@ def _decay(step: Step, course: _Course, states: Tensor) -> Tensor:
     ):
         rows.view(2, *part.shape).mul_(part)
     return factor[transverse]
+
+
+def _hand_over(step: Step, states: Tensor, way: float = 1.0) -> None:
+    """Give a part of some states to others, or take it away from them again (``way`` -1)."""
+    if len(step.giver):
+        states.index_add_(0, step.taker, states[step.giver] * step.share[:, None], alpha=way)
+
+
+def _hand_back(step: Step, states: Tensor, toward: Tensor) -> None:
+    """Undo a hand-over in the states, and take the gradient to those that gave."""
+    if len(step.giver):
+        _hand_over(step, states, way=-1.0)
+        received = toward[step.taker] * step.share[:, None]
+        toward.index_add_(0, step.giver, received)
 
 
 def _decay_gradients(
