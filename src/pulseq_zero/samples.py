@@ -64,7 +64,7 @@ def samples_of_image(
         partitions, sets, repetitions, cardiac phases or contrasts, or come to most places in
         k-space at several echo times.
     """
-    chosen = _imaged(repetitions)
+    chosen = imaged(repetitions)
     for name, what in _COUNTERS.items():
         if name in repetitions.labels:
             values = torch.unique(repetitions.labels[name][chosen]).tolist()
@@ -95,7 +95,14 @@ def samples_of_image(
     return chosen
 
 
-def _imaged(repetitions: Repetitions) -> Tensor | slice:
+def imaged(repetitions: Repetitions) -> Tensor | slice:
+    """Find the samples whose labels do not say that they are for something else.
+
+    Raises
+    ------
+    SequenceError
+        If none remains.
+    """
     labels = repetitions.labels
     left_out = [labels[name] != 0 for name in _NOT_IMAGED if name in labels]
     if "REF" in labels:
@@ -103,7 +110,7 @@ def _imaged(repetitions: Repetitions) -> Tensor | slice:
         left_out.append((labels["REF"] != 0) & ~is_imaged)
     if not left_out:
         return slice(None)
-    chosen = torch.nonzero(~torch.stack(left_out).any(0)).ravel()
+    chosen = torch.nonzero(~torch.stack(left_out).any(0)).ravel().cpu()
     if len(chosen) == 0:
         raise SequenceError(
             "all samples are labelled NAV, NOISE or REF, which do not count into the image; set "
