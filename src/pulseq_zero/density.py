@@ -87,9 +87,7 @@ def _extents(position: Tensor, line: Tensor) -> Tensor:
     none, nowhere = gap.new_zeros(1), is_within.new_zeros(1)
     has_before, has_after = torch.cat([nowhere, is_within]), torch.cat([is_within, nowhere])
     before, after = torch.cat([none, gap]), torch.cat([gap, none])
-    extent = 0.5 * (
-        torch.where(has_before, before, after) + torch.where(has_after, after, before)
-    )
+    extent = 0.5 * (torch.where(has_before, before, after) + torch.where(has_after, after, before))
     return torch.where(has_before | has_after, extent, torch.ones_like(extent))
 
 

@@ -90,13 +90,13 @@ class _Density:
 
 
 def _window(distance: Tensor) -> Tensor:
-    """Overlap of two discs, 1 at distance 0 and nothing from `_REACH` on."""
+    """Return the overlap of two discs, 1 at distance 0 and nothing from `_REACH` on."""
     ratio = (distance / _REACH).clamp(max=1)
     return (2 / math.pi) * (torch.acos(ratio) - ratio * (1 - ratio.square()).sqrt())
 
 
 def _depth(steps: Tensor, area: Tensor) -> Tensor:
-    """(samples,) distance from the edge of the sampled region.
+    """Return the (samples,) distance from the edge of the sampled region.
 
     It is the samples' convex hull, widened all round to the area that they stand for.
     """
@@ -111,7 +111,7 @@ def _depth(steps: Tensor, area: Tensor) -> Tensor:
 
 
 def _within(depth: Tensor) -> Tensor:
-    r"""(samples,) part of the window's transform that lies in a region, at a depth in it.
+    r"""Return the (samples,) part of the window's transform that lies in a region, by depth.
 
     .. math:: \tfrac12 + \int_0^\infty \varphi(r) \frac{\sin 2 \pi r d}{\pi r} \, dr
 

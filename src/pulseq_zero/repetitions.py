@@ -171,7 +171,7 @@ class Repetitions:
         return (start[self.repetition_of_event] + running)[self.is_sample]
 
     def time_since_excitation(self) -> Tensor:
-        """(samples,) float64 time [s] that has passed since the last excitation, or the start."""
+        """Return the (samples,) float64 time [s] since the last excitation, or the start."""
         running, total = self.sums_within_repetitions(self.event_time)
         start = total.cumsum(0) - total
         excited = [0]

@@ -159,7 +159,7 @@ def resolved_matrix(kspace: Tensor, fov: tuple[float, float]) -> tuple[int, int]
 
 
 def mean_of(values: NDArray[np.float64], group: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(groups,) mean of the values of each group."""
+    """Return the (groups,) mean of the values of each group."""
     return np.bincount(group, values) / np.bincount(group)
 
 

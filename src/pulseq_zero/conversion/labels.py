@@ -29,6 +29,5 @@ def sample_labels(sequence: pypulseq.Sequence) -> dict[str, NDArray[np.int64]]:
         return {}
     values = sequence.evaluate_labels(evolution="adc")
     return {
-        name: np.repeat(np.asarray(value, dtype=np.int64), counts)
-        for name, value in values.items()
+        name: np.repeat(np.asarray(value, dtype=np.int64), counts) for name, value in values.items()
     }
