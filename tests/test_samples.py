@@ -5,9 +5,11 @@ import math
 import pypulseq as pp
 import pytest
 import torch
+from nibabel.affines import apply_affine
 
 from pulseq_zero.conversion import convert
 from pulseq_zero.errors import SequenceError
+from pulseq_zero.exports import image_affine
 from pulseq_zero.imaging import ImagingModel
 from pulseq_zero.imported import imported_repetitions
 from pulseq_zero.phantom import Phantom
@@ -78,6 +80,27 @@ def test_a_uniform_object_has_the_value_one():
     image = image_of(gradient_echo)
     assert image.shape == (N, N)
     torch.testing.assert_close(image.abs(), torch.ones(N, N), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("count", [8, 9])
+def test_an_object_lies_where_it_is_in_even_and_odd_matrices(count):
+    """In the image, in the phantom's mask, and in the NIfTI file."""
+    inside = torch.zeros(48, 48)
+    inside[26:38, 8:20] = 1.0
+    tissue = TissuePool.of(inside, T1=10.0, T2=10.0, T2dash=1e6, D=0.0)
+    phantom = Phantom({"tissue": tissue}, {"block": inside}, (FOV, FOV), 5e-3)
+    lines = range(-(count // 2), count - count // 2)
+    image = ImagingModel(gradient_echo, phantom, arguments={"lines": lines}, accuracy=1e-4)(
+        {}
+    ).image
+    assert image.shape == (N, count)
+    bright = image.abs() > 0.5
+    mask = phantom.mask("block", matrix=(N, count), threshold=0.5)
+    assert torch.equal(bright, mask)
+    affine = image_affine(image.shape, (FOV, FOV), 5e-3)
+    x, y, _ = apply_affine(affine, [*torch.nonzero(bright).double().mean(0).tolist(), 0])
+    # voxels 26 to 37 and 8 to 19 of 48, the 24th being in the middle
+    assert (x, y) == pytest.approx((1e3 * FOV * 7.5 / 48, -1e3 * FOV * 10.5 / 48), abs=7)
 
 
 def noise(seq):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pulseq_zero.pipe_menon import corrected
 from pulseq_zero.trajectory import Lines, Trajectory, trajectory_of
-from pulseq_zero.voronoi import cell_areas
+from pulseq_zero.voronoi import voronoi_cells
 
 # Where areas differ by less, relative to the largest, samples form a lattice: nothing to correct
 _LATTICE = 0.05
@@ -59,13 +59,14 @@ def _areas(steps: Tensor, trajectory: Trajectory) -> Tensor:
         return _areas_in_lines(steps, trajectory.lines)
     place, count = (torch.from_numpy(x).to(steps.device) for x in trajectory.places)
     points = _mean(steps, place, count)
-    areas = cell_areas(points)
-    if areas is None:
+    cells = voronoi_cells(points)
+    if cells is None:
         # Too few to tell
         return (1 / count.double())[place]
+    areas, radius = cells
     values = areas.detach()
     if float(values.max() - values.min()) > _LATTICE * float(values.max()):
-        areas = corrected(points, areas)
+        areas = corrected(points, areas, radius)
     return (areas / count)[place]
 
 

@@ -10,6 +10,9 @@ meet themselves. Under a window :math:`\varphi(r)`, with its transform :math:`\P
 
 at all samples i (Pipe and Menon, Magn Reson Med 41:179, 1999; the window, the overlap of two
 discs, is that of Johnson and Pipe, Magn Reson Med 61:439, 2009, doi:10.1002/mrm.21840).
+
+Where samples are further apart than steps of one over the field of view, as between few spokes,
+no weights make it so: they would become small, and the image blurred. There they stay areas.
 """
 
 from __future__ import annotations
@@ -33,9 +36,12 @@ _OFFSET = 1 / math.pi
 # Beyond how many steps the window's transform is nothing
 _WIDTH = 4 / _REACH
 _NODES = 32
+# Radii of cells, in steps, up to which samples are dense enough, and from which on they are not:
+# on a square lattice of Nyquist's spacing it is 0.71.
+_DENSE, _SPARSE = 0.75, 1.25
 
 
-def corrected(steps: Tensor, areas: Tensor) -> Tensor:
+def corrected(steps: Tensor, areas: Tensor, radius: Tensor) -> Tensor:
     """Return weights, from the areas that samples stand for.
 
     The two differ at the centre of k-space and, a little, at its edge.
@@ -45,7 +51,9 @@ def corrected(steps: Tensor, areas: Tensor) -> Tensor:
     steps
         (samples, xy) float64 positions in steps of 1 / field of view.
     areas
-        (samples,) float64 areas.
+        (samples,) float64 areas of their cells.
+    radius
+        (samples,) float64 how far these reach.
 
     Returns
     -------
@@ -54,9 +62,11 @@ def corrected(steps: Tensor, areas: Tensor) -> Tensor:
     """
     density = _Density(steps)
     wanted = _within(_depth(steps, areas.sum()))
-    weights = areas
+    dense = ((_SPARSE - radius) / (_SPARSE - _DENSE)).clamp(0, 1)
+    weights = right = areas
     for _ in range(_ITERATIONS):
-        weights = weights * wanted / density(weights)
+        right = right * wanted / density(weights)
+        weights = dense * right + (1 - dense) * areas
     return weights
 
 

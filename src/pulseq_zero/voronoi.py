@@ -1,4 +1,4 @@
-"""Areas of Voronoi cells, differentiable with respect to their points."""
+"""Voronoi cells: their areas and radii, differentiable with respect to their points."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 _FLAT = 1e-12
 
 
-def cell_areas(points: Tensor) -> Tensor | None:
-    """Return the areas of the Voronoi cells of points in a plane.
+def voronoi_cells(points: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Return the areas of the Voronoi cells of points in a plane, and how far they reach.
 
     The corners of a cell are the centres of the circles through the triangles of Delaunay's
     triangulation that meet there. Each triangle shares out, to each of its own corners, the area
@@ -28,8 +28,9 @@ def cell_areas(points: Tensor) -> Tensor | None:
 
     Returns
     -------
-    Tensor or None
-        (points,) areas, None if all cells are at the edge.
+    areas, radius
+        (points,) areas, and distances from each point to the furthest corner of its cell; None if
+        all cells are at the edge.
     """
     places = points.detach().cpu().numpy()
     try:
@@ -43,11 +44,13 @@ def cell_areas(points: Tensor) -> Tensor | None:
     is_flat = twice.detach().abs() < 2 * _FLAT
     corner, a, b, c, twice = (x[~is_flat] for x in (corner, a, b, c, twice))
     centre = _circumcentre(a, b, c, twice)
-    areas = torch.zeros_like(points[:, 0])
+    circumradius = torch.linalg.vector_norm(centre - a, dim=1)
+    areas = radius = torch.zeros_like(points[:, 0])
     for index, (own, following, preceding) in enumerate([(a, b, c), (b, c, a), (c, a, b)]):
         to_centre = centre - own
         share = _cross(following - own, to_centre) + _cross(to_centre, preceding - own)
         areas = areas.index_add(0, corner[:, index], 0.25 * twice.detach().sign() * share)
+        radius = radius.scatter_reduce(0, corner[:, index], circumradius, "amax")
 
     is_open = np.zeros(len(places), dtype=bool)
     is_open[triangulation.convex_hull.ravel()] = True
@@ -57,7 +60,8 @@ def cell_areas(points: Tensor) -> Tensor | None:
         return None
     closed = np.flatnonzero(~is_open)
     _, nearest = KDTree(places[closed]).query(places)
-    return areas[torch.from_numpy(closed[nearest]).to(areas.device)]
+    chosen = torch.from_numpy(closed[nearest]).to(areas.device)
+    return areas[chosen], radius[chosen]
 
 
 def _circumcentre(a: Tensor, b: Tensor, c: Tensor, twice: Tensor) -> Tensor:
