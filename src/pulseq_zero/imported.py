@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import MRzeroCore as mr0
+import pypulseq
 import torch
 
 from pulseq_zero.conversion import convert
@@ -24,21 +25,24 @@ def imported_repetitions(path: Path | str, sub_pulses: int = 1) -> Repetitions:
     sub_pulses
         Into how many rotations each pulse is cut. MRzeroCore's importer makes one rotation of
         each; where there are to be more, the file is read by PyPulseq and converted as scripts
-        are. It leaves out the labels of the samples, which are read by PyPulseq.
+        are.
 
     Raises
     ------
     SequenceError
-        If the file is to be read by PyPulseq, and is missing, cut, altered, or not understood.
+        If the file is missing, cut, altered, or not understood.
     """
+    sequence = read_seq(path)
     if sub_pulses != 1:
-        return convert(read_seq(path), sub_pulses=sub_pulses)
-    repetitions = repetitions_from_mr0(mr0.Sequence.import_file(str(path)))
-    if "extension LABEL" not in Path(path).read_text(encoding="utf-8"):
-        return repetitions
-    # Samples before the first pulse are left out
+        return convert(sequence, sub_pulses=sub_pulses)
+    return _with_labels(repetitions_from_mr0(mr0.Sequence.import_file(str(path))), sequence)
+
+
+def _with_labels(repetitions: Repetitions, sequence: pypulseq.Sequence) -> Repetitions:
+    """Add the labels of the samples, which the importer leaves out."""
+    # As it does the samples before the first pulse
     first = -int(repetitions.is_sample.sum())
-    labels = sample_labels(read_seq(path))
+    labels = sample_labels(sequence)
     return replace(
         repetitions,
         labels={name: torch.from_numpy(values[first:]) for name, values in labels.items()},

@@ -70,9 +70,9 @@ def samples_of_image(
             values = torch.unique(repetitions.labels[name][chosen]).tolist()
             if len(values) > 1:
                 raise _several(f"of {len(values)} {what} (label {name})", name)
-    contrasts = torch.unique(repetitions.adc_usage[repetitions.is_sample][chosen])
-    if len(contrasts) > 1:
-        raise _several(f"of {len(contrasts)} contrasts (adc_usage)")
+    contrast = repetitions.adc_usage[repetitions.is_sample][chosen]
+    if bool((contrast != contrast[0]).any()):
+        raise _several(f"of {len(torch.unique(contrast))} contrasts (adc_usage)")
     kz = kspace[chosen, 2].detach()
     extent = float(kz.max() - kz.min())
     if extent * max(fov) > _KZ_RANGE:
