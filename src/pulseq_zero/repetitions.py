@@ -170,6 +170,16 @@ class Repetitions:
         start = _start_positions(self.known_uses()).to(total) @ total
         return (start[self.repetition_of_event] + running)[self.is_sample]
 
+    def time_since_excitation(self) -> Tensor:
+        """Return the (samples,) float64 time [s] since the last excitation, or the start."""
+        running, total = self.sums_within_repetitions(self.event_time)
+        start = total.cumsum(0) - total
+        excited = [0]
+        for index, use in enumerate(self.known_uses()):
+            excited.append(index if use == "excitation" else excited[-1])
+        since = start - start[torch.tensor(excited[1:], device=start.device)]
+        return (since[self.repetition_of_event] + running)[self.is_sample]
+
     def known_uses(self) -> tuple[PulseUse, ...]:
         """Return what the pulses are for, told by their angles where it is undefined."""
         degrees = torch.rad2deg(self.pulse_angle.detach()).abs().tolist()

@@ -4,11 +4,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pulseq_zero.acquisition import resolved_matrix, voxel_size
+from pulseq_zero.acquisition import image_of
 from pulseq_zero.logs import logged
 from pulseq_zero.metrics import nrmse
 from pulseq_zero.phantom import Phantom
-from pulseq_zero.reconstruction import reconstruct
 from pulseq_zero.repetitions import Repetitions
 from pulseq_zero.simulation.bloch_seq import Physics, read_course
 from pulseq_zero.simulation.isochromats import converged_isochromats
@@ -37,17 +36,18 @@ def main(
     seconds = time.perf_counter() - begin
     # The trajectory, which labels a file's samples but does not enter their simulation
     tensors, metadata = load_tensors(sequence)
-    kspace = Repetitions.from_tensors(tensors, metadata).kspace()
+    repetitions = Repetitions.from_tensors(tensors, metadata)
+    data = imaged.simulation_data()
     matrix = experiment.get("image", {}).get("matrix")
     fov = tuple(metadata["fov"])
 
     def imaging(signal: Any) -> Any:
-        return reconstruct(
+        return image_of(
             signal,
-            kspace,
-            matrix=tuple(matrix) if matrix else resolved_matrix(kspace, fov),
+            repetitions,
+            data,
+            matrix=tuple(matrix) if matrix else None,
             fov=fov,
-            voxel_size=voxel_size(imaged.simulation_data()),
         )
 
     one, other = (imaging(signal) for signal in found.seeds)

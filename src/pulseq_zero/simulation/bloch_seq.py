@@ -22,6 +22,7 @@ import pypulseq
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.seq_files import read_seq
 from pulseq_zero.simulation.isochromats import Course, SpinPulse
+from pulseq_zero.system import system_of
 
 Physics = Literal["instantaneous", "full"]
 
@@ -53,8 +54,9 @@ def read_course(path: Path | str, physics: Physics = "full", rf_step: float = 1e
         which gradients change, at the other one that is no rotation (adiabatic, say).
     """
     sequence, course = read_seq(path), Course()
+    system = system_of(sequence)
     for number in sequence.block_events:
-        _play(sequence.get_block(number), sequence.system, physics, rf_step, course)
+        _play(sequence.get_block(number), system, physics, rf_step, course)
     return course
 
 
