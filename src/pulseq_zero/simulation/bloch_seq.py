@@ -4,8 +4,8 @@ Nothing is shared with the conversion that the phase distribution graphs build o
 of *instantaneous* pulses each is one rotation at its centre; at the *full* level pulses take
 their time, gradients and off-resonance acting meanwhile: slice profiles, adiabatic inversion.
 
-Signs are those of MR-zero: spins turn by exp(-2πi f t). The course of a pulse therefore runs
-backwards, its phase at the centre being as written.
+Signs are Pulseq's: a spin at a frequency f turns with exp(2πi f t), and so does the field of a
+pulse with that offset, t being counted from the start of the pulse's shape.
 """
 
 from __future__ import annotations
@@ -111,9 +111,10 @@ def _play(
 def _samples(adc: SimpleNamespace, system: pypulseq.Opts) -> tuple[list[float], list[float]]:
     """Return when samples are taken [s], since the start of the block, and their phases [rad]."""
     since_start = (np.arange(adc.num_samples) + 0.5) * adc.dwell
-    phase = _phase(adc, system) + 2 * np.pi * _frequency(adc, system) * (
-        adc.num_samples * adc.dwell - since_start
-    )
+    phase = _phase(adc, system) + 2 * np.pi * _frequency(adc, system) * since_start
+    modulation = getattr(adc, "phase_modulation", None)
+    if modulation is not None and len(modulation):
+        phase = phase + np.asarray(modulation)
     return (adc.delay + since_start).tolist(), (np.pi / 2 - phase).tolist()
 
 
@@ -130,7 +131,7 @@ def _pulse(
     centre, total = pypulseq.calc_rf_center(rf)[0], shape.sum()
     own, offset = np.exp(1j * np.angle(total)), 2 * np.pi * _frequency(rf, system)
     at_centre = _phase(rf, system) + offset * centre + np.angle(total)
-    shape = shape.conj() * own
+    shape = shape / own
     if physics == "instantaneous":
         if np.abs(shape.imag).max() > _ON_A_LINE * np.abs(shape).max():
             raise SequenceError(
@@ -139,7 +140,7 @@ def _pulse(
             )
         return SpinPulse(2 * np.pi * step * abs(total), at_centre)
     amplitude = float(np.abs(shape).max())
-    course = shape * np.exp(-1j * offset * (time - centre)) / amplitude
+    course = shape * np.exp(1j * offset * (time - centre)) / amplitude
     return SpinPulse(amplitude, at_centre, course=course, step=step)
 
 

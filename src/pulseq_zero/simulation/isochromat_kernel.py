@@ -1,6 +1,6 @@
 """The loops of the isochromat simulation, compiled: one voxel after the other, step by step.
 
-Spins turn by exp(-2πi f t). A pulse is a matrix of SU(2), whose first column (a, b) takes the
+Spins turn by exp(2πi f t), as Pulseq counts frequencies. A pulse is a matrix of SU(2), whose first column (a, b) takes the
 transverse magnetisation m (complex) and the longitudinal z to
 
     m' = a*² m - b² m* + 2 a* b z,    z' = (|a|² - |b|²) z - 2 Re(a* b* m).
@@ -236,8 +236,8 @@ def simulate_voxels(  # type: ignore[no-untyped-def]
                 sum_x = sum_y = np.float32(0)
                 for s in range(count):
                     x, y = m[0, s], m[1, s]
-                    m[0, s] = decay * (x * cosine[s] + y * sine[s])
-                    m[1, s] = decay * (y * cosine[s] - x * sine[s])
+                    m[0, s] = decay * (x * cosine[s] - y * sine[s])
+                    m[1, s] = decay * (y * cosine[s] + x * sine[s])
                     sum_x += m[0, s]
                     sum_y += m[1, s]
                 if is_sample[e]:
@@ -272,7 +272,7 @@ def pulse_table(field, step, amplitudes, frequencies):  # type: ignore[no-untype
     -------
     array
         (amplitudes, frequencies, 4) Re a, Im a, Re b, Im b. In each step the field is constant,
-        so that its rotation about the axis (Re b, Im b, -f) is exact.
+        so that its rotation about the axis (Re b, Im b, f) is exact.
     """
     table = np.empty((len(amplitudes), len(frequencies), 4), np.float32)
     columns = len(frequencies)
@@ -291,7 +291,7 @@ def pulse_table(field, step, amplitudes, frequencies):  # type: ignore[no-untype
                 cosine, sine = _cosine_and_sine(half * np.float32(0.5 / math.pi))
                 ratio = sine / half
                 # This step's (a, b), then their product with what came before
-                sx, sy, ux, uy = cosine, along[c] * ratio, cy * ratio, -cx * ratio
+                sx, sy, ux, uy = cosine, -along[c] * ratio, cy * ratio, -cx * ratio
                 ax[c], ay[c], bx[c], by[c] = (
                     sx * ax[c] - sy * ay[c] - ux * bx[c] - uy * by[c],
                     sx * ay[c] + sy * ax[c] - ux * by[c] + uy * bx[c],

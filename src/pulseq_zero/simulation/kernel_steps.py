@@ -376,7 +376,7 @@ def make_emission(factor, rotation, k, time, b, sign, i, tissue):
     over_T2, over_T2dash, weighting = time[i], sign[i] * kt, b[i]
     for v in range(BLOCK):
         turns = kx * tissue[_X + v] + ky * tissue[_Y + v] + kz * tissue[_Z + v]
-        turns += kt * tissue[_B0 + v] - rotation[_FRAME + v]
+        turns += kt * tissue[_B0 + v] + rotation[_FRAME + v]
         magnitude = exponential(
             -over_T2 * tissue[_R2 + v]
             - over_T2dash * tissue[_R2DASH + v]
@@ -384,7 +384,7 @@ def make_emission(factor, rotation, k, time, b, sign, i, tissue):
         )
         sine, cosine = sine_and_cosine(turns - np.rint(turns))
         factor[v] = magnitude * cosine
-        factor[BLOCK + v] = -magnitude * sine
+        factor[BLOCK + v] = magnitude * sine
 
 
 @_inlined
@@ -453,10 +453,10 @@ def anchor_sums(slope, tissue, sign, i, g_k, g_t, g_b):
         s2 += growing * tissue[_R2 + v]
         sd += growing * tissue[_R2DASH + v]
         sb += growing * tissue[_D + v]
-    g_k[i, 0] += _TURN * sx
-    g_k[i, 1] += _TURN * sy
-    g_k[i, 2] += _TURN * sz
-    g_k[i, 3] += _TURN * s0 - sign[i] * sd
+    g_k[i, 0] -= _TURN * sx
+    g_k[i, 1] -= _TURN * sy
+    g_k[i, 2] -= _TURN * sz
+    g_k[i, 3] -= _TURN * s0 + sign[i] * sd
     g_t[i] -= s2
     g_b[i] -= sb
 
@@ -468,7 +468,7 @@ def emission_map_gradients(slope, tau, time, b, sign, shim, by_tissue, by_field)
     for v in range(BLOCK):
         growing, turning = slope[v], slope[BLOCK + v]
         by_field[shim, BLOCK + v] -= turning
-        by_tissue[_B0 + v] += _TURN * tau * turning
+        by_tissue[_B0 + v] -= _TURN * tau * turning
         by_tissue[_R2 + v] -= time * growing
         by_tissue[_R2DASH + v] -= sign * tau * growing
         by_tissue[_D + v] -= b * growing
