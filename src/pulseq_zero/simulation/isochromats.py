@@ -239,7 +239,12 @@ def converged_isochromats(
         mean = seeds.mean(0)
         size = float(mean.abs().square().sum().sqrt())
         scatter = float((seeds[0] - seeds[1]).abs().square().sum().sqrt()) / max(size, 1e-30)
-        more = _more_spins(count, difference, 0.8 * tolerance * size, largest)
+        aim = 0.8 * tolerance * size
+        more = _more_spins(count, difference, aim, largest)
+        # Numbers are rounded to powers of 2: the next ones may be those of now
+        while scatter > tolerance and np.array_equal(more, count) and count.max() < largest:
+            aim *= 0.8
+            more = _more_spins(count, difference, aim, largest)
         if scatter <= tolerance or np.array_equal(more, count):
             return Isochromats(mean, seeds, float(count.mean()), scatter)
         count = more

@@ -4,7 +4,7 @@ The same mathematics as in `propagation`, which also has the formulas, in the ro
 frame of each pulse: transverse states are m exp(-i (φ + β)) with φ the phase of the pulse and
 β that of the transmit field, so that the factors of a pulse are real or imaginary: with
 q = sin θ / √2, ζ is -iq, -ζ* is -iq and -ζ is iq. From one pulse to the next transverse states
-turn by the difference of the phases; what they emit turns back.
+turn by the difference of the phases; what they emit turns back, and by 2π (k·r + τ B0).
 
 Arrays of states are (states + 1, 2 * BLOCK): all real parts before all imaginary parts, so that
 loops run on whole vectors, and a last state of zeros that stands in, by the number -1, for an

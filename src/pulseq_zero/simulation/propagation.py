@@ -8,7 +8,8 @@ makes, of ancestors m,
 - -+: μ · m* with μ = sin²(θ/2) · exp(2iφ)
 
 and the states then relax: transverse ones by exp(-T R2 - b D), longitudinal ones by
-exp(-T R1 - b D), the undephased one towards 1.
+exp(-T R1 - b D), the undephased one towards 1. What a state at (k, τ) emits at a place r turns by
+exp(2πi (k·r + τ B0)), the sense of Pulseq: the paper's is the opposite.
 
 Computed in the rotating frame of each pulse, where transverse states are m exp(-iφ): there a pulse
 is a few sparse matrices, see `pulse_matrices`. Between two pulses transverse states turn by the
