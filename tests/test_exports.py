@@ -197,7 +197,7 @@ def test_another_program_reconstructs_the_same_image(sequence, acquisition, tmp_
     acquisitions = [dataset.read_acquisition(n) for n in range(dataset.number_of_acquisitions())]
     assert len(acquisitions) == MATRIX[1]
     data = np.concatenate([each.data for each in acquisitions], 1).T
-    np.testing.assert_array_equal(data, acquisition.signal.to(torch.complex64).conj().numpy())
+    np.testing.assert_array_equal(data, acquisition.signal.to(torch.complex64).numpy().conj())
     trajectory = np.concatenate([each.traj for each in acquisitions])
     expected = acquisition.repetitions.kspace()[:, :2].numpy()
     np.testing.assert_allclose(trajectory[:, :2], expected, atol=0.02)
@@ -206,7 +206,7 @@ def test_another_program_reconstructs_the_same_image(sequence, acquisition, tmp_
     x, y = np.meshgrid(*axes, indexing="ij")
     turns = x[..., None] * trajectory[:, 0] + y[..., None] * trajectory[:, 1]
     image = np.exp(2j * np.pi * turns) @ data[:, 0] * (5e-3 * 4e-3 / np.prod(FOV))
-    expected = acquisition.image.conj().numpy()
+    expected = acquisition.image.numpy().conj()
     assert np.linalg.norm(image - expected) < 1e-2 * np.linalg.norm(expected)
 
 

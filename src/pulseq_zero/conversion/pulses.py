@@ -100,7 +100,7 @@ def sample_durations(rf: SimpleNamespace) -> Any:
 
 
 def keeps_its_phase(signal: Any) -> bool:
-    """Tell whether a pulse stays on a line in the complex plane; guarded, if the pulse is traced."""
+    """Tell whether a pulse stays on a line in the complex plane; guarded, if it is traced."""
     values = raw(signal)
     if not np.iscomplexobj(values):
         return True

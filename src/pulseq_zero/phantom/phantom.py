@@ -269,7 +269,11 @@ class Phantom:
         return 1e3 * torch.cat([torch.diag(torch.tensor(size)), first[:, None]], 1)
 
     def to_mr0(self) -> mr0.TissueDict:
-        """Return the pools as MRzeroCore has them, with (x, y, z) maps of one slice."""
+        """Return the pools as MRzeroCore has them, with (x, y, z) maps of one slice.
+
+        B1 and coil sensitivities keep the sense of this class. To simulate with MRzeroCore itself,
+        whose spins turn the other way, conjugate them; see `Repetitions.conjugate`.
+        """
         return mr0.TissueDict(
             {
                 name: mr0.VoxelGridPhantom(

@@ -1,7 +1,7 @@
 """The loops of the isochromat simulation, compiled: one voxel after the other, step by step.
 
-Spins turn by exp(2πi f t), as Pulseq counts frequencies. A pulse is a matrix of SU(2), whose first column (a, b) takes the
-transverse magnetisation m (complex) and the longitudinal z to
+Spins turn by exp(2πi f t), as Pulseq counts frequencies. A pulse is a matrix of SU(2), whose first
+column (a, b) takes the transverse magnetisation m (complex) and the longitudinal z to
 
     m' = a*² m - b² m* + 2 a* b z,    z' = (|a|² - |b|²) z - 2 Re(a* b* m).
 """
