@@ -360,7 +360,7 @@ def pulse_in_three_ways(flip, frequency, phase, duration=1e-3, blocks=4):
 def test_three_ways_to_write_a_pulse_are_the_same(simulation):
     in_time = simulation in ("sub-pulses", "full")
 
-    @few()
+    @few(5)
     @given(st.floats(0.3, 3.0), FREQUENCY, number(3.0), some_spins())
     def agree(flip, frequency, phase, spins):
         spins.frequencies = spins.frequencies + frequency
@@ -382,6 +382,18 @@ def test_three_ways_to_write_a_pulse_are_the_same(simulation):
             np.testing.assert_allclose(signal, found[0], rtol=0, atol=TOLERANCE)
 
     agree()
+
+
+@few()
+@given(st.floats(0.3, 3.0), FREQUENCY, number(3.0), st.floats(-3.0, 3.0))
+def test_the_judge_takes_a_pulse_without_gradient_as_spins_on_resonance_do(
+    flip, frequency, phase, turned
+):
+    spins = Spins(np.zeros(3), B1=np.exp(1j * turned))
+    sequence = next(pulse_in_three_ways(flip, frequency, phase))
+    expected = 1j * play(sequence, copy.deepcopy(spins), step=5e-6)
+    found = by_judge(sequence, spins, "instantaneous")
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
 
 
 def readout_in_three_ways(frequency, phase, samples=8, dwell=1e-4):

@@ -1,8 +1,9 @@
 """A ``.seq`` file as spins feel it: read by PyPulseq, for the judge of the simulation.
 
 Nothing is shared with the conversion that the phase distribution graphs build on. At the level
-of *instantaneous* pulses each is one rotation at its centre; at the *full* level pulses take
-their time, gradients and off-resonance acting meanwhile: slice profiles, adiabatic inversion.
+of *instantaneous* pulses each is one rotation at its centre, as spins in the middle of its slice
+feel it, or, without a gradient, spins on resonance; at the *full* level pulses take their time,
+gradients and off-resonance acting meanwhile: slice profiles, adiabatic inversion.
 
 Signs are Pulseq's: a spin at a frequency f turns with exp(2πi f t), and so does the field of a
 pulse with that offset, t being counted from the start of the pulse's shape.
@@ -21,6 +22,7 @@ import pypulseq
 
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.seq_files import read_seq
+from pulseq_zero.simulation.isochromat_kernel import pulse_table
 from pulseq_zero.simulation.isochromats import Course, SpinPulse
 
 Physics = Literal["instantaneous", "full"]
@@ -85,7 +87,9 @@ def _play(
     pulse = None
     # A pulse without power, as an optimizer may leave one, is none
     if rf is not None and np.any(rf.signal):
-        pulse = _pulse(rf, system, physics, rf_step)
+        middle = rf.delay + pypulseq.calc_rf_center(rf)[0]
+        is_selective = any(np.interp(middle, *wave, left=0.0, right=0.0) for wave in waveforms)
+        pulse = _pulse(rf, system, physics, rf_step, is_selective=is_selective)
     pulse_time = math.inf
     if rf is not None and pulse is not None:
         pulse_time = rf.delay + (pypulseq.calc_rf_center(rf)[0] if pulse.course is None else 0.0)
@@ -119,7 +123,12 @@ def _samples(adc: SimpleNamespace, system: pypulseq.Opts) -> tuple[list[float], 
 
 
 def _pulse(
-    rf: SimpleNamespace, system: pypulseq.Opts, physics: Physics, longest: float
+    rf: SimpleNamespace,
+    system: pypulseq.Opts,
+    physics: Physics,
+    longest: float,
+    *,
+    is_selective: bool,
 ) -> SpinPulse:
     if physics == "instantaneous":
         longest = min(longest, float(np.diff(rf.t).min()))  # the integral of the samples, exactly
@@ -138,10 +147,22 @@ def _pulse(
                 "a pulse whose phase changes is no rotation of all spins alike; judge the "
                 "sequence with full physics"
             )
-        return SpinPulse(2 * np.pi * step * abs(total), at_centre)
+        if is_selective or offset == 0:
+            return SpinPulse(2 * np.pi * step * abs(total), at_centre)
     amplitude = float(np.abs(shape).max())
     course = shape * np.exp(1j * offset * (time - centre)) / amplitude
+    if physics == "instantaneous":
+        return _on_resonance(course, step, amplitude, at_centre)
     return SpinPulse(amplitude, at_centre, course=course, step=step)
+
+
+def _on_resonance(course: np.ndarray, step: float, amplitude: float, phase: float) -> SpinPulse:
+    """Return the rotation, and the turn about z after it, that a pulse is on resonance."""
+    table = pulse_table(course, step, np.array([amplitude]), np.zeros(1))[0, 0]
+    a, b = complex(table[0], table[1]), complex(table[2], table[3])
+    half_turn = float(np.angle(a))
+    axis = float(np.angle(b)) + np.pi / 2 + half_turn
+    return SpinPulse(2 * math.atan2(abs(b), abs(a)), phase + axis, turn=-2 * half_turn)
 
 
 def _check_constant(

@@ -136,7 +136,7 @@ def _rotate_by_table(  # type: ignore[no-untyped-def]
 def simulate_voxels(  # type: ignore[no-untyped-def]
     shift, spins, centre, size, off_resonance, width, R1, R2, transmit, weight,
     moment, time, relaxation, is_new, is_sample,
-    pulse, angle, phase, channels, gradient, kind, tables, table_shape, table_step,
+    pulse, angle, phase, turn, channels, gradient, kind, tables, table_shape, table_step,
     signal,
 ):  # fmt: skip
     """Add the signal of all voxels, for each of the seeds that shifts are given for.
@@ -163,8 +163,9 @@ def simulate_voxels(  # type: ignore[no-untyped-def]
         (steps,) whether a step differs from the one before, and whether a sample ends it.
     pulse
         (steps,) number of the pulse that the step begins with, -1 where there is none.
-    angle, phase
-        (pulses,) nominal angle [rad], or amplitude [Hz] of a pulse with a table; phase [rad].
+    angle, phase, turn
+        (pulses,) nominal angle [rad], or amplitude [Hz] of a pulse with a table; phase [rad]; turn
+        about z after a rotation at once [rad].
     channels
         (pulses, channels) complex weights of the transmit channels.
     gradient
@@ -215,7 +216,8 @@ def simulate_voxels(  # type: ignore[no-untyped-def]
                     if kind[p] < 0:
                         half = 0.5 * angle[p] * abs(field)
                         axis = complex(math.sin(turned), -math.cos(turned))
-                        _rotate(m, complex(math.cos(half), 0.0), math.sin(half) * axis)
+                        after = complex(math.cos(turn[p] / 2), math.sin(turn[p] / 2))
+                        _rotate(m, math.cos(half) / after, math.sin(half) * axis * after)
                     else:
                         first, rows, columns = table_shape[kind[p]]
                         table = tables[first : first + rows * columns].reshape(rows, columns, 4)
