@@ -212,7 +212,7 @@ def test_a_point_lies_in_its_pixel(count):
     steps = lines(np.arange(count) - count // 2, np.arange(count) - count // 2)
     kspace = kspace_of(steps)
     place = torch.tensor([5, -9]) / count
-    signal = torch.exp(-2j * math.pi * (torch.from_numpy(steps) @ place.double()))[:, None]
+    signal = torch.exp(2j * math.pi * (torch.from_numpy(steps) @ place.double()))[:, None]
     matrix = trajectory_of(kspace, FOV).matrix
     assert matrix == (count, count)
     image = reconstruct(signal, kspace, matrix, FOV).abs()

@@ -25,7 +25,7 @@ def pixels(matrix: tuple[int, int]) -> torch.Tensor:
 
 def encode(image: torch.Tensor, kspace: torch.Tensor) -> torch.Tensor:
     """Encode slowly: the definition, written down. (coils, x, y) to (samples, coils)."""
-    waves = torch.exp(-2j * math.pi * (kspace @ pixels(image.shape[1:]).T))
+    waves = torch.exp(2j * math.pi * (kspace @ pixels(image.shape[1:]).T))
     return waves @ image.flatten(1).T
 
 

@@ -36,7 +36,7 @@ def point_spread_width(
     (lines that are sampled twice count once). The width is the full width at half
     maximum of
 
-    .. math:: \left| \sum_{k_y} s(k_y) e^{2 \pi i k_y y} \right| .
+    .. math:: \left| \sum_{k_y} s(k_y) e^{-2 \pi i k_y y} \right| .
 
     It is 1.21 pixels where all lines weigh the same; relaxation along an echo train, and flip
     angles that vary along it, make it another.
@@ -71,7 +71,7 @@ def point_spread_width(
         raise SequenceError("fewer than two lines of k-space, or no signal, at its centre along x")
     pixel = 0.5 / float(k_y.abs().max())
     y = torch.arange(-8 * _FINENESS, 8 * _FINENESS + 1) * (pixel / _FINENESS)
-    spread = (torch.exp(2j * math.pi * y[:, None] * k_y) @ weights).abs()
+    spread = (torch.exp(-2j * math.pi * y[:, None] * k_y) @ weights).abs()
     return _full_width_at_half_maximum(y, spread)
 
 

@@ -25,7 +25,7 @@ def reconstruct(
 ) -> Tensor:
     r"""Reconstruct an image as the adjoint of the encoding, compensated for the sampling density.
 
-    .. math:: I(r) = \frac{1}{X Y} \sum_j w_j s_j \, e^{2 \pi i k_j \cdot r}
+    .. math:: I(r) = \frac{1}{X Y} \sum_j w_j s_j \, e^{-2 \pi i k_j \cdot r}
 
     at the pixels :math:`r = ((x - \lfloor X/2 \rfloor) \, \mathrm{FOV}_x / X, (y - \lfloor Y/2
     \rfloor) \, \mathrm{FOV}_y / Y)`. The weight :math:`w_j` is the area of k-space that a sample
@@ -124,11 +124,11 @@ def _by_fft(signal: Tensor, index: Tensor, matrix: tuple[int, int]) -> Tensor:
     cell = (index[:, 0] % count_x) * count_y + index[:, 1] % count_y
     grid = signal.new_zeros(count_x * count_y, signal.shape[1]).index_add(0, cell, signal)
     grid = grid.T.reshape(-1, count_x, count_y)
-    return torch.fft.fftshift(torch.fft.ifft2(grid, norm="forward"), dim=(1, 2))
+    return torch.fft.fftshift(torch.fft.fft2(grid), dim=(1, 2))
 
 
 def _by_products(signal: Tensor, steps: Tensor, matrix: tuple[int, int]) -> Tensor:
-    """Multiply by exp(2πi kx x) from the left and by exp(2πi ky y) from the right."""
+    """Multiply by exp(-2πi kx x) from the left and by exp(-2πi ky y) from the right."""
     along_x, along_y = (
         _waves(steps[:, axis], count, signal.dtype) for axis, count in enumerate(matrix)
     )
@@ -136,11 +136,11 @@ def _by_products(signal: Tensor, steps: Tensor, matrix: tuple[int, int]) -> Tens
 
 
 def _waves(steps: Tensor, count: int, dtype: torch.dtype) -> Tensor:
-    """Return (samples, pixels) exp(2πi k r); the phase is made in float64."""
+    """Return (samples, pixels) exp(-2πi k r); the phase is made in float64."""
     pixel = torch.arange(count, device=steps.device) - count // 2
     turns = steps[:, None] * (pixel.double() / count)
     angle = (2 * math.pi * (turns - turns.detach().round())).to(dtype.to_real())
-    return torch.complex(angle.cos(), angle.sin())
+    return torch.complex(angle.cos(), -angle.sin())
 
 
 def _check(

@@ -154,10 +154,7 @@ def _readout(adc: SimpleNamespace, system: Opts) -> tuple[Any, Any]:
     xp = numpy_for(*vars(adc).values())
     since_start = (np.arange(int(raw(adc.num_samples))) + 0.5) * adc.dwell
     delay = adc.delay if raw(adc.delay) >= raw(adc.dead_time) else adc.dead_time
-    middle = 0.5 * raw(adc.num_samples) * adc.dwell
-    offset = 2 * np.pi * frequency(adc, system)
-    # As in pulses, the frequency runs backwards about the phase in the middle of the readout.
-    phases = phase(adc, system) + offset * middle - offset * (since_start - middle)
+    phases = phase(adc, system) + 2 * np.pi * frequency(adc, system) * since_start
     modulation = getattr(adc, "phase_modulation", None)
     if modulation is not None and len(modulation):
         phases = phases + xp.asarray(modulation)

@@ -1,6 +1,6 @@
 """Compiled loops over blocks of voxels: propagation and its adjoint, step by step.
 
-The steps are those of `kernel_steps`, which says how states are stored.
+The steps are those of `kernel_steps`, which says how states are stored and which way they turn.
 """
 
 # Compiled functions have no annotations: numba derives the types from the arguments.

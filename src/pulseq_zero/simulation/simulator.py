@@ -106,6 +106,10 @@ class Simulation:
 class Simulator:
     """Simulates sequences on one phantom, keeping what they have in common.
 
+    The signal is Σ C PD M exp(iψ) over the voxels, with the coil sensitivities C, the transverse
+    magnetisation M = Mx + iMy and the receiver phases ψ. M turns as Pulseq has it, by
+    exp(2πi (k·r + t B0)); see `Repetitions`.
+
     Encoding matrices are kept as long as the phantom does not change; the plan is kept as
     long as the graph and the trajectory do not change.
 
