@@ -13,6 +13,7 @@ nothing is ever left out: the number of rows is bounded by the sequence only.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -114,45 +115,34 @@ def phase_graph_signal(
 def slopes(
     repetitions: Repetitions,
     data: mr0.SimData,
-    weights: Array,
     name: str,
-    entries: list[tuple[int, ...]],
+    directions: Iterable[torch.Tensor],
     step: float,
 ) -> Array:
-    """Differentiate Re Σ weights · signal by some entries of a tensor of the sequence.
-
-    Central differences of fourth order.
+    """Differentiate the signal by a tensor of the sequence, along some directions.
 
     Parameters
     ----------
     repetitions, data
         Sequence and phantom.
-    weights
-        (samples, coils) complex.
     name
         Of the tensor, for example ``"pulse_angle"``.
-    entries
-        Indices into it.
+    directions
+        Tensors of its shape.
     step
-        Of the differences, in the tensor's unit.
+        Of the central differences, as a multiple of the direction.
 
     Returns
     -------
     Array
-        (entries,)
+        (directions, samples, coils) complex128.
     """
 
-    def loss(entry: tuple[int, ...], change: float) -> float:
-        values = getattr(repetitions, name).detach().double().clone()
-        values[entry] += change
-        signal = phase_graph_signal(replace(repetitions.detach(), **{name: values}), data)
-        return float((weights * signal).sum().real)
+    def signal(direction: torch.Tensor, change: float) -> Array:
+        values = getattr(repetitions, name).detach() + change * direction
+        return phase_graph_signal(replace(repetitions.detach(), **{name: values}), data)
 
-    def slope(entry: tuple[int, ...]) -> float:
-        near, far = (loss(entry, by) - loss(entry, -by) for by in (step, 2 * step))
-        return (8 * near - far) / (12 * step)
-
-    return np.array([slope(entry) for entry in entries])
+    return np.array([(signal(d, step) - signal(d, -step)) / (2 * step) for d in directions])
 
 
 def _numbers(tensor: torch.Tensor) -> Array:
