@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import MRzeroCore as mr0
 import numpy as np
 import torch
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from support.random_sequences import FOV
@@ -96,21 +95,6 @@ def random_phantom(
     ).build(voxel_shape=shape or SHAPES[rng.integers(len(SHAPES))])
 
 
-def phantoms(
-    distributions: Iterable[Distribution] = UNEQUAL,
-    shape: Shape | None = None,
-    **options: int | bool,
-) -> st.SearchStrategy[mr0.SimData]:
-    """Draw phantoms of some distributions."""
-    return st.builds(
-        lambda distribution, seed: random_phantom(
-            np.random.default_rng(seed), distribution, shape, **options
-        ),
-        st.sampled_from(tuple(distributions)),
-        st.integers(0, 2**32 - 1),
-    )
-
-
 def chosen_voxels(data: mr0.SimData, voxels: NDArray | list[int]) -> mr0.SimData:
     """Return the phantom of some voxels, in a given order and as often as they are named.
 
@@ -132,6 +116,15 @@ def chosen_voxels(data: mr0.SimData, voxels: NDArray | list[int]) -> mr0.SimData
         nyquist=data.nyquist,
         dephasing_func=data.dephasing_func,
     )
+
+
+def changed(data: mr0.SimData, **maps: Any) -> mr0.SimData:
+    """Return a copy of the phantom with other maps, Nyquist frequency or voxel shape."""
+    copy = chosen_voxels(data, np.arange(len(data.PD)))
+    for name, values in maps.items():
+        assert hasattr(copy, name), name
+        setattr(copy, name, values)
+    return copy
 
 
 def random_parts(data: mr0.SimData, rng: Generator, count: int | None = None) -> list[mr0.SimData]:

@@ -10,12 +10,11 @@ Echoes lie between samples: at an echo the decay by T2' has a cusp, and no deriv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pulseq_zero.repetitions import PulseUse, Repetitions
@@ -319,17 +318,6 @@ KINDS: dict[str, Callable[..., Repetitions]] = {
     "hyperecho": hyperecho,
     "MRF": mrf,
 }
-
-
-def sequences(
-    kinds: Iterable[str] = tuple(KINDS), angles: Angles = "anywhere"
-) -> st.SearchStrategy[Repetitions]:
-    """Draw sequences of some kinds."""
-    return st.builds(
-        lambda kind, seed: KINDS[kind](np.random.default_rng(seed), angles),
-        st.sampled_from(sorted(kinds)),
-        st.integers(0, 2**32 - 1),
-    )
 
 
 def _phase(rng: Generator) -> float:
