@@ -46,6 +46,63 @@ def test_random_sequences_and_phantoms(kind):
     assert not wrong, f"(seed, accuracy): error in accuracies {wrong}"
 
 
+def one_among_many(**off: float) -> mr0.SimData:
+    """Return 60 voxels of short T2 and T2', but for one that is far off."""
+    data = random_phantom(np.random.default_rng(0), "homogeneous", "box", voxels=60)
+    data.T2, data.T2dash = torch.full_like(data.T2, 0.05), torch.full_like(data.T2dash, 0.02)
+    for name, value in off.items():
+        getattr(data, name)[..., 3] = value
+    return data
+
+
+def two_pulses(first: float, second: float, waiting: float) -> Score:
+    score = Score()
+    score.pulse(first, 0.3, "excitation")
+    score.wait(waiting, np.array([0.0, 10.0, 0.0]))
+    score.pulse(second, 0.0, "excitation")
+    for _ in range(4):
+        score.sample(2e-4, np.array([5.0, 0.0, 0.0]), 0.0)
+    return score
+
+
+@pytest.mark.parametrize(
+    ("sequence", "data"),
+    [
+        pytest.param(
+            two_pulses(math.pi / 2, math.pi, 10e-3), one_among_many(B1=0.2), id="transmit field"
+        ),
+        pytest.param(
+            two_pulses(math.pi, math.pi, 10e-3), one_among_many(B1=0.2), id="all of the signal"
+        ),
+        # Transverse magnetisation of the first pulse is left in that voxel only
+        pytest.param(
+            two_pulses(1.5, 1.5, 0.4), one_among_many(T2=1.5, T2dash=1.0), id="relaxation"
+        ),
+    ],
+)
+def test_one_voxel_makes_a_state_that_others_do_not(sequence, data):
+    sequence = sequence.finish()
+    reference = phase_graph_signal(sequence, data)
+    for accuracy in ACCURACIES:
+        signal = simulate(sequence, data, accuracy).signal
+        assert in_accuracies(signal, reference, accuracy, data) < ALLOWED
+
+
+def test_states_far_out_in_k_space():
+    """Positions in k-space times those of voxels are hundreds of turns, and their parts count."""
+    score = Score()
+    for phase in (0.0, 1.0, 2.5):
+        score.pulse(0.9, phase, "excitation")
+        score.wait(2e-3, np.array([2000.0, 0.0, 0.0]))
+        for _ in range(4):
+            score.sample(1e-4, np.array([5.0, 0.0, 0.0]), 0.0)
+    sequence = score.finish()
+    data = random_phantom(np.random.default_rng(0), "smooth", "point")
+    reference = phase_graph_signal(sequence, data)
+    signal = simulate(sequence, data, 1e-5).signal
+    assert in_accuracies(signal, reference, 1e-5, data) < ALLOWED
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_from_any_magnetisation(kind):
     """Saturated, inverted or prepared at random before the first pulse."""
