@@ -53,6 +53,7 @@ def test_voxels_split(engine, case):
     assert_same(signal(sequence, other), signal(sequence, data), data)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("engine", GRAPHS)
 @EXAMPLES
 @given(case=cases())

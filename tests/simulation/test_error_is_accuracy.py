@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pulseq_zero.simulation import Simulator, simulate
-from support.measures import distance
+from support.measures import distance, relative_error
 from support.phase_graph import phase_graph_signal
 from support.random_phantoms import DISTRIBUTIONS, random_phantom
 from support.random_sequences import FOV, KINDS, Score
@@ -86,6 +86,31 @@ def test_one_voxel_makes_a_state_that_others_do_not(sequence, data):
     for accuracy in ACCURACIES:
         signal = simulate(sequence, data, accuracy).signal
         assert in_accuracies(signal, reference, accuracy, data) < ALLOWED
+
+
+@pytest.mark.parametrize("kind", ["TSE", "spoiled GRE", "STEAM"])
+@pytest.mark.parametrize("T2", [1e-6, 1e-3])
+def test_solid_voxels_hide_no_others(kind, T2):
+    """A third of the voxels has no signal left at the echo, which the others do not mind."""
+    rng = np.random.default_rng(3)
+    sequence, data = KINDS[kind](rng), random_phantom(rng, "smooth", "box", voxels=30)
+    data.T2[::3] = T2
+    reference = phase_graph_signal(sequence, data)
+    for accuracy in ACCURACIES:
+        signal = simulate(sequence, data, accuracy).signal
+        assert in_accuracies(signal, reference, accuracy, data) < ALLOWED
+
+
+def test_the_edge_of_a_sinc_voxel():
+    """It answers by half where k is half a unit above the Nyquist frequency, and less beyond."""
+    data = random_phantom(np.random.default_rng(0), "homogeneous", "sinc", voxels=20)
+    for off in (0.49, 0.5, 0.51, 0.53):
+        score = Score()
+        score.pulse(1.5, 0.0, "excitation")
+        score.sample(1e-3, np.array([float(data.nyquist[0]) + off, 0.0, 0.0]), 0.0)
+        sequence = score.finish()
+        signal = simulate(sequence, data, 1e-3).signal
+        assert relative_error(signal, phase_graph_signal(sequence, data)) < ALLOWED * 1e-3
 
 
 def test_states_far_out_in_k_space():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pulseq_zero.simulation import Simulator, Thresholds
+from pulseq_zero.simulation import Simulator, Thresholds, converged_isochromats, course_of
 from pulseq_zero.simulation.propagation import TorchBackend
 from support.measures import relative_error
 from support.phase_graph import SENSE, phase_graph_signal, slopes
@@ -174,6 +174,18 @@ def test_the_simulation_agrees_if_it_leaves_nothing_out(kind, shape):
         simulator = Simulator(data, dtype=dtype, thresholds=everything, backend=backend)
         signal = simulator(sequence).signal.numpy()
         assert relative_error(signal, phase_graph_signal(sequence, data)) < tolerance
+
+
+@pytest.mark.parametrize("angles", ["anywhere", "special"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_isochromats_agree_within_their_scatter(kind, angles):
+    rng = np.random.default_rng(0)
+    data = random_phantom(rng, "random", "box", voxels=4, complex_B1=True)
+    data.D = 0 * data.D
+    sequence = KINDS[kind](rng, angles)
+    judge = converged_isochromats(course_of(sequence), data, tolerance=5e-3, spins=1024)
+    assert judge.scatter < 2e-2
+    assert relative_error(judge.signal, phase_graph_signal(sequence, data)) < 3 * judge.scatter
 
 
 def test_parts_add_up_to_the_whole():
