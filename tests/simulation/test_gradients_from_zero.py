@@ -254,15 +254,15 @@ def test_an_optimization_from_zero_ends_where_one_from_elsewhere_does():
             loss,
             {"flip": Parameter(np.full(LINES, start), learning_rate=0.03)},
             data,
-            iterations=50,
+            iterations=100,
             matrix=(LINES, LINES),
             progress=False,
         ).history["loss"]
 
     elsewhere, from_zero = run(0.3), run(0.0)
     assert from_zero[0] == pytest.approx(1.0, abs=1e-6)
-    assert elsewhere.min() < 0.02
-    assert from_zero.min() < 2 * elsewhere.min() + 1e-3
+    assert elsewhere.min() < 1e-3
+    assert from_zero.min() < 1e-3
 
 
 def test_the_signal_of_no_angles_is_none():
