@@ -26,7 +26,7 @@ from scipy.sparse import csr_array
 from pulseq_zero.repetitions import Repetitions
 
 # The sense in which spins above the carrier's frequency turn: exp(SENSE 2πi f t).
-SENSE = -1.0
+SENSE = 1.0
 
 # Positions that agree to this part of the sequence's extent are one.
 _SAME = 1e-10
