@@ -21,10 +21,11 @@ include: "workflow/rules/robustness.smk"
 include: "workflow/rules/sweeps.smk"
 include: "workflow/rules/validation.smk"
 include: "workflow/rules/summary.smk"
+include: "workflow/rules/report.smk"
 
 
 # Made by the run, for the table of its numbers
-report: Path.cwd() / RESULTS / "front_page.rst"
+report: Path.cwd() / RESULTS.front_page
 
 
 rule all:

@@ -8,10 +8,11 @@ import torch
 
 from pulseq_zero.config import read_yaml
 from pulseq_zero.errors import ConfigError
-from pulseq_zero.experiment import sequence_setup
+from pulseq_zero.experiments.experiment import sequence_setup
+from pulseq_zero.experiments.robustness import robustness_table
+from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.phantom import build_phantom
 from pulseq_zero.phantom.settings import changed
-from pulseq_zero.robustness import robustness_table
 
 SMALL = {"source": "icbm152", "matrix": 32}
 
@@ -23,10 +24,15 @@ def tse_sar(root):
     return experiment
 
 
+def set_up(content):
+    experiment = Experiment(**content)
+    return sequence_setup(experiment.sequence, experiment.parameters)
+
+
 def test_start_values_gain_nothing_on_any_phantom(tse_sar, small_brain):
-    start = sequence_setup(tse_sar).start
+    start = set_up(tse_sar).start
     phantoms = {"itself": small_brain, "B1": small_brain.scaled(B1=0.8)}
-    table = robustness_table(tse_sar, start, phantoms, accuracy=1e-2)
+    table = robustness_table(Experiment(**tse_sar), start, phantoms, accuracy=1e-2)
     assert table["phantom"].tolist() == ["itself", "B1"]
     assert table["gain"].tolist() == [0.0, 0.0]
     assert table["nrmse"].abs().max() < 1e-6
@@ -34,11 +40,11 @@ def test_start_values_gain_nothing_on_any_phantom(tse_sar, small_brain):
 
 
 def test_half_the_angles_are_a_quarter_of_the_power_and_another_image(tse_sar, small_brain):
-    start = sequence_setup(tse_sar).start
+    start = set_up(tse_sar).start
     halved = {"flip_angles": start["flip_angles"] / 2}
-    (row,) = robustness_table(tse_sar, halved, {"itself": small_brain}, accuracy=1e-2).to_dict(
-        "records"
-    )
+    (row,) = robustness_table(
+        Experiment(**tse_sar), halved, {"itself": small_brain}, accuracy=1e-2
+    ).to_dict("records")
     assert row["relative_sar"] == pytest.approx(0.25)
     assert row["nrmse"] > 0.1
     assert row["gain"] == pytest.approx(row["loss_start"] - row["loss_optimized"])
@@ -84,9 +90,9 @@ def test_changes_go_into_the_phantoms_settings():
     assert changed(config, other) == other
 
 
-def test_an_optimization_can_begin_elsewhere_than_at_the_start_values(root, tse_sar):
+def test_an_optimization_can_begin_elsewhere_than_at_the_start_values(tse_sar):
     tse_sar["parameters"]["flip_angles"]["begin"] = 1.5
-    setup = sequence_setup(tse_sar)
+    setup = set_up(tse_sar)
     np.testing.assert_array_equal(setup.parameters["flip_angles"].start, np.full((5, 17), 1.5))
     assert float(setup.start["flip_angles"][0, 1]) == pytest.approx(np.pi)
 
@@ -101,4 +107,4 @@ def test_an_optimization_can_begin_elsewhere_than_at_the_start_values(root, tse_
 def test_a_wrong_begin_is_refused(tse_sar, begin, message):
     tse_sar["parameters"]["flip_angles"]["begin"] = begin
     with pytest.raises(ConfigError, match=message):
-        sequence_setup(tse_sar)
+        set_up(tse_sar)

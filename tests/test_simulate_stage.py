@@ -7,16 +7,21 @@ import pytest
 import torch
 
 from pulseq_zero.errors import SimulationError
-from pulseq_zero.steps.simulate import simulate_stage
-from pulseq_zero.steps.trace import trace_stage
+from pulseq_zero.experiments.settings import only_sections
+from pulseq_zero.experiments.stages import START
+from pulseq_zero.experiments.steps import simulate as simulation
+from pulseq_zero.experiments.steps import trace
 from pulseq_zero.store import load_tensors
 
-EXPERIMENT = {
-    "sequence": {"function": "sequences/tse.py:tse", "arguments": {"n_read": 16}},
-    "parameters": {
-        "flip_angles": {"start": np.tile([math.pi / 2] + [math.pi] * 8, (3, 1)).tolist()}
-    },
-}
+EXPERIMENT = only_sections(
+    {
+        "sequence": {"function": "sequences/tse.py:tse", "arguments": {"n_read": 16}},
+        "parameters": {
+            "flip_angles": {"start": np.tile([math.pi / 2] + [math.pi] * 8, (3, 1)).tolist()}
+        },
+        "image": {},
+    }
+)
 
 
 @pytest.fixture
@@ -25,11 +30,11 @@ def simulated(tmp_path, small_brain, root, monkeypatch):
     monkeypatch.chdir(root)
     phantom, sequence = tmp_path / "phantom.safetensors", tmp_path / "sequence.safetensors"
     small_brain.save(phantom)
-    trace_stage(EXPERIMENT, "start", None, sequence, tmp_path / "traced.seq")
+    trace.run(EXPERIMENT, START, sequence, tmp_path / "traced.seq")
 
     def simulate(accuracy, change):
         image = tmp_path / "tse" / "start" / "image.safetensors"
-        simulate_stage(EXPERIMENT, accuracy, change, {}, phantom, sequence, image)
+        simulation.run(EXPERIMENT, accuracy, change, {}, phantom, sequence, image)
         return load_tensors(image)
 
     return simulate

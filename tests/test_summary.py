@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from pulseq_zero.errors import ValidationError
-from pulseq_zero.evaluation import analytic_null, require_scans_agree, scan_optimum
-from pulseq_zero.summary import comparison, list_table
+from pulseq_zero.experiments.evaluation import analytic_null, require_scans_agree, scan_optimum
+from pulseq_zero.experiments.summary import comparison, list_table
 
 ABSTRACT = {
     "flair": [

@@ -5,11 +5,17 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from pulseq_zero.config import read_yaml, validate
-from pulseq_zero.experiment import load_loss_maker, sequence_setup
+from pulseq_zero.config import read_yaml
+from pulseq_zero.experiments.experiment import load_loss_maker, sequence_setup
+from pulseq_zero.experiments.settings import Experiment, read
+from pulseq_zero.experiments.sweeps import (
+    comparison_results,
+    sweep_results,
+    sweep_runs,
+    sweep_table,
+)
 from pulseq_zero.figures.style import save_figure
 from pulseq_zero.figures.sweep import front_figure, inversion_time_sweep_figure, sweep_figure
-from pulseq_zero.sweeps import comparison_results, sweep_results, sweep_runs, sweep_table
 from refusal import check
 
 
@@ -21,16 +27,15 @@ def experiment(root):
 def refused(root, experiment, sweep, message):
     """Check that a sweep is refused, by its schema, by itself, or by what its runs become."""
 
-    def read():
-        schema = root / "workflow/schemas/experiment.schema.yaml"
+    def read_runs():
         content = {**experiment, "sweep": sweep}
-        validate(content, schema, "my.yaml")
-        for name, run in sweep_runs(content, sweep_table("my", sweep)).items():
-            validate(run, schema, f"my.yaml, run {name}")
-            sequence_setup(run, root)
-            load_loss_maker(run["loss"], root)
+        read(Experiment, content, "my.yaml")
+        for name, settings in sweep_runs(content, sweep_table("my", sweep)).items():
+            run = read(Experiment, settings, f"my.yaml, run {name}")
+            sequence_setup(run.sequence, run.parameters, root)
+            load_loss_maker(run.loss, root)
 
-    check(read, message)
+    check(read_runs, message)
 
 
 def test_all_combinations_are_run_under_names_that_tell_them_apart():
@@ -62,11 +67,12 @@ def test_the_runs_are_experiments_with_the_values(root, experiment):
     }
     runs = sweep_runs(experiment, sweep_table("my", experiment["sweep"]))
     run = runs["my/share=0.5,T1=4.5,dwell=5e-06"]
-    validate(run, root / "workflow/schemas/experiment.schema.yaml", "run")
-    assert run["loss"]["settings"] == {"dark": "csf", "bright": "brain", "share": 0.5}
-    assert run["phantom"] == {"tissues": {"csf": {"T1": 4.5}}}
-    assert sequence_setup(run, root).arguments == {"dwell": 5e-6}
-    assert "sweep" not in run
+    run = read(Experiment, run, "run")
+    assert run.loss.settings == {"dark": "csf", "bright": "brain", "share": 0.5}
+    assert run.phantom == {"tissues": {"csf": {"T1": 4.5}}}
+    setup = sequence_setup(run.sequence, run.parameters, root)
+    assert setup.arguments == {"dwell": 5e-6}
+    assert not run.sweep
     # One run must not change another
     assert runs["my/share=0.5,T1=4.0,dwell=5e-06"]["phantom"]["tissues"]["csf"]["T1"] == 4.0
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from pulseq_zero.errors import ValidationError
-from pulseq_zero.validation import (
+from pulseq_zero.experiments.validation import (
     judge_results,
     judged_phantom,
-    loss_of,
     require_passed,
     validation_row,
     validation_table,
 )
+from pulseq_zero.losses import loss_of
 
 IMAGE = torch.linspace(0.5, 1, 36).reshape(6, 6) + 0j
 KINDS = ("optimizer", "tight", "imported", "pdg", "pdg_sub_pulses", "bloch", "bloch_full")

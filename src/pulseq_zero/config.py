@@ -74,7 +74,7 @@ def read_yaml(path: Path) -> Config:
     return content
 
 
-def validate(content: Any, schema: Path, name: str) -> None:
+def validate(content: Any, schema: Mapping[str, Any], name: str) -> None:
     """Check a config against a JSON schema.
 
     Parameters
@@ -82,7 +82,7 @@ def validate(content: Any, schema: Path, name: str) -> None:
     content
         The config.
     schema
-        The schema, a YAML file.
+        The schema.
     name
         What to call the config in the message.
 
@@ -91,7 +91,7 @@ def validate(content: Any, schema: Path, name: str) -> None:
     ConfigError
         Names the first key that is wrong and says what it must be.
     """
-    found = explain(content, read_yaml(schema))
+    found = explain(content, schema)
     if found is not None:
         key, mend = found
         raise ConfigError(f"{name}: {key or 'the file'}: {mend}")

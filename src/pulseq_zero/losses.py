@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pulseq_zero.errors import ConfigError
+from pulseq_zero.errors import ConfigError, OptimizationError
 from pulseq_zero.phantom import Phantom
 
 Parameters = Mapping[str, Tensor]
@@ -47,6 +47,41 @@ class LossContext:
 
 
 LossMaker = Callable[..., LossFunction]
+
+
+def terms_of(given: Loss) -> dict[str, Tensor]:
+    """Name the terms of what a loss function returned; the loss is their sum.
+
+    Raises
+    ------
+    OptimizationError
+        If it returned anything but real scalars, or no term at all.
+    """
+    terms = dict(given) if isinstance(given, Mapping) else {"loss": given}
+    for term in terms.values():
+        if not isinstance(term, Tensor) or term.numel() != 1 or term.is_complex():
+            what = repr(term)
+            if isinstance(term, Tensor):
+                kind = "complex tensor" if term.is_complex() else "tensor"
+                what = f"a {kind} of shape {tuple(term.shape)}"
+            raise OptimizationError(
+                f"the loss function returned {what}, but every loss must be a real scalar "
+                "tensor; take the mean, or the magnitude"
+            )
+    if not terms:
+        raise OptimizationError("the loss function returned no terms; return at least one")
+    return terms
+
+
+def sum_of(terms: Mapping[str, Tensor]) -> Tensor:
+    """Loss of which these are the terms, in double precision."""
+    return torch.stack([term.double().reshape(()) for term in terms.values()]).sum()
+
+
+def loss_of(loss: LossFunction, parameters: Parameters, image: Tensor) -> float:
+    """Loss of an image, its terms added up."""
+    with torch.no_grad():
+        return float(sum_of(terms_of(loss(parameters, image))))
 
 
 def contrast(

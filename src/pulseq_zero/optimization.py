@@ -28,7 +28,7 @@ from pulseq_zero.conversion.pulses import SubPulses
 from pulseq_zero.errors import NotFiniteError, OptimizationError, PulseqZeroError
 from pulseq_zero.imaging import ImagingModel, SequenceFunction
 from pulseq_zero.loading import check_arguments, failure
-from pulseq_zero.losses import LossFunction
+from pulseq_zero.losses import LossFunction, sum_of, terms_of
 from pulseq_zero.parameters import Parameter, as_parameters
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.steppers import Evaluation, Method, Values, make_stepper
@@ -308,21 +308,8 @@ class _Problem:
                 f"the loss function fails in iteration {iteration}: "
                 f"{failure(error, self.loss_function)}"
             ) from error
-        terms = dict(given) if isinstance(given, Mapping) else {}
-        parts = list(terms.values()) if isinstance(given, Mapping) else [given]
-        for part in parts:
-            if not isinstance(part, Tensor) or part.numel() != 1 or part.is_complex():
-                what = repr(part)
-                if isinstance(part, Tensor):
-                    kind = "complex tensor" if part.is_complex() else "tensor"
-                    what = f"a {kind} of shape {tuple(part.shape)}"
-                raise OptimizationError(
-                    f"the loss function returned {what}, but every loss must be a real scalar "
-                    "tensor; take the mean, or the magnitude"
-                )
-        if not parts:
-            raise OptimizationError("the loss function returned no terms; return at least one")
-        loss = torch.stack([part.double().reshape(()) for part in parts]).sum()
+        terms = terms_of(given)
+        loss = sum_of(terms)
         if not bool(loss.isfinite()):
             raise NotFiniteError(_not_finite("loss", float(loss.detach()), iteration, values))
         gradient: Values = {}
@@ -332,7 +319,8 @@ class _Problem:
                 if not bool(slope.isfinite().all()):
                     what = f"gradient of {name!r}"
                     raise NotFiniteError(_not_finite(what, math.nan, iteration, values))
-        scalars = {name: float(part.detach()) for name, part in terms.items()}
+        named = terms if isinstance(given, Mapping) else {}
+        scalars = {name: float(term.detach()) for name, term in named.items()}
         detached = {name: leaf.detach() for name, leaf in leaves.items()}
         return Evaluation(detached, float(loss.detach()), scalars, gradient)
 

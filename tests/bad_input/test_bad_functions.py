@@ -6,7 +6,8 @@ import pypulseq
 import pytest
 import torch
 
-from pulseq_zero.experiment import make_loss, sequence_setup
+from pulseq_zero.experiments.experiment import make_loss, sequence_setup
+from pulseq_zero.experiments.settings import LossSettings, only_sections
 from pulseq_zero.losses import LossContext
 from pulseq_zero.optimization import optimize
 from refusal import check
@@ -81,7 +82,8 @@ def test_sequence_functions(tmp_path, monkeypatch, change, message):
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     experiment = {"parameters": {"TI": {"start": 1.0}}, "sequence": {"function": "fine.py:f"}}
-    check(lambda: sequence_setup({**experiment, **change}), message)
+    given = only_sections({**experiment, **change})
+    check(lambda: sequence_setup(given.sequence, given.parameters), message)
 
 
 def fails(TI):
@@ -410,4 +412,4 @@ def image(context, weight=1.0):
 def test_loss_makers(tmp_path, small_brain, loss, message):
     (tmp_path / "losses.py").write_text(LOSSES)
     context = LossContext(small_brain, torch.ones(32, 32, dtype=torch.complex64), {})
-    check(lambda: make_loss(loss, context), message)
+    check(lambda: make_loss(LossSettings(**loss), context), message)

@@ -265,7 +265,7 @@ def test_a_gpu_is_asked_for_where_the_config_says_so(pipeline, device):
     pairs = zip(jobs[::2], jobs[1::2], strict=True)
     asking = {name for name, job in pairs if re.search(r"resources:.*\bgpu=1", job)}
     simulating = {
-        "optimize", "scan", "quality", "simulate", "simulate_seq", "evaluate", "validate",
+        "optimize", "scan", "quality", "simulate", "import_seq", "evaluate", "validate",
         "robustness",
     }  # fmt: skip
     assert asking == (simulating if device == "cuda" else set())

@@ -1,18 +1,37 @@
 # Figures, drawn from what is stored.
 
 
+def experiment_figure_inputs(wildcards):
+    """What the figure of an experiment needs beside images and history."""
+    run = RESULTS.run(wildcards.experiment)
+    kind = RUNS[wildcards.experiment].figure
+    if kind in ("inversion_time", "ernst_angle"):
+        return {"scan": run.scan, "phantom": phantom_of(wildcards)}
+    if kind == "flip_angles":
+        return {"quality": run.quality}
+    if kind == "slice_profile":
+        return {f"{stage}_judge": run.judge(stage, FULL) for stage in ENDS}
+    return {}
+
+
+def figure_group_of(wildcards):
+    """Group of an experiment's figure: its stage's, unless it waits for the judge of that stage."""
+    waits = RUNS[wildcards.experiment].figure == "slice_profile"
+    return sweep_of(wildcards) if waits else stage_of(wildcards)
+
+
 rule phantom_figure:
     input:
-        code=code("figure_phantom"),
-        phantom=f"{RESULTS}/phantom/phantom.safetensors",
+        code=code("phantom_figure"),
+        phantom=RESULTS.phantom(PHANTOM),
     output:
         png=report(
-            "<results>/figures/phantom.png",
+            FILES.figure("phantom", "png"),
             caption="../report/phantom.rst",
             category="Input",
             labels={"figure": "Phantom", "shows": "maps and regions"},
         ),
-        pdf="<results>/figures/phantom.pdf",
+        pdf=FILES.figure("phantom", "pdf"),
     log:
         "<logs>/figure_phantom.log",
     benchmark:
@@ -24,29 +43,29 @@ rule phantom_figure:
         mem_mb=growing(2000),
         runtime=growing(10),
     script:
-        "../scripts/figure_phantom.py"
+        SCRIPT
 
 
 rule sequence_figures:
     input:
-        code=code("figure_sequence"),
-        seq="<results>/{experiment}/optimized/{experiment}.seq",
-        sequence="<results>/{experiment}/optimized/sequence.safetensors",
+        code=code("sequence_figures"),
+        seq=RUN.seq(OPTIMIZED),
+        sequence=RUN.sequence(OPTIMIZED),
     output:
         pulses_png=report(
-            "<results>/figures/{experiment}_pulses.png",
+            FILES.figure("{experiment}_pulses", "png"),
             caption="../report/pulses.rst",
             category="Sequences",
             labels={"figure": "{experiment}", "shows": "pulse diagram"},
         ),
-        pulses_pdf="<results>/figures/{experiment}_pulses.pdf",
+        pulses_pdf=FILES.figure("{experiment}_pulses", "pdf"),
         kspace_png=report(
-            "<results>/figures/{experiment}_kspace.png",
+            FILES.figure("{experiment}_kspace", "png"),
             caption="../report/kspace.rst",
             category="Sequences",
             labels={"figure": "{experiment}", "shows": "k-space order"},
         ),
-        kspace_pdf="<results>/figures/{experiment}_kspace.pdf",
+        kspace_pdf=FILES.figure("{experiment}_kspace", "pdf"),
     log:
         "<logs>/{experiment}/figure_sequence.log",
     benchmark:
@@ -60,27 +79,27 @@ rule sequence_figures:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        title=lambda wildcards: RUNS[wildcards.experiment]["title"],
+        experiment=setting("sequence_figures"),
     script:
-        "../scripts/figure_sequence.py"
+        SCRIPT
 
 
 rule experiment_figure:
     input:
         unpack(experiment_figure_inputs),
-        code=code("figure_experiment"),
-        start="<results>/{experiment}/start/image_tight.safetensors",
-        optimized="<results>/{experiment}/optimized/image_tight.safetensors",
+        code=code("experiment_figure"),
+        start=RUN.image(START),
+        optimized=RUN.image(OPTIMIZED),
         parameters=rules.optimize.output.parameters,
         history=rules.optimize.output.history,
     output:
         png=report(
-            "<results>/figures/{experiment}.png",
+            FILES.figure("{experiment}", "png"),
             caption="../report/experiment.rst",
             category="Experiments",
             labels={"figure": "{experiment}", "shows": "images, parameters, losses"},
         ),
-        pdf="<results>/figures/{experiment}.pdf",
+        pdf=FILES.figure("{experiment}", "pdf"),
     log:
         "<logs>/{experiment}/figure.log",
     benchmark:
@@ -94,24 +113,24 @@ rule experiment_figure:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        experiment=setting("sequence", "parameters", "loss", "figure"),
+        experiment=setting("experiment_figure"),
     script:
-        "../scripts/figure_experiment.py"
+        SCRIPT
 
 
 rule schematic_figure:
     input:
-        code=code("figure_schematic"),
-        phantom=f"{RESULTS}/phantom/phantom.safetensors",
-        image=f"{RESULTS}/{PICTURED}/start/image_tight.safetensors",
+        code=code("schematic_figure"),
+        phantom=RESULTS.phantom(PHANTOM),
+        image=RESULTS.run(PICTURED).image(START),
     output:
         png=report(
-            "<results>/figures/schematic.png",
+            FILES.figure("schematic", "png"),
             caption="../report/schematic.rst",
             category="Overview",
             labels={"figure": "Schematic", "shows": "the loop"},
         ),
-        pdf="<results>/figures/schematic.pdf",
+        pdf=FILES.figure("schematic", "pdf"),
     log:
         "<logs>/figure_schematic.log",
     benchmark:
@@ -123,6 +142,6 @@ rule schematic_figure:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        experiment=RUNS[PICTURED],
+        experiment=with_sections(RUNS[PICTURED], sections_of("schematic_figure")),
     script:
-        "../scripts/figure_schematic.py"
+        SCRIPT

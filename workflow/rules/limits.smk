@@ -4,13 +4,13 @@
 rule limits:
     input:
         code=code("limits"),
-        sequence=user_code("sequence"),
+        functions=user_code("sequence"),
         optimization=rules.optimize.output.parameters,
-        start="<results>/{experiment}/start/{experiment}.seq",
-        optimized="<results>/{experiment}/optimized/{experiment}.seq",
+        start=RUN.seq(START),
+        optimized=RUN.seq(OPTIMIZED),
     output:
         limits=report(
-            "<results>/{experiment}/limits.csv",
+            RUN.limits,
             caption="../report/limits.rst",
             category="Limits",
             labels={"experiment": "{experiment}"},
@@ -28,7 +28,7 @@ rule limits:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        experiment=setting("sequence", "parameters", "loss"),
-        rf_limits=config.get("limits", {}),
+        experiment=setting("limits"),
+        rf_limits=PLAN.config.limits.model_dump(exclude_none=True),
     script:
-        "../scripts/limits.py"
+        SCRIPT

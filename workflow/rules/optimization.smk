@@ -4,13 +4,13 @@
 rule optimize:
     input:
         code=code("optimize"),
-        sequence=user_code("sequence", "loss"),
+        functions=user_code("sequence", "loss"),
         phantom=phantom_of,
         ensemble=ensemble_of,
-        start="<results>/{experiment}/start/image_optimization.safetensors",
+        start=RUN.image(START, OPTIMIZATION),
     output:
-        parameters="<results>/{experiment}/optimization/parameters.safetensors",
-        history="<results>/{experiment}/optimization/history.csv",
+        parameters=RUN.parameters,
+        history=RUN.history,
     log:
         "<logs>/{experiment}/optimize.log",
     benchmark:
@@ -25,24 +25,25 @@ rule optimize:
         runtime=growing(60),
         gpu=gpus,
     params:
-        experiment=setting("sequence", "parameters", "image", "loss", "optimizer"),
-        accuracy=ACCURACY["optimization"],
-        tight_accuracy=ACCURACY["tight"],
-        simulation=SIMULATION,
+        name=lambda wildcards: wildcards.experiment,
+        experiment=setting("optimize"),
+        accuracy=ACCURACY[OPTIMIZATION],
+        tight_accuracy=ACCURACY[TIGHT],
+        simulator=SIMULATOR,
         # Not an output: it must outlive an interrupted job, and Snakemake removes outputs
-        checkpoints=f"{RESULTS}/checkpoints",
+        checkpoints=RESULTS.checkpoints,
     script:
-        "../scripts/optimize.py"
+        SCRIPT
 
 
 rule scan:
     input:
         code=code("scan"),
-        sequence=user_code("sequence", "loss"),
+        functions=user_code("sequence", "loss"),
         phantom=phantom_of,
-        start="<results>/{experiment}/start/image_tight.safetensors",
+        start=RUN.image(START),
     output:
-        scan="<results>/{experiment}/scan.csv",
+        scan=RUN.scan,
     log:
         "<logs>/{experiment}/scan.log",
     benchmark:
@@ -57,8 +58,8 @@ rule scan:
         runtime=growing(30),
         gpu=gpus,
     params:
-        experiment=setting("sequence", "parameters", "image", "loss", "scan"),
-        accuracy=ACCURACY["tight"],
-        simulation=SIMULATION,
+        experiment=setting("scan"),
+        accuracy=ACCURACY[TIGHT],
+        simulator=SIMULATOR,
     script:
-        "../scripts/scan.py"
+        SCRIPT

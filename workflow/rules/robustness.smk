@@ -4,11 +4,11 @@
 rule robustness:
     input:
         code=code("robustness"),
-        sequence=user_code("sequence", "loss"),
-        optimization="<results>/{experiment}/optimization/parameters.safetensors",
+        functions=user_code("sequence", "loss"),
+        optimization=RUN.parameters,
         phantoms=evaluated_on,
     output:
-        robustness="<results>/{experiment}/robustness.csv",
+        robustness=RUN.robustness,
     log:
         "<logs>/{experiment}/robustness.log",
     benchmark:
@@ -21,12 +21,13 @@ rule robustness:
         runtime=growing(30),
         gpu=gpus,
     params:
-        experiment=setting("sequence", "parameters", "image", "loss"),
-        phantoms=["its own", *OTHER_PHANTOMS],
-        accuracy=ACCURACY["tight"],
-        simulation=SIMULATION,
+        name=lambda wildcards: wildcards.experiment,
+        experiment=setting("robustness"),
+        labels=lambda wildcards: list(PLAN.evaluated_on(wildcards.experiment)),
+        accuracy=ACCURACY[TIGHT],
+        simulator=SIMULATOR,
     script:
-        "../scripts/robustness.py"
+        SCRIPT
 
 
 rule robustness_table:
@@ -35,12 +36,12 @@ rule robustness_table:
         tables=expand(rules.robustness.output.robustness, experiment=EXPERIMENTS),
     output:
         table=report(
-            "<results>/robustness.csv",
+            FILES.table("robustness"),
             caption="../report/robustness.rst",
             category="Robustness",
             labels={"shows": "gain on other phantoms"},
         ),
-        json="<results>/robustness.json",
+        numbers=FILES.numbers("robustness"),
     log:
         "<logs>/robustness.log",
     benchmark:
@@ -52,4 +53,4 @@ rule robustness_table:
         mem_mb=growing(2000),
         runtime=growing(10),
     script:
-        "../scripts/robustness_table.py"
+        SCRIPT

@@ -3,12 +3,12 @@
 
 rule trace:
     input:
+        unpack(optimization_of),
         code=code("trace"),
-        sequence=user_code("sequence"),
-        optimization=optimization_of,
+        functions=user_code("sequence"),
     output:
-        sequence="<results>/{experiment}/{stage}/sequence.safetensors",
-        traced="<results>/{experiment}/{stage}/traced.seq",
+        sequence=RUN.sequence("{stage}"),
+        traced=RUN.traced("{stage}"),
     log:
         "<logs>/{experiment}/trace_{stage}.log",
     benchmark:
@@ -22,21 +22,21 @@ rule trace:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        experiment=setting("sequence", "parameters", "image"),
+        experiment=setting("trace"),
     script:
-        "../scripts/trace.py"
+        SCRIPT
 
 
 rule export:
     input:
+        unpack(optimization_of),
         code=code("export"),
-        plain="workflow/scripts/plain_pypulseq.py",
-        sequence=user_code("sequence"),
-        traced="<results>/{experiment}/{stage}/traced.seq",
-        optimization=optimization_of,
+        plain_script="workflow/scripts/plain_pypulseq.py",
+        functions=user_code("sequence"),
+        traced=rules.trace.output.traced,
     output:
-        seq="<results>/{experiment}/{stage}/{experiment}.seq",
-        check="<results>/{experiment}/{stage}/export.json",
+        seq=RUN.seq("{stage}"),
+        check=RUN.export("{stage}"),
     log:
         "<logs>/{experiment}/export_{stage}.log",
     benchmark:
@@ -50,6 +50,6 @@ rule export:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        experiment=setting("sequence", "parameters"),
+        experiment=setting("export"),
     script:
-        "../scripts/export.py"
+        SCRIPT

@@ -7,7 +7,7 @@ rule simulate:
         phantom=phantom_of,
         sequence=rules.trace.output.sequence,
     output:
-        image="<results>/{experiment}/{stage}/image_{accuracy}.safetensors",
+        image=RUN.image("{stage}", "{accuracy}"),
     log:
         "<logs>/{experiment}/simulate_{stage}_{accuracy}.log",
     benchmark:
@@ -22,25 +22,25 @@ rule simulate:
         runtime=growing(10),
         gpu=gpus,
     params:
-        experiment=setting("image"),
+        experiment=setting("simulate"),
         accuracy=lambda wildcards: ACCURACY[wildcards.accuracy],
-        change=lambda wildcards: TIGHT_CHANGE if wildcards.accuracy == "tight" else None,
-        simulation=SIMULATION,
+        change=lambda wildcards: (SIMULATION.tight_change if wildcards.accuracy == TIGHT else None),
+        simulator=SIMULATOR,
     script:
-        "../scripts/simulate.py"
+        SCRIPT
 
 
-rule simulate_seq:
+rule import_seq:
     input:
-        code=code("simulate_seq"),
+        code=code("import_seq"),
         phantom=phantom_of,
         seq=rules.export.output.seq,
     output:
-        image="<results>/{experiment}/{stage}/image_seq.safetensors",
+        image=RUN.imported("{stage}"),
     log:
-        "<logs>/{experiment}/simulate_seq_{stage}.log",
+        "<logs>/{experiment}/import_seq_{stage}.log",
     benchmark:
-        "<benchmarks>/{experiment}/simulate_seq_{stage}.tsv"
+        "<benchmarks>/{experiment}/import_seq_{stage}.tsv"
     group:
         stage_of
     conda:
@@ -51,22 +51,22 @@ rule simulate_seq:
         runtime=growing(10),
         gpu=gpus,
     params:
-        experiment=setting("sequence", "image"),
-        accuracy=ACCURACY["optimization"],
-        simulation=SIMULATION,
+        experiment=setting("import_seq"),
+        accuracy=ACCURACY[OPTIMIZATION],
+        simulator=SIMULATOR,
     script:
-        "../scripts/simulate_seq.py"
+        SCRIPT
 
 
 rule quality:
     input:
         code=code("quality"),
-        sequence=user_code("sequence"),
+        functions=user_code("sequence"),
         phantom=phantom_of,
-        start="<results>/{experiment}/start/image_tight.safetensors",
-        optimization="<results>/{experiment}/optimization/parameters.safetensors",
+        start=RUN.image(START),
+        optimization=RUN.parameters,
     output:
-        quality="<results>/{experiment}/quality.csv",
+        quality=RUN.quality,
     log:
         "<logs>/{experiment}/quality.log",
     benchmark:
@@ -81,10 +81,8 @@ rule quality:
         runtime=growing(30),
         gpu=gpus,
     params:
-        experiment=setting(
-            "sequence", "parameters", "image", "loss", "optimizer", "report_iterations"
-        ),
-        accuracy=ACCURACY["tight"],
-        simulation=SIMULATION,
+        experiment=setting("quality"),
+        accuracy=ACCURACY[TIGHT],
+        simulator=SIMULATOR,
     script:
-        "../scripts/quality.py"
+        SCRIPT

@@ -1,17 +1,36 @@
 # The numbers of the report: of each experiment, and of the run beside the abstract's.
 
 
+def evaluation_inputs(wildcards):
+    """Images of every reported stage, and what else the experiment's numbers come from."""
+    run, stages = RESULTS.run(wildcards.experiment), PLAN.stages(wildcards.experiment)
+    inputs = {
+        "images": [run.image(stage) for stage in stages],
+        "sequences": [run.sequence(stage) for stage in stages],
+    }
+    if RUNS[wildcards.experiment].scan is not None:
+        inputs["scan"] = run.scan
+    # Runs of a sweep are exported only when asked for
+    if wildcards.experiment in EXPERIMENTS:
+        inputs |= {
+            "optimized": run.image(OPTIMIZED, OPTIMIZATION),
+            "imported": run.imported(OPTIMIZED),
+            **{f"{stage}_export": run.export(stage) for stage in ENDS},
+        }
+    return inputs
+
+
 rule evaluate:
     input:
         unpack(evaluation_inputs),
         code=code("evaluate"),
-        sequence=user_code("sequence", "loss"),
+        functions=user_code("sequence", "loss"),
         phantom=phantom_of,
-        start="<results>/{experiment}/start/image_optimization.safetensors",
+        start=RUN.image(START, OPTIMIZATION),
         parameters=rules.optimize.output.parameters,
         history=rules.optimize.output.history,
     output:
-        evaluation="<results>/{experiment}/evaluation.json",
+        evaluation=RUN.evaluation,
     log:
         "<logs>/{experiment}/evaluate.log",
     benchmark:
@@ -26,11 +45,11 @@ rule evaluate:
         runtime=growing(10),
         gpu=gpus,
     params:
-        experiment=lambda wildcards: RUNS[wildcards.experiment],
-        stages=lambda wildcards: stages(wildcards.experiment),
-        simulation=SIMULATION,
+        experiment=setting("evaluate"),
+        stages=lambda wildcards: PLAN.stages(wildcards.experiment),
+        simulator=SIMULATOR,
     script:
-        "../scripts/evaluate.py"
+        SCRIPT
 
 
 rule summary:
@@ -41,8 +60,8 @@ rule summary:
         evaluations=expand(rules.evaluate.output.evaluation, experiment=EXPERIMENTS),
         validation=rules.validation.output.validation,
     output:
-        summary="<results>/summary.json",
-        front_page="<results>/front_page.rst",
+        summary=FILES.numbers("summary"),
+        front_page=FILES.front_page,
     log:
         "<logs>/summary.log",
     benchmark:
@@ -55,7 +74,7 @@ rule summary:
         runtime=growing(10),
     params:
         experiments=list(EXPERIMENTS),
-        figures={name: figure_kind(name) for name in EXPERIMENTS},
+        figures={name: run.figure for name, run in EXPERIMENTS.items()},
         accuracy=ACCURACY,
     script:
-        "../scripts/summary.py"
+        SCRIPT

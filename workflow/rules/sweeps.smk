@@ -1,13 +1,25 @@
 # Sweeps: the runs of an experiment over lists of values, in one table and one figure.
 
 
+def evaluations_of(wildcards):
+    """Numbers of a sweep's runs and of the experiments that stand beside it."""
+    runs = [*PLAN.runs_of(wildcards.sweep), *SWEEPS[wildcards.sweep].compare]
+    return [RESULTS.run(run).evaluation for run in runs]
+
+
+def images_of(wildcards):
+    """Images of a sweep's runs and of the experiments that stand beside it."""
+    at = [(run, OPTIMIZED) for run in PLAN.runs_of(wildcards.sweep)]
+    return [RESULTS.run(run).image(stage) for run, stage in at + PLAN.compared(wildcards.sweep)]
+
+
 rule sweep:
     input:
         code=code("sweep"),
         evaluations=evaluations_of,
     output:
         table=report(
-            "<results>/{sweep}/sweep.csv",
+            FILES.sweep("{sweep}"),
             caption="../report/sweep_table.rst",
             category="Sweeps",
             labels={"sweep": "{sweep}", "shows": "table"},
@@ -24,30 +36,29 @@ rule sweep:
         runtime=growing(10),
     params:
         name=lambda wildcards: wildcards.sweep,
-        sweep=lambda wildcards: SWEEPS[wildcards.sweep]["sweep"],
+        sweep=lambda wildcards: SWEEPS[wildcards.sweep].sweep,
         compare=lambda wildcards: {
-            name: EXPERIMENTS[name] for name in SWEEPS[wildcards.sweep].get("compare", [])
+            name: EXPERIMENTS[name].model_dump(mode="json")
+            for name in SWEEPS[wildcards.sweep].compare
         },
     script:
-        "../scripts/sweep.py"
+        SCRIPT
 
 
 rule sweep_figure:
     input:
-        code=code("figure_sweep"),
+        code=code("sweep_figure"),
         table=rules.sweep.output.table,
         images=images_of,
-        start=lambda wildcards: (
-            f"{RESULTS}/{runs_of(wildcards.sweep)[0]}/start/image_tight.safetensors"
-        ),
+        start=lambda wildcards: (RESULTS.run(PLAN.runs_of(wildcards.sweep)[0]).image(START)),
     output:
         png=report(
-            "<results>/figures/{sweep}.png",
+            FILES.figure("{sweep}", "png"),
             caption="../report/sweep.rst",
             category="Sweeps",
             labels={"sweep": "{sweep}", "shows": "figure"},
         ),
-        pdf="<results>/figures/{sweep}.pdf",
+        pdf=FILES.figure("{sweep}", "pdf"),
     log:
         "<logs>/{sweep}/figure.log",
     benchmark:
@@ -59,12 +70,12 @@ rule sweep_figure:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        kind=lambda wildcards: SWEEPS[wildcards.sweep].get("figure", "history"),
-        sweep=lambda wildcards: SWEEPS[wildcards.sweep]["sweep"],
-        parameters=lambda wildcards: list(SWEEPS[wildcards.sweep]["parameters"]),
-        compared=compared,
+        kind=lambda wildcards: SWEEPS[wildcards.sweep].figure,
+        sweep=lambda wildcards: SWEEPS[wildcards.sweep].sweep,
+        parameters=lambda wildcards: list(SWEEPS[wildcards.sweep].parameters),
+        compared=lambda wildcards: PLAN.compared(wildcards.sweep),
     script:
-        "../scripts/figure_sweep.py"
+        SCRIPT
 
 
 rule sweeps:
@@ -72,7 +83,7 @@ rule sweeps:
         code=code("sweeps"),
         tables=expand(rules.sweep.output.table, sweep=SWEEPS),
     output:
-        sweeps="<results>/sweep.json",
+        sweeps=FILES.numbers("sweep"),
     log:
         "<logs>/sweeps.log",
     benchmark:
@@ -86,4 +97,4 @@ rule sweeps:
     params:
         names=list(SWEEPS),
     script:
-        "../scripts/sweeps.py"
+        SCRIPT

@@ -1,6 +1,24 @@
 # The exported sequences again, simulated by a judge that shares no code with the optimizer's.
 
 
+def judged(wildcards, physics):
+    """The judge's images of a run; those that start alike share that of the start."""
+    first = RESULTS.run(PLAN.first_alike(wildcards.experiment))
+    own = RESULTS.run(wildcards.experiment)
+    return [(first if stage == START else own).judge(stage, physics) for stage in ENDS]
+
+
+def judged_as_optimized(wildcards):
+    """The judge's images with pulses as the optimization has them: sub-pulses take their time."""
+    is_cut = RUNS[wildcards.experiment].sequence.sub_pulses > 1
+    return judged(wildcards, FULL if is_cut else INSTANTANEOUS)
+
+
+def judged_in_full(wildcards):
+    """The judge's images with pulses that take their time."""
+    return judged(wildcards, FULL)
+
+
 rule judge:
     input:
         code=code("judge"),
@@ -8,7 +26,7 @@ rule judge:
         seq=rules.export.output.seq,
         sequence=rules.trace.output.sequence,
     output:
-        image="<results>/{experiment}/{stage}/judge_{physics}.safetensors",
+        image=RUN.judge("{stage}", "{physics}"),
     log:
         "<logs>/{experiment}/judge_{stage}_{physics}.log",
     benchmark:
@@ -20,35 +38,33 @@ rule judge:
         mem_mb=growing(2500),
         runtime=growing(60),
     params:
-        experiment=setting("image"),
-        validation=judge_settings,
+        experiment=setting("judge"),
+        settings=judge_settings,
     script:
-        "../scripts/judge.py"
+        SCRIPT
 
 
 rule validate:
     input:
         code=code("validate"),
-        sequence=user_code("sequence", "loss"),
+        functions=user_code("sequence", "loss"),
         phantom=phantom_of,
         optimization=rules.optimize.output.parameters,
-        seq=expand("<results>/{{experiment}}/{stage}/{{experiment}}.seq", stage=VALIDATED),
-        optimizer=expand(
-            "<results>/{{experiment}}/{stage}/image_optimization.safetensors", stage=VALIDATED
-        ),
-        tight=expand("<results>/{{experiment}}/{stage}/image_tight.safetensors", stage=VALIDATED),
-        imported=expand("<results>/{{experiment}}/{stage}/image_seq.safetensors", stage=VALIDATED),
+        seq=[RUN.seq(stage) for stage in ENDS],
+        optimizer=[RUN.image(stage, OPTIMIZATION) for stage in ENDS],
+        tight=[RUN.image(stage) for stage in ENDS],
+        imported=[RUN.imported(stage) for stage in ENDS],
         bloch=judged_as_optimized,
         bloch_full=judged_in_full,
     output:
-        validation="<results>/{experiment}/validation.json",
+        validation=RUN.validation,
         png=report(
-            "<results>/figures/{experiment}_validation.png",
+            FILES.figure("{experiment}_validation", "png"),
             caption="../report/validation.rst",
             category="Validation",
             labels={"figure": "{experiment}", "shows": "images of simulation and judge"},
         ),
-        pdf="<results>/figures/{experiment}_validation.pdf",
+        pdf=FILES.figure("{experiment}_validation", "pdf"),
     log:
         "<logs>/{experiment}/validate.log",
     benchmark:
@@ -61,12 +77,13 @@ rule validate:
         runtime=growing(30),
         gpu=gpus,
     params:
-        experiment=setting("sequence", "parameters", "image", "loss"),
-        validation=judge_settings,
-        accuracy=ACCURACY["tight"],
-        simulation=SIMULATION,
+        name=lambda wildcards: wildcards.experiment,
+        experiment=setting("validate"),
+        settings=judge_settings,
+        accuracy=ACCURACY[TIGHT],
+        simulator=SIMULATOR,
     script:
-        "../scripts/validate.py"
+        SCRIPT
 
 
 rule validation:
@@ -74,9 +91,9 @@ rule validation:
         code=code("validation"),
         experiments=expand(rules.validate.output.validation, experiment=EXPERIMENTS),
     output:
-        validation="<results>/validation.json",
+        validation=FILES.numbers("validation"),
         table=report(
-            "<results>/validation.csv",
+            FILES.table("validation"),
             caption="../report/validation_table.rst",
             category="Validation",
             labels={"figure": "all experiments", "shows": "table"},
@@ -92,7 +109,7 @@ rule validation:
         mem_mb=growing(2000),
         runtime=growing(10),
     script:
-        "../scripts/validation.py"
+        SCRIPT
 
 
 # Fails, after the report's numbers are written, where a result does not stand
@@ -100,9 +117,9 @@ rule validated:
     input:
         code=code("validated"),
         validation=rules.validation.output.validation,
-        evaluations=expand("<results>/{experiment}/evaluation.json", experiment=RUNS),
+        evaluations=expand(RUN.evaluation, experiment=RUNS),
     output:
-        touch("<results>/validated"),
+        touch(FILES.folder / "validated"),
     log:
         "<logs>/validated.log",
     benchmark:
@@ -116,4 +133,4 @@ rule validated:
     params:
         runs=list(RUNS),
     script:
-        "../scripts/validated.py"
+        SCRIPT

@@ -22,7 +22,7 @@ def sweep_figure(results: pd.DataFrame, settings: list[str], found: list[str]) -
     Parameters
     ----------
     results
-        The table of `pulseq_zero.sweeps.sweep_results`.
+        The table of `pulseq_zero.experiments.sweeps.sweep_results`.
     settings
         The swept settings; each combination of those after the first is a line.
     found
