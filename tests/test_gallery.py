@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from pulseq_zero.closed_forms import ernst_contrast, ernst_image, ernst_signal
+from pulseq_zero.experiments.closed_forms import ernst_contrast, ernst_image, ernst_signal
 from pulseq_zero.imaging import ImagingModel
 from pulseq_zero.imported import imported_repetitions
 from pulseq_zero.loading import load_function

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from pulseq_zero.errors import ValidationError
-from pulseq_zero.experiments.evaluation import analytic_null, require_scans_agree, scan_optimum
+from pulseq_zero.experiments.evaluation import require_scans_agree, scan_optimum
+from pulseq_zero.experiments.kinds.inversion_time import analytic_null
 from pulseq_zero.experiments.summary import comparison, list_table
 
 ABSTRACT = {
@@ -47,4 +48,9 @@ def test_what_is_found_must_be_what_the_scan_found():
 
 
 def test_the_null_is_that_of_the_tissue(small_brain):
-    assert analytic_null(small_brain) == pytest.approx(0.693147 * 4.3, rel=1e-4)
+    for tissue in ("csf", "gm"):
+        pool = small_brain.pools[tissue]
+        T1 = float(pool.T1[pool.PD.argmax() // 32, pool.PD.argmax() % 32])
+        null = analytic_null(small_brain, tissue)
+        assert null == pytest.approx(0.693147 * T1, rel=1e-4)
+    assert analytic_null(small_brain, "csf") == pytest.approx(0.693147 * 4.3, rel=1e-4)

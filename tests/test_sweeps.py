@@ -7,6 +7,8 @@ import pytest
 
 from pulseq_zero.config import read_yaml
 from pulseq_zero.experiments.experiment import load_loss_maker, sequence_setup
+from pulseq_zero.experiments.kinds.flip_angles import front_figure
+from pulseq_zero.experiments.kinds.inversion_time import inversion_time_sweep_figure
 from pulseq_zero.experiments.settings import Experiment, read
 from pulseq_zero.experiments.sweeps import (
     comparison_results,
@@ -15,7 +17,7 @@ from pulseq_zero.experiments.sweeps import (
     sweep_table,
 )
 from pulseq_zero.figures.style import save_figure
-from pulseq_zero.figures.sweep import front_figure, inversion_time_sweep_figure, sweep_figure
+from pulseq_zero.figures.sweep import sweep_figure
 from refusal import check
 
 
@@ -149,7 +151,7 @@ def evaluation(found, sar=0.5):
             for stage, iteration in {"start": 0, "optimized": 7, "iteration_3": 3}.items()
         },
         "scan": {"parameter": "TI", "optimum": 3.0},
-        "analytic_null_s": 2.9,
+        "closed_forms": {"analytic_null_s": 2.9},
     }
 
 
@@ -190,7 +192,7 @@ def test_the_figures_draw(results, tmp_path, small_brain):
         "any": sweep_figure(results, list(SWEEP), ["TI"]),
         "text": sweep_figure(results.assign(run=["a", "b"]), ["run"], []),
         "several": sweep_figure(results, [*SWEEP, "iteration"], ["TI"]),
-        "times": inversion_time_sweep_figure(results, list(SWEEP)),
+        "times": inversion_time_sweep_figure(results, list(SWEEP), "csf"),
         "front": front_figure(results, compared, dict.fromkeys(names, image), image, 1e-5),
         "alone": front_figure(
             results, pd.DataFrame(columns=results.columns), dict.fromkeys(names, image), image, 1e-5

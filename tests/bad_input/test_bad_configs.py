@@ -155,8 +155,8 @@ def put(section, **values):
         (put("optimizer", seed=-1), "optimizer.seed: -1 is less than the minimum of 0"),
         (
             lambda e: e.update(figure="pie"),
-            "figure: 'pie' is not one of ['history', 'inversion_time', 'flip_angles', "
-            "'ernst_angle', 'flip_angle_train', 'slice_profile']",
+            "figure: 'pie' is not one of ['history', 'ernst_angle', 'flip_angle_train', "
+            "'flip_angles', 'inversion_time', 'slice_profile']",
         ),
         (
             lambda e: e.update(report_iterations=[-1]),

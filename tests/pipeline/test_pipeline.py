@@ -239,8 +239,14 @@ def test_an_edit_of_a_sequence_reruns_what_uses_it(pipeline):
 
 
 def test_an_edit_of_a_figure_reruns_the_figure(pipeline):
-    planned = edited(pipeline, "src/pulseq_zero/figures/flip_angles.py")
-    assert set(planned) == {"experiment_figure", "all"}
+    planned = edited(pipeline, "src/pulseq_zero/figures/phantom.py")
+    assert set(planned) == {"phantom_figure", "all"}
+
+
+def test_an_edit_of_a_kind_reruns_what_is_drawn_and_reported_of_its_experiments(pipeline):
+    planned = edited(pipeline, "src/pulseq_zero/experiments/kinds/flip_angles.py")
+    assert planned["experiment_figure"] == planned["evaluate"] == {"tse_sar"}
+    assert set(planned) == {"experiment_figure", "evaluate", "summary", "validated", "all"}
 
 
 def test_an_edit_of_the_simulation_reruns_what_simulates(pipeline):

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from pulseq_zero.errors import PulseqZeroError
+from pulseq_zero.experiments import kinds
 from pulseq_zero.experiments.layout import ResultFiles
 from pulseq_zero.experiments.plan import PHANTOM, check_functions, read_plan
 from pulseq_zero.experiments.settings import with_sections
@@ -54,6 +55,21 @@ wildcard_constraints:
 def code(step):
     """A step with all library files that it uses: editing one of them reruns the rule."""
     return library_files(Path("workflow/scripts/step.py"), STEPS / f"{step}.py")
+
+
+def kind_files(kind):
+    """Library files of a kind of experiment: they matter to the experiments of that kind."""
+    return library_files(kinds.module_of(kind))
+
+
+def kind_code(wildcards):
+    """Library files of the kind of an experiment."""
+    return kind_files(RUNS[wildcards.experiment].figure)
+
+
+def kind_of(wildcards):
+    """The kind of an experiment."""
+    return kinds.of(RUNS[wildcards.experiment].figure)
 
 
 def user_code(*sections):

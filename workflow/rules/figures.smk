@@ -2,22 +2,16 @@
 
 
 def experiment_figure_inputs(wildcards):
-    """What the figure of an experiment needs beside images and history."""
-    run = RESULTS.run(wildcards.experiment)
-    kind = RUNS[wildcards.experiment].figure
-    if kind in ("inversion_time", "ernst_angle"):
-        return {"scan": run.scan, "phantom": phantom_of(wildcards)}
-    if kind == "flip_angles":
-        return {"quality": run.quality}
-    if kind == "slice_profile":
-        return {f"{stage}_judge": run.judge(stage, FULL) for stage in ENDS}
-    return {}
+    """What the figure of an experiment needs beside images and history, for its kind."""
+    run, needs = RESULTS.run(wildcards.experiment), kind_of(wildcards).needs
+    files = {"scan": run.scan, "quality": run.quality, "phantom": phantom_of(wildcards)}
+    judged = {f"{stage}_judge": run.judge(stage, FULL) for stage in ENDS} if "judge" in needs else {}
+    return {name: file for name, file in files.items() if name in needs} | judged
 
 
 def figure_group_of(wildcards):
     """Group of an experiment's figure: its stage's, unless it waits for the judge of that stage."""
-    waits = RUNS[wildcards.experiment].figure == "slice_profile"
-    return sweep_of(wildcards) if waits else stage_of(wildcards)
+    return (sweep_of if "judge" in kind_of(wildcards).needs else stage_of)(wildcards)
 
 
 rule phantom_figure:
@@ -88,6 +82,7 @@ rule experiment_figure:
     input:
         unpack(experiment_figure_inputs),
         code=code("experiment_figure"),
+        kind=kind_code,
         start=RUN.image(START),
         optimized=RUN.image(OPTIMIZED),
         parameters=rules.optimize.output.parameters,

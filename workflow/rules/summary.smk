@@ -24,6 +24,7 @@ rule evaluate:
     input:
         unpack(evaluation_inputs),
         code=code("evaluate"),
+        kind=kind_code,
         functions=user_code("sequence", "loss"),
         phantom=phantom_of,
         start=RUN.image(START, OPTIMIZATION),
@@ -55,6 +56,7 @@ rule evaluate:
 rule summary:
     input:
         code=code("summary"),
+        kinds=[kinds.module_of(run.figure) for run in EXPERIMENTS.values()],
         abstract="workflow/report/abstract.yaml",
         template="workflow/report/front_page.rst",
         evaluations=expand(rules.evaluate.output.evaluation, experiment=EXPERIMENTS),

@@ -48,6 +48,7 @@ rule sweep:
 rule sweep_figure:
     input:
         code=code("sweep_figure"),
+        kind=lambda wildcards: kind_files(SWEEPS[wildcards.sweep].figure),
         table=rules.sweep.output.table,
         images=images_of,
         start=lambda wildcards: (RESULTS.run(PLAN.runs_of(wildcards.sweep)[0]).image(START)),
@@ -70,9 +71,10 @@ rule sweep_figure:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        kind=lambda wildcards: SWEEPS[wildcards.sweep].figure,
-        sweep=lambda wildcards: SWEEPS[wildcards.sweep].sweep,
-        parameters=lambda wildcards: list(SWEEPS[wildcards.sweep].parameters),
+        experiment=lambda wildcards: with_sections(
+            SWEEPS[wildcards.sweep], sections_of("sweep_figure")
+        ),
+        caption=lambda wildcards: kinds.of(SWEEPS[wildcards.sweep].figure).sweep_caption,
         compared=lambda wildcards: PLAN.compared(wildcards.sweep),
     script:
         SCRIPT

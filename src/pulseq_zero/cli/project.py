@@ -8,6 +8,7 @@ from typing import Any
 
 from pulseq_zero.config import read_yaml
 from pulseq_zero.errors import ConfigError, PulseqZeroError
+from pulseq_zero.experiments import kinds
 from pulseq_zero.experiments.experiment import load_loss_maker, sequence_setup
 from pulseq_zero.experiments.settings import Config, Experiment, read
 from pulseq_zero.phantom.settings import changed, read_config
@@ -68,8 +69,9 @@ def read_project(file: Path, config_file: Path | None) -> Project:
     changes = [own, *(changed(own, further) for further in experiment.ensemble)]
     try:
         phantoms = [read_config(changed(config.phantom, each)) for each in changes]
-        sequence_setup(experiment.sequence, experiment.parameters)
+        setup = sequence_setup(experiment.sequence, experiment.parameters)
         load_loss_maker(experiment.loss)
+        kinds.of(experiment.figure).check(experiment, setup)
     except PulseqZeroError as error:
         raise ConfigError(f"{file}: {error}") from error
     return Project(file.stem, experiment, config, phantoms)

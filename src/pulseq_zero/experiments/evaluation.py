@@ -11,25 +11,12 @@ import pandas as pd
 from torch import Tensor
 
 from pulseq_zero.errors import ValidationError
+from pulseq_zero.experiments import kinds
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import OPTIMIZED, START, iteration_of
 from pulseq_zero.limits import relative_sar
 from pulseq_zero.metrics import nrmse, ssim
 from pulseq_zero.phantom import Phantom
-
-
-def analytic_null(phantom: Phantom, region: str = "csf") -> float:
-    r"""Inversion time at which a perfect inversion nulls a region [s].
-
-    .. math:: 1 - 2 e^{-TI / T_1} = 0 \Rightarrow TI = \ln 2 \; T_1
-
-    for full relaxation before the inversion, with the T1 of the tissue pool of that name, or,
-    where the phantom has none, of the voxels that lie in the region most wholly.
-    """
-    share = phantom.masks[region]
-    pool = phantom.pools.get(region)
-    T1 = phantom.maps()["T1"] if pool is None else pool.T1
-    return math.log(2) * float(T1[share >= share.max()].mean())
 
 
 def evaluate(
@@ -126,8 +113,9 @@ def evaluate(
             "found": float(parameters[name][best]),
             "tolerance": experiment.scan.tolerance,
         }
-    if experiment.figure == "inversion_time":
-        numbers["analytic_null_s"] = analytic_null(phantom)
+    closed_forms = kinds.of(experiment.figure).closed_forms(experiment, phantom)
+    if closed_forms:
+        numbers["closed_forms"] = closed_forms
     return numbers
 
 

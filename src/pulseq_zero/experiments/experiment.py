@@ -55,6 +55,13 @@ class SequenceSetup:
     arguments: dict[str, Any]
     sub_pulses: int
 
+    def argument(self, name: str) -> Any:
+        """Return a constant argument, or the function's default; None where it has neither."""
+        default = inspect.signature(self.function).parameters.get(name)
+        if name in self.arguments or default is None:
+            return self.arguments.get(name)
+        return None if default.default is inspect.Parameter.empty else default.default
+
     def sequence(self, values: Mapping[str, Tensor]) -> pypulseq.Sequence:
         """Run the unchanged function.
 
@@ -209,6 +216,14 @@ def load_loss_maker(loss: LossSettings, base: Path | None = None) -> LossMaker:
     except TypeError as error:
         raise ConfigError(f"loss {loss.function!r}: {error}") from error
     return maker
+
+
+def loss_setting(loss: LossSettings, name: str) -> Any:
+    """Return a setting of a loss maker, or its default; None where it has neither."""
+    default = inspect.signature(load_function(loss.function)).parameters.get(name)
+    if name in loss.settings or default is None:
+        return loss.settings.get(name)
+    return None if default.default is inspect.Parameter.empty else default.default
 
 
 def make_loss(loss: LossSettings, context: LossContext, base: Path | None = None) -> LossFunction:

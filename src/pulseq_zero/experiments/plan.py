@@ -10,7 +10,7 @@ from typing import Any
 from pulseq_zero.checkpoints import fingerprint
 from pulseq_zero.config import read_yaml
 from pulseq_zero.errors import ConfigError, PulseqZeroError
-from pulseq_zero.experiments import stages
+from pulseq_zero.experiments import kinds, stages
 from pulseq_zero.experiments.settings import Config, Experiment, JudgeSettings, read
 from pulseq_zero.experiments.sweeps import sweep_runs, sweep_table
 from pulseq_zero.phantom.settings import changed, read_config
@@ -173,8 +173,9 @@ def check_functions(plan: Plan, folder: Path = FOLDER) -> None:
 
     for run, experiment in plan.runs.items():
         try:
-            sequence_setup(experiment.sequence, experiment.parameters)
+            setup = sequence_setup(experiment.sequence, experiment.parameters)
             load_loss_maker(experiment.loss)
+            kinds.of(experiment.figure).check(experiment, setup)
         except PulseqZeroError as error:
             raise ConfigError(f"{_place(folder, run)}: {error}") from error
 

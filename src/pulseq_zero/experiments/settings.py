@@ -16,6 +16,7 @@ from typing_extensions import TypeAliasType
 
 from pulseq_zero.config import validate
 from pulseq_zero.errors import ConfigError
+from pulseq_zero.experiments import kinds
 
 # A $ alone would let a line break pass
 _END = r"$(?!\n)"
@@ -244,15 +245,8 @@ class Experiment(Section):
     scan: ScanSettings | None = None
     validation: JudgeSettings = JudgeSettings()
     """Settings of the judge that differ from the config's"""
-    figure: Literal[
-        "history",
-        "inversion_time",
-        "flip_angles",
-        "ernst_angle",
-        "flip_angle_train",
-        "slice_profile",
-    ] = "history"
-    """How the results are drawn"""
+    figure: Annotated[str, Field(json_schema_extra={"enum": kinds.names()})] = kinds.ANY
+    """Kind of the experiment: how its results are checked, drawn and reported"""
     sweep: Annotated[
         dict[str, list[Any]],
         Field(

@@ -9,6 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from pulseq_zero.experiments import kinds
+from pulseq_zero.experiments.stages import OPTIMIZED, START
+
 PACKAGES = ("pulseq-zero", "pypulseq", "MRzeroCore", "torch", "numpy", "snakemake")
 
 
@@ -22,20 +25,21 @@ def summarize(
     evaluations
         For each experiment what `pulseq_zero.experiments.evaluation.evaluate` and the exports gave.
     figures
-        For each experiment how it is drawn: the first inversion time experiment is the
-        summary's ``flair``, the first flip angle experiment its ``tse``.
+        For each experiment its kind; the first of a kind that repeats an experiment of the
+        abstract is that part of the summary.
     """
     summary: dict[str, Any] = {"export": {}}
     for name, numbers in evaluations.items():
-        kind = {"inversion_time": "flair", "flip_angles": "tse"}.get(figures[name])
-        if kind is None or kind in summary:
+        kind = kinds.of(figures[name])
+        part = kind.abstract
+        if part is None or part in summary:
             continue
-        summary[kind] = _flair(numbers) if kind == "flair" else _tse(numbers)
+        summary[part] = kind.summary(numbers)
         export = numbers["export"]
         summary["export"] |= {
-            f"{kind}_start_identical": _identical(export["start"]),
-            f"{kind}_optimized_identical": _identical(export["optimized"]),
-            f"{kind}_optimized_nrmse": export["imported_nrmse"],
+            f"{part}_start_identical": _identical(export[START]),
+            f"{part}_optimized_identical": _identical(export[OPTIMIZED]),
+            f"{part}_optimized_nrmse": export["imported_nrmse"],
         }
     summary["experiments"] = dict(evaluations)
     summary["versions"] = {"python": platform.python_version()}
@@ -45,42 +49,6 @@ def summarize(
 
 def _identical(export: Mapping[str, Any]) -> bool:
     return bool(export["identical_to_plain_pypulseq"] and export["identical_to_traced"])
-
-
-def _flair(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    inversion_time = numbers["parameters"]["TI"]
-    return {
-        "ti_start_s": inversion_time["start"],
-        "ti_final_s": inversion_time["last"],
-        "ti_best_s": inversion_time["best"],
-        "ti_scan_optimum_s": numbers["scan"]["optimum"],
-        "ti_analytic_null_s": numbers["analytic_null_s"],
-        "iterations": numbers["iterations"],
-        "seconds_per_iteration": numbers["seconds_per_iteration"],
-        "loss_start": numbers["loss"]["start"],
-        "loss_final": numbers["loss"]["last"],
-    }
-
-
-def _tse(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    stages = numbers["stages"]
-    best = stages["optimized"]
-    summary = {
-        "iterations": numbers["iterations"],
-        "best_iteration": numbers["best_iteration"],
-        "sar_ratio_best": best["relative_sar"],
-        "nrmse_best": numbers["nrmse_to_start_in_optimization"],
-        "nrmse_best_tight": best["nrmse_to_start"],
-        "ssim_best": best["ssim_to_start"],
-        "seconds_per_iteration": numbers["seconds_per_iteration"],
-    }
-    for stage in stages.values():
-        at = f"at_{stage['iteration']}"
-        if stage is not best and stage["iteration"] > 0:
-            summary[f"sar_ratio_{at}"] = stage["relative_sar"]
-            summary[f"nrmse_{at}"] = stage["nrmse_to_start"]
-            summary[f"ssim_{at}"] = stage["ssim_to_start"]
-    return summary
 
 
 def comparison(summary: Mapping[str, Any], abstract: Mapping[str, Any]) -> pd.DataFrame:

@@ -93,7 +93,7 @@ def sweep_results(
         A row a run: ``run`` without the experiment's name, ``stage``, the settings by their
         dotted names, the loss at the start and at the best iteration, the scalar parameters
         there, and what there is of image errors, relative SAR, width of the point-spread
-        function, optimum of the scan and analytic null.
+        function, optimum of the scan and closed forms.
     """
     rows = [
         {"run": _label(run), **settings, **stage_numbers(evaluations[str(run)], "optimized")}
@@ -144,9 +144,7 @@ def stage_numbers(evaluation: Mapping[str, Any], stage: str) -> dict[str, Any]:
                 numbers[name] = values["best"]
     if "scan" in evaluation:
         numbers["scan_optimum"] = evaluation["scan"]["optimum"]
-    if "analytic_null_s" in evaluation:
-        numbers["analytic_null_s"] = evaluation["analytic_null_s"]
-    return numbers
+    return numbers | evaluation.get("closed_forms", {})
 
 
 def _set(content: Config, setting: str, value: Any) -> None:

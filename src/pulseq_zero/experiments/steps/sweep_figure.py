@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from pulseq_zero.experiments import kinds
+from pulseq_zero.experiments.kinds.kind import SweepResults
+from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.figures.style import save_figure
-from pulseq_zero.figures.sweep import front_figure, inversion_time_sweep_figure, sweep_figure
 from pulseq_zero.store import load_table, load_tensors
+
+SECTIONS = ("sequence", "parameters", "loss", "scan", "figure", "sweep")
 
 
 def run(
-    kind: str,
-    sweep: Mapping[str, list[Any]],
-    parameters: Sequence[str],
+    experiment: Experiment,
     compared: Sequence[tuple[str, str]],
     table: Path,
     images: Sequence[Path],
@@ -22,16 +23,12 @@ def run(
     png: Path,
     pdf: Path,
 ) -> None:
-    """Draw a sweep.
+    """Draw a sweep as its kind is drawn.
 
     Parameters
     ----------
-    kind
-        How.
-    sweep
-        The values of the settings.
-    parameters
-        Names of what was optimized.
+    experiment
+        The sweep.
     compared
         Experiment and stage of what stands beside the runs.
     table
@@ -45,17 +42,15 @@ def run(
     """
     rows = load_table(table)
     count = len(rows) - len(compared)
-    results, others = rows.iloc[:count], rows.iloc[count:]
-    if kind == "inversion_time":
-        figure = inversion_time_sweep_figure(results, list(sweep))
-    elif kind == "flip_angles":
-        names = [*results["run"], *(" ".join(other) for other in compared)]
-        loaded = [load_tensors(file) for file in [start, *images]]
-        begin, *shown = [tensors["image"] for tensors, _ in loaded]
-        accuracy = max(metadata["accuracy"] for _, metadata in loaded)
-        figure = front_figure(
-            results, others, dict(zip(names, shown, strict=True)), begin, accuracy
-        )
-    else:
-        figure = sweep_figure(rows, list(sweep), [name for name in parameters if name in rows])
-    save_figure(figure, png, pdf)
+    names = [*rows["run"][:count], *(" ".join(other) for other in compared)]
+    loaded = [load_tensors(file) for file in [start, *images]]
+    begin, *shown = [tensors["image"] for tensors, _ in loaded]
+    results = SweepResults(
+        settings=list(experiment.sweep),
+        runs=rows.iloc[:count],
+        compared=rows.iloc[count:],
+        images=dict(zip(names, shown, strict=True)),
+        start=begin,
+        accuracy=max(metadata["accuracy"] for _, metadata in loaded),
+    )
+    save_figure(kinds.of(experiment.figure).draw_sweep(experiment, results), png, pdf)

@@ -1,4 +1,4 @@
-"""Figure of a train with a flip angle of its own for each line: images, train, loss."""
+"""A train with a flip angle of its own for each line: images, train, loss."""
 
 from __future__ import annotations
 
@@ -9,9 +9,38 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pulseq_zero.experiments.experiment import SequenceSetup
+from pulseq_zero.experiments.kinds import kind
+from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.figures.history import loss_terms
 from pulseq_zero.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, rows, show_image, style
 
-_NO_TERMS = ("iteration", "loss", "verified_loss", "accuracy", "seconds")
+
+class Kind(kind.Kind):
+    """Flip angles (pulses,) [rad], called as the loss's setting ``flip_angles`` says."""
+
+    sections = ("parameters", "loss")
+
+    def check(self, experiment: Experiment, setup: SequenceSetup) -> None:
+        """Check that there is a train."""
+        name = experiment.flip_angles
+        kind.require(
+            name is not None and setup.start[name].ndim == 1,
+            "flip_angle_train",
+            "a parameter flip_angles, or as the loss's setting flip_angles calls it, with a value "
+            "for each pulse",
+        )
+
+    def draw(self, experiment: Experiment, results: kind.RunResults) -> Figure:
+        """Draw images, train and loss."""
+        return flip_angle_train_figure(
+            results.start,
+            results.optimized,
+            results.history,
+            results.parameters[kind.given(experiment.flip_angles)],
+            results.best,
+            results.accuracy,
+        )
 
 
 def flip_angle_train_figure(
@@ -57,8 +86,7 @@ def flip_angle_train_figure(
         train.legend()
 
         losses.plot(history["iteration"], history["loss"], color=BLACK, label="loss")
-        terms = history.columns.difference(_NO_TERMS, sort=False)
-        for term, colour in zip(terms, (BLUE, ORANGE, GREEN), strict=False):
+        for term, colour in zip(loss_terms(history), (BLUE, ORANGE, GREEN), strict=False):
             losses.plot(history["iteration"], history[term], color=colour, label=term)
         losses.axvline(best_iteration, color=GREY, lw=0.8, ls=":")
         losses.set(title="Loss and its terms", xlabel="Iteration", ylabel="[a.u.]")

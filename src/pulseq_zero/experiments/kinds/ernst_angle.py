@@ -1,4 +1,4 @@
-"""Figure of a contrast over the flip angle: images, the course of the angle, scan, closed form."""
+"""The flip angle of a spoiled gradient echo for contrast: its course, a scan, a closed form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,65 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pulseq_zero.experiments.closed_forms import ernst_contrast
+from pulseq_zero.experiments.experiment import SequenceSetup, loss_setting, sequence_setup
+from pulseq_zero.experiments.kinds import kind
+from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.figures.style import BLACK, BLUE, GREY, ORANGE, rows, show_image, style
+
+
+class Kind(kind.Kind):
+    """A scalar parameter, a flip angle [rad], that is scanned as well.
+
+    The tissues are those that the loss's settings ``bright`` and ``dark`` name; repetition and
+    echo time are the sequence function's arguments ``TR`` and ``TE`` [s].
+    """
+
+    sections = ("sequence", "parameters", "loss", "scan")
+    needs = (kind.SCAN, kind.PHANTOM)
+
+    def check(self, experiment: Experiment, setup: SequenceSetup) -> None:
+        """Check that there are a scan, two tissues and two times."""
+        scanned = kind.is_scanned(experiment, setup)
+        kind.require(scanned, "ernst_angle", "a scan of the flip angle")
+        for name in ("bright", "dark"):
+            kind.require(
+                loss_setting(experiment.loss, name) is not None,
+                "ernst_angle",
+                f"a loss whose setting {name} names a tissue, as in pulseq_zero.losses:contrast",
+            )
+        for name in ("TR", "TE"):
+            kind.require(
+                name not in setup.parameters and setup.argument(name) is not None,
+                "ernst_angle",
+                f"a sequence function with the constant argument {name}",
+            )
+
+    def draw(self, experiment: Experiment, results: kind.RunResults) -> Figure:
+        """Draw images, the course of the angle, its scan, and the closed form."""
+        name = kind.given(experiment.scan).parameter
+        setup = sequence_setup(experiment.sequence, experiment.parameters)
+        bright, dark = (loss_setting(experiment.loss, tissue) for tissue in ("bright", "dark"))
+        x, y = results.start.shape
+        contrast = ernst_contrast(
+            kind.given(results.phantom),
+            bright,
+            dark,
+            matrix=(x, y),
+            TR=setup.argument("TR"),
+            TE=setup.argument("TE"),
+        )
+        return ernst_angle_figure(
+            results.start,
+            results.optimized,
+            results.history,
+            results.parameters[name],
+            results.best,
+            results.scan.rename(columns={name: "flip_angle"}),
+            contrast,
+            results.accuracy,
+            f"{kind.tissue(bright)} minus {kind.tissue(dark)}",
+        )
 
 
 def ernst_angle_figure(
@@ -21,6 +79,7 @@ def ernst_angle_figure(
     scan: pd.DataFrame,
     closed_form: pd.DataFrame,
     accuracy: float,
+    difference: str,
 ) -> Figure:
     """Draw the flip angle experiment.
 
@@ -41,6 +100,8 @@ def ernst_angle_figure(
         tissue table alone, ``phantom`` with the phantom's B1 and mixed voxels.
     accuracy
         Accuracy of the simulation that images and scan were made with.
+    difference
+        Which two tissues the contrast is of.
     """
     degrees = torch.rad2deg(flip_angle).numpy()
     best = degrees[best_iteration]
@@ -73,9 +134,7 @@ def ernst_angle_figure(
         )
         contrast.plot(best, best_contrast, "o", ms=7, mfc="none", color=BLUE, label="optimized")
         contrast.axhline(0, color=BLACK, lw=0.6)
-        contrast.set(
-            title="White minus grey matter", xlabel="Flip angle [°]", ylabel="Contrast [a.u.]"
-        )
+        contrast.set(title=difference, xlabel="Flip angle [°]", ylabel="Contrast [a.u.]")
         contrast.legend(loc="lower right")
         for axes in (course, contrast):
             axes.grid(True)

@@ -1,4 +1,4 @@
-"""Figure of a pulse given by its samples: the pulse, its profile, and Bloch integration."""
+"""A pulse given by its samples: the pulse, its slice profile, and Bloch integration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,55 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pulseq_zero.experiments.experiment import SequenceSetup
+from pulseq_zero.experiments.kinds import kind
+from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.experiments.stages import ENDS, OPTIMIZED, START
+from pulseq_zero.figures.history import loss_terms
 from pulseq_zero.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, rows, style
+
+
+class Kind(kind.Kind):
+    """One parameter, the samples (samples,) of a pulse [Hz], with an upper bound.
+
+    The slice is selected along y.
+    """
+
+    sections = ("parameters",)
+    needs = (kind.JUDGE,)
+
+    def check(self, experiment: Experiment, setup: SequenceSetup) -> None:
+        """Check that there are samples, and a bound."""
+        one = list(setup.start.values())
+        kind.require(
+            len(one) == 1 and one[0].ndim == 1,
+            "slice_profile",
+            "the samples of a pulse as the only parameter, a value for each",
+        )
+        kind.require(
+            _samples(experiment)[1] is not None,
+            "slice_profile",
+            "a bound of the samples; give it as upper:",
+        )
+
+    def draw(self, experiment: Experiment, results: kind.RunResults) -> Figure:
+        """Draw the pulse, the loss, and the profile."""
+        name, limit = _samples(experiment)
+        samples = results.parameters[name]
+        return slice_profile_figure(
+            dict(zip(ENDS, (results.start, results.optimized), strict=True)),
+            results.judge,
+            {START: samples[0], OPTIMIZED: samples[results.best]},
+            kind.given(limit),
+            results.fov[1],
+            results.history,
+        )
+
+
+def _samples(experiment: Experiment) -> tuple[str, float | None]:
+    """Name of the samples, and their bound."""
+    ((name, settings),) = experiment.parameters.items()
+    return name, settings.upper
 
 
 def slice_profile_figure(
@@ -36,7 +84,7 @@ def slice_profile_figure(
     fov
         Field of view along y [m].
     history
-        A row an iteration: ``loss`` and its terms ``slice`` and ``outside``.
+        A row an iteration: ``loss`` and its terms.
     """
     colours = {"start": GREY, "optimized": BLUE}
     with style():
@@ -54,8 +102,8 @@ def slice_profile_figure(
         pulse.legend(loc="lower center")
 
         losses.semilogy(history["iteration"], history["loss"], color=BLACK, label="loss")
-        losses.semilogy(history["iteration"], history["slice"], color=ORANGE, label="slice")
-        losses.semilogy(history["iteration"], history["outside"], color=GREEN, label="outside")
+        for term, colour in zip(loss_terms(history), (ORANGE, GREEN), strict=False):
+            losses.semilogy(history["iteration"], history[term], color=colour, label=term)
         losses.set(title="Loss and its terms", xlabel="Iteration")
         losses.legend()
 
