@@ -9,8 +9,8 @@ import torch
 import torch._dynamo  # by torch's optimizers, so that forks of this process need not
 
 import pulseq_zero.simulation.compiled  # noqa: F401 - likewise the first simulation
-from pulseq_zero.optimization import optimize
-from pulseq_zero.parameters import Parameter
+from pulseq_zero.optimization.optimize import optimize
+from pulseq_zero.optimization.parameters import Parameter
 from pulseq_zero.phantom import build_phantom
 from pulseq_zero.store import save_table, save_tensors
 

@@ -1,6 +1,7 @@
 """What the steps of the library use, found by reading their code: nothing is imported for it."""
 
 import ast
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -34,10 +35,19 @@ def _tree(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
+def _running(node: ast.AST) -> Iterator[ast.AST]:
+    """All code but what is for type checkers only."""
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        return
+    yield node
+    for child in ast.iter_child_nodes(node):
+        yield from _running(child)
+
+
 @cache
 def _imported(file: Path) -> list[Path]:
     names = set()
-    for node in ast.walk(_tree(file)):
+    for node in _running(_tree(file)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:

@@ -10,7 +10,7 @@ import torch
 from pulseq_zero.config import read_yaml
 from pulseq_zero.experiments.experiment import sequence_setup, stage_values
 from pulseq_zero.experiments.settings import Experiment
-from pulseq_zero.optimization import optimize
+from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.repetitions import Repetitions
 from pulseq_zero.seq_files import read_seq

@@ -8,8 +8,8 @@ import torch
 
 from pulseq_zero.experiments.experiment import make_loss, sequence_setup
 from pulseq_zero.experiments.settings import LossSettings, only_sections
-from pulseq_zero.losses import LossContext
-from pulseq_zero.optimization import optimize
+from pulseq_zero.optimization.losses import LossContext
+from pulseq_zero.optimization.optimize import optimize
 from refusal import check
 from toy import inversion_recovery, one_voxel, signal_loss
 
@@ -394,17 +394,17 @@ def image(context, weight=1.0):
             "loss 'losses.py:image': got an unexpected keyword argument 'wait'",
         ),
         (
-            {"function": "pulseq_zero.losses:contrast", "settings": {"dark": "bone"}},
+            {"function": "pulseq_zero.optimization.losses:contrast", "settings": {"dark": "bone"}},
             "the phantom has no region 'bone', only ['brain', 'csf', 'gm', 'wm']; name its "
             "file under masks in the phantom's config",
         ),
         (
-            {"function": "pulseq_zero.losses:contrast", "settings": {"share": 1.5}},
+            {"function": "pulseq_zero.optimization.losses:contrast", "settings": {"share": 1.5}},
             "no pixel of 32 x 32 lies to 1.5 in region 'csf', at most to 0.84; ask for a smaller "
             "share, refine the image or choose another slice",
         ),
         (
-            {"function": "pulseq_zero.losses:image_and_sar"},
+            {"function": "pulseq_zero.optimization.losses:image_and_sar"},
             "the loss counts the parameter 'flip_angles' as flip angles, but the parameters are []",
         ),
     ],

@@ -173,7 +173,7 @@ def test_the_null_is_that_of_the_tissue_that_is_to_be_dark(make, phantom):
             "inversion_time",
             {"loss": {"function": "kind_losses.py:none"}},
             "needs a loss whose setting dark names the tissue that is nulled, as in "
-            "pulseq_zero.losses:contrast",
+            "pulseq_zero.optimization.losses:contrast",
         ),
         (
             "inversion_time",

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from importlib import import_module
+from inspect import signature
 
 import pytest
 
 from pulseq_zero.experiments.layout import ResultFiles
-from pulseq_zero.experiments.settings import Experiment, JudgeSettings
-from pulseq_zero.experiments.stages import ENDS, FULL, INSTANTANEOUS, OPTIMIZED, START
+from pulseq_zero.experiments.settings import Experiment, JudgeSettings, SimulationSettings
+from pulseq_zero.experiments.stages import ENDS, OPTIMIZATION, START, TIGHT
 from pulseq_zero.phantom import build_phantom
 
+MODULE = "pulseq_zero.experiments.steps"
 STEPS = (
-    "trace",
-    "simulate",
+    "stage",
     "optimize",
-    "export",
-    "import_seq",
     "scan",
     "quality",
     "judge",
     "validate",
-    "limits",
     "robustness",
     "evaluate",
-    "sequence_figures",
-    "schematic_figure",
+    "overview_figures",
 )
 
 
@@ -45,8 +42,8 @@ class Recorded:
 @pytest.fixture(scope="module")
 def read(root, tmp_path_factory) -> dict[str, set[str]]:
     """Take all steps of a small experiment; returns what each has read of it."""
-    files = ResultFiles(tmp_path_factory.mktemp("results")).run("small")
-    phantom = files.phantom(0)
+    results = ResultFiles(tmp_path_factory.mktemp("results"))
+    files, phantom = results.run("small"), results.phantom("phantom")
     build_phantom({"matrix": 16}).save(phantom)
     experiment = Experiment(
         title="Small",
@@ -55,112 +52,62 @@ def read(root, tmp_path_factory) -> dict[str, set[str]]:
             "arguments": {"n_read": 16, "n_phase": 16},
         },
         parameters={"TI": {"start": 2.0, "learning_rate": 0.1}},
-        loss={"function": "pulseq_zero.losses:contrast", "settings": {"share": 0.3}},
+        loss={"function": "pulseq_zero.optimization.losses:contrast", "settings": {"share": 0.3}},
         optimizer={"iterations": 1},
         report_iterations=[1],
         scan={"parameter": "TI", "first": 1.0, "last": 2.0, "count": 2},
+        figure="inversion_time",
     )
-    simulation = {"accuracy": 0.1, "simulator": {}}
+    simulation = SimulationSettings(accuracy=0.1, tight_accuracy=0.1, tight_change=1.0)
     judge = JudgeSettings(
         tolerance=1, full_tolerance=1, largest=64, sub_pulses=1, full_accuracy=0.1
     )
+    plain_script = root / "workflow/scripts/plain_pypulseq.py"
+    loose, tight = files.image(START, OPTIMIZATION), files.image(START, TIGHT)
+    given = {
+        "name": "small",
+        "simulation": simulation,
+        "simulator": simulation.simulator,
+        "accuracy": simulation.accuracy,
+        "plain_script": plain_script,
+        "phantom": phantom,
+        "ensemble": [],
+        "checkpoints": results.checkpoints,
+        "optimization": files.parameters,
+        "scan": files.scan,
+        "quality": files.quality,
+        "settings": judge,
+        "others": {"coarse": {"matrix": 16}},
+        "stages": ENDS,
+        "rf_limits": {},
+        "files": files,
+        "start": files,
+        "results": results,
+        "judges": dict.fromkeys(ENDS, files),
+        "png": results.figure("validation", "png"),
+        "pdf": results.figure("validation", "pdf"),
+    }
     recorded: dict[str, set[str]] = {}
 
     def take(step, **arguments):
-        seen = Recorded(experiment)
-        import_module(f"pulseq_zero.experiments.steps.{step}").run(experiment=seen, **arguments)
+        seen, run = Recorded(experiment), import_module(f"{MODULE}.{step}").run
+        named = {name: {**given, **arguments}.get(name) for name in signature(run).parameters}
+        run(**{**named, "experiment": seen})
         recorded.setdefault(step, set()).update(seen.read)
 
-    def stage(name):
-        later = {} if name == START else {"optimization": files.parameters}
-        sequence, seq = files.sequence(name), files.seq(name)
-        take("trace", stage=name, sequence=sequence, traced=files.traced(name), **later)
-        at = {"phantom": phantom, "sequence": sequence, "image": files.image(name)}
-        take("simulate", change=None, **simulation, **at)
-        take(
-            "export",
-            stage=name,
-            plain_script=root / "workflow/scripts/plain_pypulseq.py",
-            traced=files.traced(name),
-            seq=seq,
-            check=files.export(name),
-            **later,
-        )
-        of_file = {"phantom": phantom, "seq": seq}
-        take("import_seq", **simulation, **of_file, image=files.imported(name))
-        for physics in (INSTANTANEOUS, FULL):
-            image = files.judge(name, physics)
-            take(
-                "judge", settings=judge, physics=physics, sequence=sequence, image=image, **of_file
-            )
-
-    stage(START)
-    start = files.image(START)
-    at = {"phantom": phantom, "start": start}
-    take(
-        "optimize",
-        name="small",
-        tight_accuracy=0.1,
-        ensemble=[],
-        checkpoints=files.folder,
-        parameters=files.parameters,
-        history=files.history,
-        **simulation,
-        **at,
-    )
-    stage(OPTIMIZED)
-    found = {"optimization": files.parameters}
-    take("scan", scan=files.scan, **simulation, **at)
-    take("quality", quality=files.quality, **simulation, **at, **found)
-    figure = {"png": files.folder / "a.png", "pdf": files.folder / "a.pdf"}
-    images = [files.image(name) for name in ENDS]
-    take(
-        "validate",
-        name="small",
-        settings=judge,
-        phantom=phantom,
-        seq=[files.seq(name) for name in ENDS],
-        optimizer=images,
-        tight=images,
-        imported=[files.imported(name) for name in ENDS],
-        bloch=[files.judge(name, INSTANTANEOUS) for name in ENDS],
-        bloch_full=[files.judge(name, FULL) for name in ENDS],
-        validation=files.validation,
-        **simulation,
-        **found,
-        **figure,
-    )
-    seqs = {name: files.seq(name) for name in ENDS}
-    take("limits", rf_limits={}, limits=files.limits, **seqs, **found)
-    take(
-        "robustness",
-        name="small",
-        labels=["a"],
-        phantoms=[phantom],
-        robustness=files.robustness,
-        **simulation,
-        **found,
-    )
-    take(
-        "evaluate",
-        stages=ENDS,
-        simulator={},
-        images=images,
-        sequences=[files.sequence(name) for name in ENDS],
-        start=start,
-        parameters=files.parameters,
-        history=files.history,
-        phantom=phantom,
-        evaluation=files.evaluation,
-        scan=files.scan,
-    )
-    drawn = {f"{kind}_{s}": path for kind in ("pulses", "kspace") for s, path in figure.items()}
-    take("sequence_figures", seq=files.seq(START), sequence=files.sequence(START), **drawn)
-    take("schematic_figure", phantom=phantom, image=start, **figure)
+    take("stage", stage=START)
+    take("optimize", start=loose)
+    take("scan", start=tight)
+    take("quality", start=tight)
+    for stage in ENDS:
+        take("judge", stage=stage)
+    for step in ("validate", "robustness", "evaluate"):
+        take(step)
+    take("overview_figures", image=tight)
     return recorded
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_reads_the_sections_that_it_declares(read, step):
-    declared = import_module(f"pulseq_zero.experiments.steps.{step}").SECTIONS
+    declared = import_module(f"{MODULE}.{step}").SECTIONS
     assert read[step] == set(declared)

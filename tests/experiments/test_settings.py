@@ -15,7 +15,7 @@ from pulseq_zero.experiments.settings import (
     schema,
     with_sections,
 )
-from pulseq_zero.losses import LossContext
+from pulseq_zero.optimization.losses import LossContext
 
 
 @pytest.fixture

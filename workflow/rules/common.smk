@@ -11,7 +11,7 @@ from pulseq_zero.experiments.layout import ResultFiles
 from pulseq_zero.experiments.plan import PHANTOM, check_functions, read_plan
 from pulseq_zero.experiments.settings import with_sections
 from pulseq_zero.experiments.stages import ENDS, FULL, INSTANTANEOUS, OPTIMIZATION, OPTIMIZED
-from pulseq_zero.experiments.stages import PATTERN, START, TIGHT
+from pulseq_zero.experiments.stages import OTHER_STAGES, PATTERN, START, TIGHT
 from pulseq_zero.store import atomic_path
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow")))
@@ -28,8 +28,15 @@ except PulseqZeroError as error:
 EXPERIMENTS, SWEEPS, RUNS = PLAN.experiments, PLAN.sweeps, PLAN.runs
 SIMULATION = PLAN.config.simulation
 SIMULATOR, ACCURACY = SIMULATION.simulator, SIMULATION.accuracies
+OTHER_PHANTOMS = PLAN.config.other_phantoms or {}
+# What there are numbers of, of all experiments
+NUMBERS = ["validation", "summary"]
+NUMBERS += ["robustness"] * bool(EXPERIMENTS and OTHER_PHANTOMS) + ["sweep"] * bool(SWEEPS)
+# Runs, and sweeps whose runs share their start
+STARTING = "|".join(map(re.escape, [*RUNS, *SWEEPS]))
 # The schematic shows the last experiment of the config
-PICTURED = (list(EXPERIMENTS) or list(RUNS))[-1]
+LAST = (list(EXPERIMENTS) or list(RUNS))[-1]
+PICTURED = RUNS[LAST]
 
 # Where results lie: as rules name it, and as functions of wildcards do
 FILES, RESULTS = ResultFiles(Path("<results>")), ResultFiles(Path(PLAN.config.results))
@@ -48,8 +55,6 @@ wildcard_constraints:
     sweep="|".join(SWEEPS) or "(?!)",
     phantom=f"{PHANTOM}(-[0-9a-f]{{8}})?",
     stage=PATTERN,
-    physics=f"{INSTANTANEOUS}|{FULL}",
-    accuracy="|".join(ACCURACY),
 
 
 def code(step):
@@ -76,7 +81,7 @@ def user_code(*sections):
     """Files of the user's own functions that sections of an experiment name."""
 
     def files(wildcards):
-        run = RUNS[wildcards.experiment]
+        run = PLAN.settings(wildcards.experiment)
         named = [getattr(run, section).function.rpartition(":")[0] for section in sections]
         return [name for name in named if name.endswith(".py")]
 
@@ -85,7 +90,7 @@ def user_code(*sections):
 
 def setting(step):
     """Sections of an experiment that a step uses: only a change of these reruns the rule."""
-    return lambda wildcards: with_sections(RUNS[wildcards.experiment], sections_of(step))
+    return lambda wildcards: with_sections(PLAN.settings(wildcards.experiment), sections_of(step))
 
 
 def judge_settings(wildcards):
@@ -103,10 +108,14 @@ def ensemble_of(wildcards):
     return [RESULTS.phantom(folder) for folder in PLAN.ensemble_of(wildcards.experiment)]
 
 
-def evaluated_on(wildcards):
-    """The phantoms that an optimized sequence is evaluated on."""
-    folders = PLAN.evaluated_on(wildcards.experiment).values()
-    return [RESULTS.phantom(folder) for folder in folders]
+def files_of(wildcards):
+    """The files of a run."""
+    return RESULTS.run(wildcards.experiment)
+
+
+def start_of(wildcards):
+    """The files of the run that has the start of a run."""
+    return RESULTS.run(PLAN.start_of(wildcards.experiment))
 
 
 def phantom_files(settings):
@@ -132,19 +141,11 @@ def sweep_of(wildcards):
     return sweep if run else None
 
 
-def stage_of(wildcards):
-    """Group of the short steps of a stage, one job on a cluster; those of a sweep have its own.
-
-    What is made of the end result belongs to its stage.
-    """
-    return sweep_of(wildcards) or f"{wildcards.experiment}_{wildcards.get('stage', OPTIMIZED)}"
-
-
 def optimization_of(wildcards):
     """The optimization that a stage's parameters come from; the start needs none."""
     if wildcards.stage == START:
         return {}
-    return {"optimization": RESULTS.run(wildcards.experiment).parameters}
+    return {"optimization": files_of(wildcards).parameters}
 
 
 def growing(amount):
@@ -158,18 +159,15 @@ def gpus(wildcards):
 
 
 def final_results():
-    named = [RESULTS.run(name) for name in EXPERIMENTS]
-    figures = ["phantom", "schematic", *EXPERIMENTS, *SWEEPS]
-    figures += [f"{n}_{kind}" for n in EXPERIMENTS for kind in ("pulses", "kspace", "validation")]
+    runs, figures = list(map(RESULTS.run, EXPERIMENTS)), ["phantom", "schematic", *SWEEPS]
+    kinds_of_figures = ("", "_pulses", "_kspace", "_validation")
+    figures += [f"{name}{shows}" for name in EXPERIMENTS for shows in kinds_of_figures]
     return [
         [RESULTS.figure(name, suffix) for name in figures for suffix in ("png", "pdf")],
-        [run.seq(OPTIMIZED) for run in named],
-        [run.limits for run in named],
-        [RESULTS.numbers("robustness")] if EXPERIMENTS and PLAN.config.other_phantoms else [],
+        [run.seq(OPTIMIZED) for run in runs],
+        [run.limits for run in runs],
         [RESULTS.sweep(name) for name in SWEEPS],
-        [RESULTS.numbers("sweep")] if SWEEPS else [],
+        [RESULTS.numbers(name) for name in NUMBERS],
         RESULTS.nifti(PHANTOM),
-        RESULTS.numbers("validation"),
-        RESULTS.numbers("summary"),
         RESULTS.front_page,
     ]

@@ -1,14 +1,53 @@
-# The optimization, and the brute-force scan that judges it.
+# The stages of an optimization, and the brute-force scan that judges it.
+#
+# A stage is traced, simulated, exported, and simulated as it was exported. These steps always go
+# together and are short: they are one job, and those of the best iteration belong to its
+# optimization.
+
+
+rule stage:
+    input:
+        unpack(optimization_of),
+        code=code("stage"),
+        functions=user_code("sequence"),
+        plain_script="workflow/scripts/plain_pypulseq.py",
+        phantom=phantom_of,
+    output:
+        **RUN.stage("{stage}"),
+    log:
+        "<logs>/{experiment}/{stage}.log",
+    benchmark:
+        "<benchmarks>/{experiment}/{stage}.tsv"
+    wildcard_constraints:
+        experiment=STARTING,
+        stage=OTHER_STAGES,
+    group:
+        sweep_of
+    conda:
+        "../envs/pulseq_zero.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2500),
+        runtime=growing(30),
+        gpu=gpus,
+    params:
+        experiment=setting("stage"),
+        simulation=SIMULATION.model_dump(),
+        files=files_of,
+    script:
+        SCRIPT
 
 
 rule optimize:
     input:
         code=code("optimize"),
         functions=user_code("sequence", "loss"),
+        plain_script="workflow/scripts/plain_pypulseq.py",
         phantom=phantom_of,
         ensemble=ensemble_of,
-        start=RUN.image(START, OPTIMIZATION),
+        start=lambda wildcards: start_of(wildcards).image(START, OPTIMIZATION),
     output:
+        **RUN.stage(OPTIMIZED),
         parameters=RUN.parameters,
         history=RUN.history,
     log:
@@ -25,11 +64,9 @@ rule optimize:
         runtime=growing(60),
         gpu=gpus,
     params:
-        name=lambda wildcards: wildcards.experiment,
         experiment=setting("optimize"),
-        accuracy=ACCURACY[OPTIMIZATION],
-        tight_accuracy=ACCURACY[TIGHT],
-        simulator=SIMULATOR,
+        simulation=SIMULATION.model_dump(),
+        files=files_of,
         # Not an output: it must outlive an interrupted job, and Snakemake removes outputs
         checkpoints=RESULTS.checkpoints,
     script:
@@ -41,7 +78,7 @@ rule scan:
         code=code("scan"),
         functions=user_code("sequence", "loss"),
         phantom=phantom_of,
-        start=RUN.image(START),
+        start=lambda wildcards: start_of(wildcards).image(START),
     output:
         scan=RUN.scan,
     log:
@@ -59,6 +96,36 @@ rule scan:
         gpu=gpus,
     params:
         experiment=setting("scan"),
+        accuracy=ACCURACY[TIGHT],
+        simulator=SIMULATOR,
+    script:
+        SCRIPT
+
+
+rule quality:
+    input:
+        code=code("quality"),
+        functions=user_code("sequence"),
+        phantom=phantom_of,
+        start=lambda wildcards: start_of(wildcards).image(START),
+        optimization=RUN.parameters,
+    output:
+        quality=RUN.quality,
+    log:
+        "<logs>/{experiment}/quality.log",
+    benchmark:
+        "<benchmarks>/{experiment}/quality.tsv"
+    group:
+        sweep_of
+    conda:
+        "../envs/pulseq_zero.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2500),
+        runtime=growing(30),
+        gpu=gpus,
+    params:
+        experiment=setting("quality"),
         accuracy=ACCURACY[TIGHT],
         simulator=SIMULATOR,
     script:

@@ -1,36 +1,36 @@
-# The exported sequences again, simulated by a judge that shares no code with the optimizer's.
+# Whether results stand: under a judge that shares no code with the optimizer, on other phantoms,
+# and against their scans.
 
 
-def judged(wildcards, physics):
-    """The judge's images of a run; those that start alike share that of the start."""
-    first = RESULTS.run(PLAN.first_alike(wildcards.experiment))
-    own = RESULTS.run(wildcards.experiment)
-    return [(first if stage == START else own).judge(stage, physics) for stage in ENDS]
+def judged(wildcards):
+    """For each stage the files of the run that has its judge; runs that start alike share that."""
+    first = PLAN.judged_start_of(wildcards.experiment)
+    return {START: RESULTS.run(first), OPTIMIZED: files_of(wildcards)}
 
 
-def judged_as_optimized(wildcards):
-    """The judge's images with pulses as the optimization has them: sub-pulses take their time."""
-    is_cut = RUNS[wildcards.experiment].sequence.sub_pulses > 1
-    return judged(wildcards, FULL if is_cut else INSTANTANEOUS)
-
-
-def judged_in_full(wildcards):
-    """The judge's images with pulses that take their time."""
-    return judged(wildcards, FULL)
+def validation_inputs(wildcards):
+    """Images of start and optimized sequence, by optimizer and judge, and what these are of."""
+    start, own = start_of(wildcards), files_of(wildcards)
+    stages = [*start.stage(START).values(), *own.stage(OPTIMIZED).values()]
+    images = [of.judge(stage, INSTANTANEOUS) for stage, of in judged(wildcards).items()]
+    in_full = [of.judge(stage, FULL) for stage, of in judged(wildcards).items()]
+    return [*stages, *images, *in_full]
 
 
 rule judge:
     input:
         code=code("judge"),
         phantom=phantom_of,
-        seq=rules.export.output.seq,
-        sequence=rules.trace.output.sequence,
+        seq=RUN.seq("{stage}"),
+        sequence=RUN.sequence("{stage}"),
     output:
-        image=RUN.judge("{stage}", "{physics}"),
+        [RUN.judge("{stage}", physics) for physics in (INSTANTANEOUS, FULL)],
     log:
-        "<logs>/{experiment}/judge_{stage}_{physics}.log",
+        "<logs>/{experiment}/judge_{stage}.log",
     benchmark:
-        "<benchmarks>/{experiment}/judge_{stage}_{physics}.tsv"
+        "<benchmarks>/{experiment}/judge_{stage}.tsv"
+    wildcard_constraints:
+        experiment=STARTING,
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1
@@ -40,22 +40,18 @@ rule judge:
     params:
         experiment=setting("judge"),
         settings=judge_settings,
+        files=files_of,
     script:
         SCRIPT
 
 
 rule validate:
     input:
+        validation_inputs,
         code=code("validate"),
         functions=user_code("sequence", "loss"),
         phantom=phantom_of,
-        optimization=rules.optimize.output.parameters,
-        seq=[RUN.seq(stage) for stage in ENDS],
-        optimizer=[RUN.image(stage, OPTIMIZATION) for stage in ENDS],
-        tight=[RUN.image(stage) for stage in ENDS],
-        imported=[RUN.imported(stage) for stage in ENDS],
-        bloch=judged_as_optimized,
-        bloch_full=judged_in_full,
+        optimization=RUN.parameters,
     output:
         validation=RUN.validation,
         png=report(
@@ -82,32 +78,43 @@ rule validate:
         settings=judge_settings,
         accuracy=ACCURACY[TIGHT],
         simulator=SIMULATOR,
+        files=files_of,
+        start=start_of,
+        judges=judged,
     script:
         SCRIPT
 
 
-rule validation:
+rule robustness:
     input:
-        code=code("validation"),
-        experiments=expand(rules.validate.output.validation, experiment=EXPERIMENTS),
-    output:
-        validation=FILES.numbers("validation"),
-        table=report(
-            FILES.table("validation"),
-            caption="../report/validation_table.rst",
-            category="Validation",
-            labels={"figure": "all experiments", "shows": "table"},
+        code=code("robustness"),
+        functions=user_code("sequence", "loss"),
+        optimization=RUN.parameters,
+        phantom=phantom_of,
+        definitions=lambda wildcards: phantom_files(
+            list(PLAN.other_phantoms(wildcards.experiment).values())
         ),
+    output:
+        [RUN.phantom(number) for number in range(len(OTHER_PHANTOMS))],
+        robustness=RUN.robustness,
     log:
-        "<logs>/validation.log",
+        "<logs>/{experiment}/robustness.log",
     benchmark:
-        "<benchmarks>/validation.tsv"
+        "<benchmarks>/{experiment}/robustness.tsv"
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(10),
+        mem_mb=growing(2500),
+        runtime=growing(30),
+        gpu=gpus,
+    params:
+        name=lambda wildcards: wildcards.experiment,
+        experiment=setting("robustness"),
+        others=lambda wildcards: PLAN.other_phantoms(wildcards.experiment),
+        accuracy=ACCURACY[TIGHT],
+        simulator=SIMULATOR,
+        files=files_of,
     script:
         SCRIPT
 
@@ -115,9 +122,10 @@ rule validation:
 # Fails, after the report's numbers are written, where a result does not stand
 rule validated:
     input:
+        [RESULTS.run(name).evaluation for name in EXPERIMENTS],
+        [RESULTS.evaluations(name) for name in SWEEPS],
         code=code("validated"),
-        validation=rules.validation.output.validation,
-        evaluations=expand(RUN.evaluation, experiment=RUNS),
+        validation=RESULTS.numbers("validation"),
     output:
         touch(FILES.folder / "validated"),
     log:
@@ -131,6 +139,8 @@ rule validated:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        runs=list(RUNS),
+        experiments=list(EXPERIMENTS),
+        sweeps=list(SWEEPS),
+        results=RESULTS,
     script:
         SCRIPT

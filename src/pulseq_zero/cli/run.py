@@ -12,9 +12,10 @@ from pulseq_zero.cli.project import Project
 from pulseq_zero.experiments.experiment import sequence_setup, stage_values
 from pulseq_zero.experiments.layout import ResultFiles, RunFiles
 from pulseq_zero.experiments.stages import OPTIMIZATION, OPTIMIZED, START, TIGHT, reported
-from pulseq_zero.experiments.steps import optimize, simulate, trace
+from pulseq_zero.experiments.steps import simulate, trace
 from pulseq_zero.experiments.steps.export import export_stage
-from pulseq_zero.limits import check_limits
+from pulseq_zero.experiments.steps.optimize import optimize_parameters
+from pulseq_zero.optimization.limits import check_limits
 from pulseq_zero.phantom import build_phantom
 from pulseq_zero.seq_files import read_seq
 from pulseq_zero.store import atomic_path, load_table, load_tensors
@@ -66,19 +67,11 @@ def run_experiment(project: Project, say: Callable[[str], None]) -> RunFiles:
     say("Simulating the start")
     stage(START, OPTIMIZATION, TIGHT)
     say(f"Optimizing, {experiment.optimizer.iterations} iterations")
-    optimize.run(
-        project.name,
-        experiment,
-        settings.accuracy,
-        settings.tight_accuracy,
-        settings.simulator,
-        phantoms[0],
-        phantoms[1:],
-        files.image(START, OPTIMIZATION),
-        results.checkpoints,
-        files.parameters,
-        files.history,
+    image = files.image(START, OPTIMIZATION)
+    checkpoint = optimize_parameters(
+        experiment, settings, phantoms[0], phantoms[1:], image, results.checkpoints, files
     )
+    checkpoint.unlink(missing_ok=True)
     say("Simulating the optimized sequence")
     for name in reported(experiment.report_iterations):
         if name != START:

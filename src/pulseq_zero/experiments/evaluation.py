@@ -14,8 +14,8 @@ from pulseq_zero.errors import ValidationError
 from pulseq_zero.experiments import kinds
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import OPTIMIZED, START, iteration_of
-from pulseq_zero.limits import relative_sar
 from pulseq_zero.metrics import nrmse, ssim
+from pulseq_zero.optimization.limits import relative_sar
 from pulseq_zero.phantom import Phantom
 
 
@@ -25,8 +25,8 @@ def evaluate(
     *,
     tight_images: Mapping[str, Tensor],
     start_image: Tensor,
-    optimized_image: Tensor | None,
-    imported_image: Tensor | None,
+    optimized_image: Tensor,
+    imported_image: Tensor,
     point_spread_widths: Mapping[str, float | None],
     start: Mapping[str, Tensor],
     parameters: Mapping[str, Tensor],
@@ -45,10 +45,9 @@ def evaluate(
     tight_images
         (x, y) images of all stages at the tight accuracy.
     start_image, optimized_image
-        (x, y) images at the optimization's accuracy; None for a run of a sweep.
+        (x, y) images at the optimization's accuracy.
     imported_image
-        (x, y) image of the exported optimized file as MRzeroCore imports it, at the same
-        accuracy; None for a run of a sweep, which is exported only when asked for.
+        (x, y) image of the exported optimized file as MRzeroCore imports it, at the same accuracy.
     point_spread_widths
         Width of the point-spread function of each stage [m], None where it has none.
     start
@@ -93,12 +92,10 @@ def evaluate(
             for stage, image in tight_images.items()
         },
     }
-    if optimized_image is not None:
-        tight = tight_images[OPTIMIZED].abs()
-        numbers["nrmse_to_start_in_optimization"] = nrmse(optimized_image.abs(), start_image.abs())
-        numbers["loose_to_tight_nrmse"] = nrmse(optimized_image.abs(), tight)
-        if imported_image is not None:
-            numbers["export"] = {"imported_nrmse": nrmse(imported_image, optimized_image)}
+    tight = tight_images[OPTIMIZED].abs()
+    numbers["nrmse_to_start_in_optimization"] = nrmse(optimized_image.abs(), start_image.abs())
+    numbers["loose_to_tight_nrmse"] = nrmse(optimized_image.abs(), tight)
+    numbers["export"] = {"imported_nrmse": nrmse(imported_image, optimized_image)}
     flips = experiment.flip_angles
     if flips is not None:
         for stage, iteration in stages.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pulseq_zero.experiments.stages import TIGHT
+from pulseq_zero.experiments.stages import OPTIMIZATION, TIGHT
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class RunFiles:
         return self.folder / "evaluation.json"
 
     def phantom(self, number: int) -> Path:
-        """Phantom of this number, where a run has phantoms of its own: by the command line."""
+        """Phantom of this number, of those that nothing but this run is simulated on."""
         return self.folder / "phantoms" / f"phantom_{number}.safetensors"
 
     def sequence(self, stage: str) -> Path:
@@ -100,6 +100,18 @@ class RunFiles:
     def imported(self, stage: str) -> Path:
         """Image of the ``.seq`` file of a stage, as it is imported."""
         return self.folder / stage / "image_seq.safetensors"
+
+    def stage(self, stage: str) -> dict[str, Path]:
+        """All that is made of a stage, by names."""
+        return {
+            "sequence": self.sequence(stage),
+            "traced": self.traced(stage),
+            "loose": self.image(stage, OPTIMIZATION),
+            "tight": self.image(stage, TIGHT),
+            "seq": self.seq(stage),
+            "check": self.export(stage),
+            "imported": self.imported(stage),
+        }
 
     def judge(self, stage: str, physics: str) -> Path:
         """Image of the ``.seq`` file of a stage by the judge."""
@@ -142,6 +154,10 @@ class ResultFiles:
     def sweep(self, name: str) -> Path:
         """Table of the runs of a sweep."""
         return self.folder / name / "sweep.csv"
+
+    def evaluations(self, name: str) -> Path:
+        """Numbers of the runs of a sweep."""
+        return self.folder / name / "evaluations.json"
 
     def table(self, name: str) -> Path:
         """Table of all experiments: ``validation`` or ``robustness``."""

@@ -7,17 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pulseq_zero.checkpoints import fingerprint
 from pulseq_zero.config import read_yaml
 from pulseq_zero.errors import ConfigError, PulseqZeroError
 from pulseq_zero.experiments import kinds, stages
 from pulseq_zero.experiments.settings import Config, Experiment, JudgeSettings, read
 from pulseq_zero.experiments.sweeps import sweep_runs, sweep_table
+from pulseq_zero.optimization.checkpoints import fingerprint
 from pulseq_zero.phantom.settings import changed, read_config
 
 FOLDER = Path("config/experiments")
 # Folder of the phantom that the config describes
 PHANTOM = "phantom"
+# Sections that the start of a run follows from
+_OF_THE_START = ("sequence", "parameters", "image", "phantom")
 
 PhantomSettings = dict[str, Any]
 
@@ -48,6 +50,18 @@ class Plan:
     phantoms: dict[str, PhantomSettings] = field(default_factory=dict)
     _folders: dict[str, str] = field(default_factory=dict)
 
+    def settings(self, name: str) -> Experiment:
+        """Return a run, or a sweep whose runs start alike."""
+        return self.runs[name] if name in self.runs else self.sweeps[name]
+
+    def start_of(self, run: str) -> str:
+        """Name under which the start of a run is: its own, or that of a sweep that has but one."""
+        sweep = run.partition("/")[0]
+        if sweep not in self.sweeps:
+            return run
+        swept = {setting.partition(".")[0] for setting in self.sweeps[sweep].sweep}
+        return run if swept & set(_OF_THE_START) else sweep
+
     def phantom(self, changes: Mapping[str, Any]) -> str:
         """Folder of a phantom that differs from the config's by some settings."""
         # A sweep of thousands of runs asks for the same ones again and again
@@ -62,27 +76,25 @@ class Plan:
 
     def phantom_of(self, run: str) -> str:
         """Folder of the phantom of a run."""
-        return self.phantom(self.runs[run].phantom)
+        return self.phantom(self.settings(run).phantom)
 
     def ensemble_of(self, run: str) -> list[str]:
         """Folders of the phantoms that a run is optimized on beside its own."""
         own = self.runs[run].phantom
         return [self.phantom(changed(own, further)) for further in self.runs[run].ensemble]
 
-    def evaluated_on(self, run: str) -> dict[str, str]:
-        """Folders of the phantoms that an optimized sequence is evaluated on, by their names."""
-        own, others = self.runs[run].phantom, self.config.other_phantoms or {}
-        return {
-            "its own": self.phantom(own),
-            **{name: self.phantom(changed(own, change)) for name, change in others.items()},
-        }
+    def other_phantoms(self, run: str) -> dict[str, PhantomSettings]:
+        """Return the phantoms that an optimized sequence is also evaluated on, by their names."""
+        own = changed(self.config.phantom, self.runs[run].phantom)
+        others = self.config.other_phantoms or {}
+        return {name: read_config(changed(own, change)) for name, change in others.items()}
 
     def phantom_settings(self, folder: str) -> PhantomSettings:
         """Find the settings of the phantom in a folder, whichever run needs it."""
         if folder not in self.phantoms:
             for run in self.runs:
+                self.phantom_of(run)
                 self.ensemble_of(run)
-                self.evaluated_on(run)
         return self.phantoms[folder]
 
     def stages(self, run: str) -> list[str]:
@@ -91,13 +103,14 @@ class Plan:
 
     def judge_of(self, run: str) -> JudgeSettings:
         """Return the config's judge with what the run changes of it."""
-        changes = self.runs[run].validation.model_dump(exclude_unset=True)
+        changes = self.settings(run).validation.model_dump(exclude_unset=True)
         return self.config.validation.model_copy(update=changes)
 
-    def first_alike(self, run: str) -> str:
-        """Find the first run that starts as this one does: they share the judge of the start."""
+    def judged_start_of(self, run: str) -> str:
+        """Name under which the start of a run is judged: that of the first that starts alike."""
         own = self._start(run)
-        return next(each for each in [*self.experiments, *self.runs] if self._start(each) == own)
+        first = next(each for each in [*self.experiments, *self.runs] if self._start(each) == own)
+        return self.start_of(first)
 
     def runs_of(self, sweep: str) -> list[str]:
         """Names of a sweep's runs."""

@@ -1,7 +1,7 @@
 """What the config and the experiment files hold: every section, its defaults, what it must be.
 
 Typed sections, their JSON schemas and all defaults are made from these classes and stand nowhere
-else. Lengths in m, times in s, as everywhere.
+else; those of an optimization are the library's own. Lengths in m, times in s, as everywhere.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing_extensions import TypeAliasType
 from pulseq_zero.config import validate
 from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments import kinds
+from pulseq_zero.optimization.settings import Method, OnNotFinite, OptimizationSettings
 
 # A $ alone would let a line break pass
 _END = r"$(?!\n)"
@@ -54,7 +55,7 @@ class Section(BaseModel):
 class SimulationSettings(Section):
     """Accuracy and engine of the simulation."""
 
-    accuracy: Share = 1e-3
+    accuracy: Share = OptimizationSettings.accuracy
     """Of the optimization: relative error of the signal by the states that are left out"""
     tight_accuracy: Share = 1e-5
     """Of everything that is reported"""
@@ -185,15 +186,15 @@ class OptimizerSettings(Section):
     """How the parameters are optimized."""
 
     iterations: Count
-    method: Literal["adam", "lbfgs"] = "adam"
-    learning_rate: Positive = 0.01
+    method: Method = OptimizationSettings.method
+    learning_rate: Positive = OptimizationSettings.learning_rate
     """Of the parameters without one"""
     verify_every: Count | None = None
     """Compute the loss again at the tight accuracy every so many iterations"""
-    verify_share: Annotated[float, Field(ge=0, le=1)] = 0.9
+    verify_share: Annotated[float, Field(ge=0, le=1)] = OptimizationSettings.verify_share
     """Least share of the improvement that the verification has to confirm"""
-    seed: Annotated[int, Field(ge=0)] = 0
-    on_not_finite: Literal["stop", "halve"] = "stop"
+    seed: Annotated[int, Field(ge=0)] = OptimizationSettings.seed
+    on_not_finite: OnNotFinite = OptimizationSettings.on_not_finite
 
     @property
     def look_every(self) -> int:

@@ -7,18 +7,22 @@ values), ``optimized`` (the best iteration), and ``iteration_N`` for iterations 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 START, OPTIMIZED = "start", "optimized"
 # The stages that every result has, and that the judge looks at
 ENDS = (START, OPTIMIZED)
 _ITERATION = "iteration_"
-PATTERN = f"{START}|{OPTIMIZED}|{_ITERATION}[0-9]+"
+# Regular expressions: stages that are not made with the optimization, and all
+OTHER_STAGES = f"{START}|{_ITERATION}[0-9]+"
+PATTERN = f"{OPTIMIZED}|{OTHER_STAGES}"
 
 # As the optimization sees an image, and as it is reported
 OPTIMIZATION, TIGHT = "optimization", "tight"
 
 # The judge's pulses: each one rotation at its centre, or taking their time
-INSTANTANEOUS, FULL = "instantaneous", "full"
+INSTANTANEOUS: Final = "instantaneous"
+FULL: Final = "full"
 
 
 def at_iteration(iteration: int) -> str:

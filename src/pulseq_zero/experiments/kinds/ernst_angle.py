@@ -34,7 +34,8 @@ class Kind(kind.Kind):
             kind.require(
                 loss_setting(experiment.loss, name) is not None,
                 "ernst_angle",
-                f"a loss whose setting {name} names a tissue, as in pulseq_zero.losses:contrast",
+                f"a loss whose setting {name} names a tissue, as in "
+                "pulseq_zero.optimization.losses:contrast",
             )
         for name in ("TR", "TE"):
             kind.require(

@@ -39,7 +39,7 @@ class Kind(kind.Kind):
             loss_setting(experiment.loss, "dark") is not None,
             "inversion_time",
             "a loss whose setting dark names the tissue that is nulled, as "
-            "in pulseq_zero.losses:contrast",
+            "in pulseq_zero.optimization.losses:contrast",
         )
 
     def draw(self, experiment: Experiment, results: kind.RunResults) -> Figure:

@@ -1,4 +1,4 @@
-"""Collect the numbers of one run."""
+"""Report a run: its numbers, what it needs of the limits, and its figures."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from torch import Tensor
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.experiments.evaluation import evaluate
 from pulseq_zero.experiments.experiment import sequence_setup
+from pulseq_zero.experiments.layout import ResultFiles, RunFiles
 from pulseq_zero.experiments.settings import Experiment
-from pulseq_zero.experiments.stages import OPTIMIZED, START
+from pulseq_zero.experiments.stages import ENDS, OPTIMIZATION, OPTIMIZED, START
+from pulseq_zero.experiments.steps import experiment_figure, limits, sequence_figures
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.point_spread import point_spread_width
 from pulseq_zero.repetitions import Repetitions
@@ -25,67 +27,74 @@ def run(
     experiment: Experiment,
     stages: Sequence[str],
     simulator: Mapping[str, Any],
-    images: Sequence[Path],
-    sequences: Sequence[Path],
-    start: Path,
-    parameters: Path,
-    history: Path,
+    rf_limits: Mapping[str, float],
     phantom: Path,
-    evaluation: Path,
-    optimized: Path | None = None,
-    imported: Path | None = None,
-    scan: Path | None = None,
-    start_export: Path | None = None,
-    optimized_export: Path | None = None,
+    files: RunFiles,
+    start: RunFiles,
+    results: ResultFiles,
 ) -> None:
-    """Collect the numbers of one run.
+    """Report a run.
+
+    Parameters
+    ----------
+    experiment, stages, simulator, phantom, files, start
+        As for `numbers_of`. ``evaluation`` and ``limits`` of the run are made.
+    rf_limits
+        Limits of the RF pulses, see `pulseq_zero.optimization.limits.check_limits`.
+    results
+        The files of all runs, of which the figures are made.
+    """
+    save_json(files.evaluation, numbers_of(experiment, stages, simulator, phantom, files, start))
+    limits.run(experiment, rf_limits, files, start)
+    sequence_figures.run(experiment, files, results)
+    experiment_figure.run(experiment, phantom, files, start, results)
+
+
+def numbers_of(
+    experiment: Experiment,
+    stages: Sequence[str],
+    simulator: Mapping[str, Any],
+    phantom: Path,
+    files: RunFiles,
+    start: RunFiles,
+) -> dict[str, Any]:
+    """Collect the numbers of a run.
 
     Parameters
     ----------
     experiment
         The experiment.
-    stages, images, sequences
-        The stages, their images at the tight accuracy, and their traced sequences.
+    stages
+        The stages that are reported.
     simulator
         Settings of the `Simulator`.
-    start, optimized
-        Images at the optimization's accuracy.
-    parameters, history
-        What the optimization left.
     phantom
         What was imaged.
-    evaluation
-        The numbers, as JSON.
-    imported
-        Image of the exported file as it is imported.
-    scan
-        The scan, where there is one.
-    start_export, optimized_export
-        Whether the exported files are what PyPulseq alone writes.
+    files, start
+        The files of the run, and of the run that has its start.
     """
-    values, found = load_tensors(parameters)
+    values, found = load_tensors(files.parameters)
     imaged = Phantom.load(phantom)
+    at = {stage: start if stage == START else files for stage in stages}
     numbers = evaluate(
         experiment,
         imaged,
-        tight_images=dict(zip(stages, map(_image, images), strict=True)),
-        start_image=_image(start),
-        optimized_image=None if optimized is None else _image(optimized),
-        imported_image=None if imported is None else _image(imported),
+        tight_images={stage: _image(of.image(stage)) for stage, of in at.items()},
+        start_image=_image(start.image(START, OPTIMIZATION)),
+        optimized_image=_image(files.image(OPTIMIZED, OPTIMIZATION)),
+        imported_image=_image(files.imported(OPTIMIZED)),
         point_spread_widths={
-            stage: _width(file, imaged, simulator)
-            for stage, file in zip(stages, sequences, strict=True)
+            stage: _width(of.sequence(stage), imaged, simulator) for stage, of in at.items()
         },
         start=sequence_setup(experiment.sequence, experiment.parameters).start,
         parameters=values,
         found=found,
-        history=load_table(history),
-        scan=None if scan is None else load_table(scan),
+        history=load_table(files.history),
+        scan=None if experiment.scan is None else load_table(files.scan),
     )
-    for stage, file in ((START, start_export), (OPTIMIZED, optimized_export)):
-        if file is not None:
-            numbers["export"][stage] = load_json(file)
-    save_json(evaluation, numbers)
+    for stage in ENDS:
+        numbers["export"][stage] = load_json(at[stage].export(stage))
+    return numbers
 
 
 def _image(file: Path) -> Tensor:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from pulseq_zero.experiments import kinds
-from pulseq_zero.experiments.kinds.kind import RunResults
+from pulseq_zero.experiments.kinds.kind import JUDGE, PHANTOM, QUALITY, SCAN, RunResults
+from pulseq_zero.experiments.layout import ResultFiles, RunFiles
 from pulseq_zero.experiments.settings import Experiment
-from pulseq_zero.experiments.stages import OPTIMIZED, START
+from pulseq_zero.experiments.stages import ENDS, FULL, OPTIMIZED, START
 from pulseq_zero.figures.style import save_figure
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.store import load_table, load_tensors
@@ -18,18 +19,7 @@ SECTIONS = ("sequence", "parameters", "loss", "scan", "figure")
 
 
 def run(
-    experiment: Experiment,
-    start: Path,
-    optimized: Path,
-    parameters: Path,
-    history: Path,
-    png: Path,
-    pdf: Path,
-    phantom: Path | None = None,
-    scan: Path | None = None,
-    quality: Path | None = None,
-    start_judge: Path | None = None,
-    optimized_judge: Path | None = None,
+    experiment: Experiment, phantom: Path, files: RunFiles, start: RunFiles, results: ResultFiles
 ) -> None:
     """Draw a run as its kind is drawn.
 
@@ -37,34 +27,33 @@ def run(
     ----------
     experiment
         The experiment.
-    start, optimized
-        The images of these stages.
-    parameters, history
-        What the optimization left.
-    png, pdf
-        The figure.
-    phantom, scan, quality, start_judge, optimized_judge
-        What the kind needs.
+    phantom
+        What was imaged.
+    files, start
+        The files of the run, and of the run that has its start.
+    results
+        The files of all runs, of which the figure is made.
     """
-    at_start, metadata = load_tensors(start)
-    at_best, other_metadata = load_tensors(optimized)
-    values, found = load_tensors(parameters)
-    judged = {START: start_judge, OPTIMIZED: optimized_judge}
-    results = RunResults(
+    kind = kinds.of(experiment.figure)
+    at_start, metadata = load_tensors(start.image(START))
+    at_best, other_metadata = load_tensors(files.image(OPTIMIZED))
+    values, found = load_tensors(files.parameters)
+    at = {START: start, OPTIMIZED: files}
+    drawn = RunResults(
         start=at_start["image"],
         optimized=at_best["image"],
         accuracy=max(metadata["accuracy"], other_metadata["accuracy"]),
         fov=tuple(metadata["fov"]),
-        history=load_table(history),
+        history=load_table(files.history),
         parameters=values,
         best=found["best_iteration"],
-        scan=_table(scan),
-        quality=_table(quality),
-        judge={stage: load_tensors(file)[0]["image"] for stage, file in judged.items() if file},
-        phantom=None if phantom is None else Phantom.load(phantom),
+        scan=load_table(files.scan) if SCAN in kind.needs else pd.DataFrame(),
+        quality=load_table(files.quality) if QUALITY in kind.needs else pd.DataFrame(),
+        judge={
+            stage: load_tensors(at[stage].judge(stage, FULL))[0]["image"]
+            for stage in (ENDS if JUDGE in kind.needs else ())
+        },
+        phantom=Phantom.load(phantom) if PHANTOM in kind.needs else None,
     )
-    save_figure(kinds.of(experiment.figure).draw(experiment, results), png, pdf)
-
-
-def _table(file: Path | None) -> pd.DataFrame:
-    return pd.DataFrame() if file is None else load_table(file)
+    figures = [results.figure(files.name, suffix) for suffix in ("png", "pdf")]
+    save_figure(kind.draw(experiment, drawn), *figures)

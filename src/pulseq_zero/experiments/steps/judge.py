@@ -8,8 +8,9 @@ from pathlib import Path
 from torch import Tensor
 
 from pulseq_zero.acquisition import resolved_matrix, voxel_size
+from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.settings import Experiment, JudgeSettings
-from pulseq_zero.experiments.stages import FULL
+from pulseq_zero.experiments.stages import FULL, INSTANTANEOUS
 from pulseq_zero.experiments.validation import judged_phantom
 from pulseq_zero.metrics import nrmse
 from pulseq_zero.phantom import Phantom
@@ -21,8 +22,36 @@ from pulseq_zero.store import load_tensors, save_tensors
 
 SECTIONS = ("image",)
 
+PHYSICS: tuple[Physics, ...] = (INSTANTANEOUS, FULL)
+
 
 def run(
+    experiment: Experiment,
+    stage: str,
+    settings: JudgeSettings,
+    phantom: Path,
+    files: RunFiles,
+) -> None:
+    """Simulate the ``.seq`` file of a stage, with instantaneous pulses and with real ones.
+
+    Parameters
+    ----------
+    experiment, stage
+        The experiment that it was exported for, and its stage.
+    settings
+        Settings of the judge.
+    phantom
+        What is imaged.
+    files
+        The files of the run, of which `RunFiles.judge` are made.
+    """
+    seq, sequence = files.seq(stage), files.sequence(stage)
+    for physics in PHYSICS:
+        image = files.judge(stage, physics)
+        _judge(experiment, settings, physics, phantom, seq, sequence, image)
+
+
+def _judge(
     experiment: Experiment,
     settings: JudgeSettings,
     physics: Physics,

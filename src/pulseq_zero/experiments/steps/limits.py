@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import pandas as pd
 
 from pulseq_zero.experiments.experiment import sequence_setup, stage_values
+from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import OPTIMIZED, START
-from pulseq_zero.limits import check_limits, relative_sar
+from pulseq_zero.optimization.limits import check_limits, relative_sar
 from pulseq_zero.seq_files import read_seq
 from pulseq_zero.store import save_table
 
@@ -24,10 +24,8 @@ SECTIONS = ("sequence", "parameters", "loss")
 def run(
     experiment: Experiment,
     rf_limits: Mapping[str, float],
-    optimization: Path,
-    start: Path,
-    optimized: Path,
-    limits: Path,
+    files: RunFiles,
+    start: RunFiles,
 ) -> None:
     """Check the start and the optimized sequence.
 
@@ -36,20 +34,16 @@ def run(
     experiment
         The experiment.
     rf_limits
-        Limits of the RF pulses, see `pulseq_zero.limits.check_limits`.
-    optimization
-        The parameters of all iterations.
-    start, optimized
-        The exported ``.seq`` files.
-    limits
-        The table, with ``stage``.
+        Limits of the RF pulses, see `pulseq_zero.optimization.limits.check_limits`.
+    files, start
+        The files of the run, of which ``limits`` is made, and of the run that has its start.
     """
     setup = sequence_setup(experiment.sequence, experiment.parameters)
     flips = experiment.flip_angles
     tables = []
-    for stage, seq in ((START, start), (OPTIMIZED, optimized)):
+    for stage, seq in ((START, start.seq(START)), (OPTIMIZED, files.seq(OPTIMIZED))):
         # A file states no limits: those of the system that the script sets up
-        values = stage_values(setup, stage, optimization)
+        values = stage_values(setup, stage, files.parameters)
         made = setup.sequence(values)
         table = check_limits(read_seq(seq), made.system, rf_limits)
         for row in table[table["passed"].eq(False)].itertuples():
@@ -61,4 +55,4 @@ def run(
             table.loc[len(table)] = ["relative_sar", proxy, "", math.nan, pd.NA]
         table.insert(0, "stage", stage)
         tables.append(table)
-    save_table(limits, pd.concat(tables))
+    save_table(files.limits, pd.concat(tables))

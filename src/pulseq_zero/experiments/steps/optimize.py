@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from pulseq_zero.checkpoints import fingerprint
 from pulseq_zero.experiments.experiment import make_loss, sequence_setup
-from pulseq_zero.experiments.settings import Experiment, with_sections
-from pulseq_zero.losses import LossContext
-from pulseq_zero.optimization import optimize
+from pulseq_zero.experiments.layout import RunFiles
+from pulseq_zero.experiments.settings import Experiment, SimulationSettings, with_sections
+from pulseq_zero.experiments.stages import OPTIMIZED
+from pulseq_zero.experiments.steps import stage
+from pulseq_zero.optimization.checkpoints import fingerprint
+from pulseq_zero.optimization.losses import LossContext
+from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.store import load_tensors, save_table, save_tensors
 
@@ -20,42 +22,66 @@ SECTIONS = ("sequence", "parameters", "image", "loss", "optimizer")
 
 
 def run(
-    name: str,
     experiment: Experiment,
-    accuracy: float,
-    tight_accuracy: float,
-    simulator: Mapping[str, Any],
+    simulation: SimulationSettings,
+    plain_script: Path,
     phantom: Path,
     ensemble: Sequence[Path],
     start: Path,
     checkpoints: Path,
-    parameters: Path,
-    history: Path,
+    files: RunFiles,
 ) -> None:
+    """Optimize the parameters of an experiment, and take the stage of the best iteration.
+
+    Parameters
+    ----------
+    experiment, simulation, phantom, ensemble, start, checkpoints, files
+        As for `optimize_parameters`.
+    plain_script
+        See `pulseq_zero.experiments.steps.export.run`.
+    """
+    checkpoint = optimize_parameters(
+        experiment, simulation, phantom, ensemble, start, checkpoints, files
+    )
+    stage.run(experiment, OPTIMIZED, simulation, plain_script, phantom, files)
+    checkpoint.unlink(missing_ok=True)
+
+
+def optimize_parameters(
+    experiment: Experiment,
+    simulation: SimulationSettings,
+    phantom: Path,
+    ensemble: Sequence[Path],
+    start: Path,
+    checkpoints: Path,
+    files: RunFiles,
+) -> Path:
     """Optimize the parameters of an experiment, or go on where an interrupted run was.
 
     Parameters
     ----------
-    name
-        Name of the experiment, for its checkpoint.
     experiment
         The experiment.
-    accuracy, tight_accuracy
-        Accuracy of the optimization, and of the verification that chooses the best iteration.
-    simulator
-        Further settings of the `Simulator`.
+    simulation
+        Settings of the simulation: its accuracy is that of the optimization, its tight one that
+        of the verification that chooses the best iteration.
     phantom, ensemble
         What is imaged, and further phantoms to optimize for.
     start
         Image at the start values.
     checkpoints
-        Folder for the checkpoint, which is removed at the end.
-    parameters
-        For each parameter its values (iterations + 1, ...) as safetensors, with
-        ``best_iteration`` and ``seconds_per_iteration`` as metadata.
-    history
-        A row an iteration, as CSV or Parquet.
+        Folder for the checkpoint.
+    files
+        The files of the run, of which ``parameters`` and ``history`` are made: for each parameter
+        its values (iterations + 1, ...) as safetensors, with ``best_iteration`` and
+        ``seconds_per_iteration`` as metadata, and a row an iteration.
+
+    Returns
+    -------
+    Path
+        The checkpoint, to be removed when all is written that follows from the optimization.
     """
+    accuracy, simulator = simulation.accuracy, simulation.simulator
     setup = sequence_setup(experiment.sequence, experiment.parameters)
     imaged = Phantom.load(phantom)
     contexts = [LossContext(imaged, load_tensors(start)[0]["image"], setup.start)]
@@ -66,8 +92,8 @@ def run(
         contexts.append(LossContext(further, start_image, setup.start))
     # Runs under other settings keep their own checkpoints and do not meet
     used = with_sections(experiment, SECTIONS)
-    settings = fingerprint([used, accuracy, tight_accuracy, simulator])
-    checkpoint = checkpoints / f"{name.replace('/', '_')}_{settings}.safetensors"
+    settings = fingerprint([used, accuracy, simulation.tight_accuracy, simulator])
+    checkpoint = checkpoints / f"{files.name.replace('/', '_')}_{settings}.safetensors"
     result = optimize(
         setup.function,
         [make_loss(experiment.loss, context) for context in contexts],
@@ -78,18 +104,18 @@ def run(
         fov=experiment.image.fov,
         accuracy=accuracy,
         sub_pulses=setup.sub_pulses,
-        verify_accuracy=tight_accuracy,
+        verify_accuracy=simulation.tight_accuracy,
         simulation=simulator,
         checkpoint=checkpoint,
         **experiment.optimizer.model_dump(),
     )
-    save_table(history, result.history)
+    save_table(files.history, result.history)
     save_tensors(
-        parameters,
+        files.parameters,
         result.parameters,
         {
             "best_iteration": result.best_iteration,
             "seconds_per_iteration": result.seconds_per_iteration,
         },
     )
-    checkpoint.unlink(missing_ok=True)
+    return checkpoint

@@ -13,8 +13,8 @@ from tqdm import tqdm
 from pulseq_zero.experiments.experiment import sequence_setup, stage_values
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import at_iteration
-from pulseq_zero.limits import relative_sar
 from pulseq_zero.metrics import nrmse, ssim
+from pulseq_zero.optimization.limits import relative_sar
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.store import load_tensors, save_table
 

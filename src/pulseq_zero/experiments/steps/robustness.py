@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pulseq_zero.experiments.experiment import sequence_setup, stage_values
+from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.robustness import robustness_table
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import OPTIMIZED
-from pulseq_zero.phantom import Phantom
+from pulseq_zero.phantom import Phantom, build_phantom
 from pulseq_zero.store import save_table
 
 SECTIONS = ("sequence", "parameters", "image", "loss")
@@ -21,10 +22,9 @@ def run(
     experiment: Experiment,
     accuracy: float,
     simulator: Mapping[str, Any],
-    optimization: Path,
-    labels: Sequence[str],
-    phantoms: Sequence[Path],
-    robustness: Path,
+    phantom: Path,
+    others: Mapping[str, Mapping[str, Any]],
+    files: RunFiles,
 ) -> None:
     """Evaluate a sequence on several phantoms.
 
@@ -34,20 +34,23 @@ def run(
         The experiment.
     accuracy, simulator
         Accuracy and further settings of the `Simulator`.
-    optimization
-        The parameters of all iterations.
-    labels, phantoms
-        Names of the phantoms, and their files.
-    robustness
-        The table of `robustness_table`, with ``experiment``.
+    phantom, others
+        The experiment's phantom, and settings of the others by their names.
+    files
+        The files of the run, of which ``robustness`` is made, the table of `robustness_table` with
+        ``experiment``, and the phantoms.
     """
     setup = sequence_setup(experiment.sequence, experiment.parameters)
+    phantoms = {"its own": Phantom.load(phantom)}
+    for number, (label, settings) in enumerate(others.items()):
+        build_phantom(settings).save(files.phantom(number))
+        phantoms[label] = Phantom.load(files.phantom(number))
     table = robustness_table(
         experiment,
-        stage_values(setup, OPTIMIZED, optimization),
-        {label: Phantom.load(file) for label, file in zip(labels, phantoms, strict=True)},
+        stage_values(setup, OPTIMIZED, files.parameters),
+        phantoms,
         accuracy=accuracy,
         simulator=simulator,
     )
     table.insert(0, "experiment", name)
-    save_table(robustness, table)
+    save_table(files.robustness, table)

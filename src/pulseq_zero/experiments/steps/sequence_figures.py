@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from pulseq_zero.experiments.layout import ResultFiles, RunFiles
 from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.experiments.stages import OPTIMIZED
 from pulseq_zero.figures.sequence import kspace_figure, pulse_diagram
 from pulseq_zero.figures.style import save_figure
 from pulseq_zero.repetitions import Repetitions
@@ -14,27 +14,23 @@ from pulseq_zero.store import load_tensors
 SECTIONS = ("title",)
 
 
-def run(
-    experiment: Experiment,
-    seq: Path,
-    sequence: Path,
-    pulses_png: Path,
-    pulses_pdf: Path,
-    kspace_png: Path,
-    kspace_pdf: Path,
-) -> None:
-    """Draw a sequence.
+def run(experiment: Experiment, files: RunFiles, results: ResultFiles) -> None:
+    """Draw the optimized sequence.
 
     Parameters
     ----------
     experiment
         The experiment.
-    seq, sequence
-        The exported file, and the traced sequence.
-    pulses_png, pulses_pdf, kspace_png, kspace_pdf
-        The figures.
+    files
+        The files of the run.
+    results
+        The files of all runs, of which the figures are made.
     """
-    title = experiment.title
-    save_figure(pulse_diagram(read_seq(seq), title), pulses_png, pulses_pdf)
-    repetitions = Repetitions.from_tensors(*load_tensors(sequence))
-    save_figure(kspace_figure(repetitions, title), kspace_png, kspace_pdf)
+    repetitions = Repetitions.from_tensors(*load_tensors(files.sequence(OPTIMIZED)))
+    figures = {
+        "pulses": pulse_diagram(read_seq(files.seq(OPTIMIZED)), experiment.title),
+        "kspace": kspace_figure(repetitions, experiment.title),
+    }
+    for shows, figure in figures.items():
+        name = f"{files.name}_{shows}"
+        save_figure(figure, *(results.figure(name, suffix) for suffix in ("png", "pdf")))

@@ -1,4 +1,4 @@
-"""Collect the numbers of all runs of a sweep in one table."""
+"""Report a sweep: the numbers of its runs, their table, and its figure."""
 
 from __future__ import annotations
 
@@ -8,35 +8,87 @@ from typing import Any
 
 import pandas as pd
 
+from pulseq_zero.experiments import kinds
+from pulseq_zero.experiments.kinds.kind import SweepResults
+from pulseq_zero.experiments.layout import ResultFiles
+from pulseq_zero.experiments.settings import Experiment, only_sections
+from pulseq_zero.experiments.stages import OPTIMIZED, START
+from pulseq_zero.experiments.steps.evaluate import numbers_of
 from pulseq_zero.experiments.sweeps import comparison_results, sweep_results, sweep_table
-from pulseq_zero.store import load_json, save_table
+from pulseq_zero.figures.style import save_figure
+from pulseq_zero.store import load_json, load_table, load_tensors, save_json, save_table
+
+SECTIONS = ("parameters", "loss", "scan", "figure", "sweep")
 
 
 def run(
     name: str,
-    sweep: Mapping[str, list[Any]],
+    experiment: Experiment,
+    runs: Mapping[str, Mapping[str, Any]],
+    starts: Mapping[str, str],
+    phantoms: Sequence[Path],
+    stages: Sequence[str],
     compare: Mapping[str, Mapping[str, Any]],
-    evaluations: Sequence[Path],
-    table: Path,
+    compared: Sequence[tuple[str, str]],
+    simulator: Mapping[str, Any],
+    results: ResultFiles,
 ) -> None:
-    """Collect the numbers of all runs.
+    """Report a sweep.
 
     Parameters
     ----------
-    name, sweep
-        The sweep, and its values.
-    compare
-        The experiments that stand beside it, as their files have them.
-    evaluations
-        The numbers of the runs, then of those experiments.
-    table
-        A row a run, and a row a stage of the others.
+    name, experiment
+        The sweep.
+    runs
+        The sections of its runs that `pulseq_zero.experiments.steps.evaluate` uses.
+    starts, phantoms
+        For each run the run that has its start, and what was imaged.
+    stages
+        The stages of a run that are reported.
+    compare, compared
+        The experiments that stand beside it, as their files have them, and their stages.
+    simulator
+        Settings of the `Simulator`.
+    results
+        The files of all runs, of which ``evaluations``, ``sweep`` and the figure are made.
     """
-    runs = sweep_table(name, sweep)
-    numbers = dict(zip([*runs.index, *compare], map(load_json, evaluations), strict=True))
-    parts = [sweep_results(runs, numbers)]
-    parts += [
-        comparison_results(list(sweep), other, experiment, numbers[other])
-        for other, experiment in compare.items()
+    numbers = {
+        run: numbers_of(
+            only_sections(sections),
+            stages,
+            simulator,
+            phantom,
+            results.run(run),
+            results.run(starts[run]),
+        )
+        for (run, sections), phantom in zip(runs.items(), phantoms, strict=True)
+    }
+    save_json(results.evaluations(name), numbers)
+    tables = [sweep_results(sweep_table(name, experiment.sweep), numbers)]
+    tables += [
+        comparison_results(
+            list(experiment.sweep), other, content, load_json(results.run(other).evaluation)
+        )
+        for other, content in compare.items()
     ]
-    save_table(table, pd.concat(parts))
+    save_table(results.sweep(name), pd.concat(tables))
+
+    # As it is read, values of a setting that are lists are text
+    rows = load_table(results.sweep(name))
+    own, others = rows.iloc[: len(runs)], rows.iloc[len(runs) :]
+    at = {
+        **{row: (run, OPTIMIZED) for row, run in zip(own["run"], runs, strict=True)},
+        **{f"{other} {stage}": (other, stage) for other, stage in compared},
+    }
+    loaded = {row: load_tensors(results.run(run).image(stage)) for row, (run, stage) in at.items()}
+    begin, metadata = load_tensors(results.run(next(iter(starts.values()))).image(START))
+    drawn = SweepResults(
+        settings=list(experiment.sweep),
+        runs=own,
+        compared=others,
+        images={row: tensors["image"] for row, (tensors, _) in loaded.items()},
+        start=begin["image"],
+        accuracy=max(each["accuracy"] for each in (metadata, *(m for _, m in loaded.values()))),
+    )
+    figure = kinds.of(experiment.figure).draw_sweep(experiment, drawn)
+    save_figure(figure, *(results.figure(name, suffix) for suffix in ("png", "pdf")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,14 @@ from torch import Tensor
 
 from pulseq_zero.acquisition import acquire
 from pulseq_zero.experiments.experiment import make_loss, sequence_setup, stage_values
+from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.settings import Experiment, JudgeSettings
-from pulseq_zero.experiments.stages import ENDS, START
+from pulseq_zero.experiments.stages import ENDS, FULL, INSTANTANEOUS, OPTIMIZATION, START
 from pulseq_zero.experiments.validation import judge_results, judged_phantom, validation_row
 from pulseq_zero.figures.style import save_figure
 from pulseq_zero.figures.validation import validation_figure
 from pulseq_zero.imported import imported_repetitions
-from pulseq_zero.losses import LossContext, loss_of
+from pulseq_zero.optimization.losses import LossContext, loss_of
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.simulation import Simulator
 from pulseq_zero.store import load_tensors, save_json
@@ -31,14 +32,9 @@ def run(
     accuracy: float,
     simulator: Mapping[str, Any],
     phantom: Path,
-    optimization: Path,
-    seq: Sequence[Path],
-    optimizer: Sequence[Path],
-    tight: Sequence[Path],
-    imported: Sequence[Path],
-    bloch: Sequence[Path],
-    bloch_full: Sequence[Path],
-    validation: Path,
+    files: RunFiles,
+    start: RunFiles,
+    judges: Mapping[str, RunFiles],
     png: Path,
     pdf: Path,
 ) -> None:
@@ -52,14 +48,13 @@ def run(
         Settings of the judge.
     accuracy, simulator
         Accuracy and further settings of the `Simulator`.
-    phantom, optimization
-        What is imaged, and the parameters of all iterations.
-    seq
-        The exported files of start and optimized sequence; the same stages of all that follows.
-    optimizer, tight, imported, bloch, bloch_full
-        Images, see `pulseq_zero.experiments.validation.validation_row`.
-    validation
-        A row a stage, as JSON.
+    phantom
+        What is imaged.
+    files, start
+        The files of the run, of which ``validation`` is made, a row a stage; and of the run that
+        has its start.
+    judges
+        For each stage the files of the run that has its judge.
     png, pdf
         The figure.
     """
@@ -78,22 +73,24 @@ def run(
             Simulator(in_full, accuracy=settings.full_accuracy, **simulator),
         ),
     }
-    files = {
-        "optimizer": optimizer,
-        "tight": tight,
-        "imported": imported,
-        "bloch": bloch,
-        "bloch_full": bloch_full,
-    }
+    # A judge of sub-pulses lets pulses take their time
+    as_optimized = FULL if setup.sub_pulses > 1 else INSTANTANEOUS
     images: dict[str, dict[str, Tensor]] = {}
-    judges = {}
-    for number, stage in enumerate(ENDS):
-        stored = {kind: load_tensors(of_stages[number]) for kind, of_stages in files.items()}
+    scatter = {}
+    for stage in ENDS:
+        own, judge = start if stage == START else files, judges[stage]
+        stored = {
+            "optimizer": load_tensors(own.image(stage, OPTIMIZATION)),
+            "tight": load_tensors(own.image(stage)),
+            "imported": load_tensors(own.imported(stage)),
+            "bloch": load_tensors(judge.judge(stage, as_optimized)),
+            "bloch_full": load_tensors(judge.judge(stage, FULL)),
+        }
         images[stage] = {kind: tensors["image"] for kind, (tensors, _) in stored.items()}
-        judges[stage] = {kind: stored[kind][1] for kind in ("bloch", "bloch_full")}
+        scatter[stage] = {kind: stored[kind][1] for kind in ("bloch", "bloch_full")}
         for kind, (count, simulates) in simulations.items():
             images[stage][kind] = acquire(
-                imported_repetitions(seq[number], count),
+                imported_repetitions(own.seq(stage), count),
                 simulates,
                 matrix=experiment.image.matrix,
                 fov=tuple(stored["tight"][1]["fov"]),
@@ -105,9 +102,9 @@ def run(
     }
     rows = []
     for stage in ENDS:
-        values = stage_values(setup, stage, optimization)
+        values = stage_values(setup, stage, files.parameters)
         found = {kind: loss_of(loss, values, images[stage][kind]) for kind, loss in losses.items()}
-        rows.append(validation_row(name, stage, images[stage], found, judges[stage]))
+        rows.append(validation_row(name, stage, images[stage], found, scatter[stage]))
     rows = judge_results(rows)
-    save_json(validation, rows)
+    save_json(files.validation, rows)
     save_figure(validation_figure(images, rows), png, pdf)

@@ -6,19 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pulseq_zero.experiments.evaluation import require_scans_agree
+from pulseq_zero.experiments.layout import ResultFiles
 from pulseq_zero.experiments.validation import require_passed
 from pulseq_zero.store import load_json
 
 
-def run(runs: Sequence[str], validation: Path, evaluations: Sequence[Path]) -> None:
+def run(
+    experiments: Sequence[str], sweeps: Sequence[str], validation: Path, results: ResultFiles
+) -> None:
     """Check the results of all runs.
 
     Parameters
     ----------
-    runs, evaluations
-        Names of the runs, and their numbers.
+    experiments, sweeps
+        Experiments of one run, and of many.
     validation
         The validations of all experiments.
+    results
+        The files of all runs.
 
     Raises
     ------
@@ -26,4 +31,6 @@ def run(runs: Sequence[str], validation: Path, evaluations: Sequence[Path]) -> N
         If a result does not stand.
     """
     require_passed(load_json(validation))
-    require_scans_agree(dict(zip(runs, map(load_json, evaluations), strict=True)))
+    require_scans_agree({name: load_json(results.run(name).evaluation) for name in experiments})
+    for name in sweeps:
+        require_scans_agree(load_json(results.evaluations(name)))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulseq_zero.errors import OptimizationError
-from pulseq_zero.parameters import Bounded, Parameter, as_parameters
+from pulseq_zero.optimization.parameters import Bounded, Parameter, as_parameters
 
 inside = st.floats(-0.99, 0.99)
 

@@ -10,8 +10,8 @@ import torch
 from scipy.optimize import minimize_scalar
 
 from pulseq_zero.errors import NotFiniteError, OptimizationError, SequenceError
-from pulseq_zero.optimization import optimize
-from pulseq_zero.parameters import Parameter
+from pulseq_zero.optimization.optimize import optimize
+from pulseq_zero.optimization.parameters import Parameter
 from pulseq_zero.simulation import Simulator
 from toy import T1, inversion_recovery, negative_signal_loss, one_voxel, signal_loss
 
@@ -244,6 +244,13 @@ def only_flip(parameters, image):
         (signal_loss, None, {"verify_share": 2}, OptimizationError, "verify_share is 2"),
         (signal_loss, None, {"method": "sgd"}, OptimizationError, "'adam' and 'lbfgs'"),
         (signal_loss, {}, {}, OptimizationError, "no parameters"),
+        (
+            signal_loss,
+            None,
+            {"steps": 9},
+            OptimizationError,
+            "no setting 'steps'; its settings are",
+        ),
         (signal_loss, None, {"on_not_finite": "ignore"}, OptimizationError, "'stop' or 'halve'"),
     ],
 )

@@ -19,7 +19,7 @@ import torch
 from killable import ITERATIONS, optimize_in
 from pulseq_zero.store import load_table, load_tensors
 
-HERE = str(Path(__file__).parent)
+HERE = str(Path(__file__).parents[1])
 KILLS = {"adam": 14, "lbfgs": 6}
 
 

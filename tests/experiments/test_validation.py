@@ -11,7 +11,7 @@ from pulseq_zero.experiments.validation import (
     validation_row,
     validation_table,
 )
-from pulseq_zero.losses import loss_of
+from pulseq_zero.optimization.losses import loss_of
 
 IMAGE = torch.linspace(0.5, 1, 36).reshape(6, 6) + 0j
 KINDS = ("optimizer", "tight", "imported", "pdg", "pdg_sub_pulses", "bloch", "bloch_full")

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from pulseq_zero.checkpoints import fingerprint, load_checkpoint, save_checkpoint
 from pulseq_zero.errors import OptimizationError
+from pulseq_zero.optimization.checkpoints import fingerprint, load_checkpoint, save_checkpoint
 from pulseq_zero.store import save_tensors
 
 STATE = {

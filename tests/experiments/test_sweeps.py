@@ -126,7 +126,8 @@ DOTTED = (
         ),
         (
             {"loss.settings.shar": [0.5]},
-            "loss 'pulseq_zero.losses:contrast': got an unexpected keyword argument 'shar'",
+            "loss 'pulseq_zero.optimization.losses:contrast': got an unexpected keyword argument "
+            "'shar'",
         ),
     ],
 )

@@ -5,15 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from pulseq_zero.errors import OptimizationError
-from pulseq_zero.parameters import Bounded, Parameter
+from pulseq_zero.optimization.parameters import Bounded, Parameter
 
-Method = Literal["adam", "lbfgs"]
 Values = dict[str, Tensor]
 
 
