@@ -74,7 +74,9 @@ def test_backends_agree(sequence, doubled, monkeypatch):
     data = phantom(12, coils=2, complex_b1=True, shape="box")
     if doubled:
         monkeypatch.setattr(
-            simulator, "make_graph", lambda *given: doubled_edges(make_graph(*given))
+            simulator,
+            "make_graph",
+            lambda *given, **options: doubled_edges(make_graph(*given, **options)),
         )
     found = []
     for backend in (TorchBackend(), CompiledBackend()):

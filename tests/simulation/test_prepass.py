@@ -22,7 +22,8 @@ from sequences import CASES, Writer, phantom
 
 
 def ours(repetitions, data, thresholds):
-    return make_graph(repetitions, Course.of(repetitions), Representatives.of(data), thresholds)
+    voxels = Representatives.of(data)
+    return make_graph(repetitions, Course.of(repetitions), data, voxels, thresholds)
 
 
 def edges_of(graph):

@@ -87,16 +87,66 @@ def test_diffusion_bound_holds_and_is_kept():
 
 def test_converged_accuracy():
     data, repetitions = phantom(10, shape="box"), CASES["tse"](10)
-    found = converged_accuracy(repetitions, data, change=1e-2, start=0.3)
+    found = converged_accuracy(repetitions, data, change=1e-3, start=0.3)
     assert found.accuracy < 0.3
     at, half, quarter = (simulate(repetitions, data, found.accuracy / f).signal for f in (1, 2, 4))
     changes = [norm(at - finer) / norm(finer) for finer in (half, quarter)]
     assert found.change == pytest.approx(max(changes), rel=1e-3)
-    assert found.change <= 1e-2
-    converged = converged_accuracy(repetitions, data, change=1e-2, start=found.accuracy)
+    assert found.change <= 1e-3
+    converged = converged_accuracy(repetitions, data, change=1e-3, start=found.accuracy)
     assert converged == found
     with pytest.raises(SimulationError, match="still changes"):
         converged_accuracy(repetitions, data, change=1e-9, start=0.3, smallest=0.2)
+
+
+def train_of_different_intervals(pulses=9):
+    """Stimulated echoes of all orders: no two of (3^n - 1) / 2 states come together."""
+    write = Writer()
+    for number in range(pulses):
+        write.pulse(50.0, 0.0, "undefined")
+        write.wait(1e-3 * 1.37**number, kx=40.0 * 1.7**number)
+        for _ in range(4):
+            write.sample(1e-4, kx=5.0)
+    return write.finish()
+
+
+def test_states_that_are_cut_off_are_never_missing_unnoticed():
+    data, repetitions = phantom(8, shape="box"), train_of_different_intervals()
+    few = dataclasses.replace(Thresholds.of_accuracy(1e-4), max_state_count=30)
+    exact = simulate(repetitions, data, 1e-6)
+    assert exact.error.cut_states == 0
+    with pytest.warns(UserWarning, match="more than 30 states in a repetition; spoil what need"):
+        result = Simulator(data, 1e-4, thresholds=few)(repetitions)
+    error = norm(result.signal - exact.signal) / norm(exact.signal)
+    assert 1e-3 < error < 3 * result.error.cut_states
+
+
+def test_an_image_does_not_converge_where_states_are_cut_off(monkeypatch):
+    cut = dataclasses.replace(Thresholds.of_accuracy(1e-2), max_state_count=30)
+    monkeypatch.setattr(Thresholds, "of_accuracy", lambda accuracy: cut)
+    with pytest.warns(UserWarning), pytest.raises(SimulationError, match="cannot be told to 0.001"):
+        converged_accuracy(train_of_different_intervals(), phantom(8, shape="box"), change=1e-3)
+
+
+def test_simulators_share_a_graph():
+    """Differences between nearly equal phantoms are then those of the phantoms."""
+    data, repetitions = phantom(12, shape="box"), CASES["tse"](12)
+    graph = Simulator(data, 1e-2).graph(repetitions)
+    step = 1e-3
+
+    def signal(change, accuracy, **options):
+        changed = phantom(12, shape="box")
+        changed.T2 = changed.T2 * (1 + change)
+        simulator = Simulator(changed, accuracy, dtype=torch.float64)
+        return simulator(repetitions, **options).signal
+
+    exact = signal(step, 1e-6) - signal(-step, 1e-6)
+    shared = signal(step, 1e-2, graph=graph) - signal(-step, 1e-2, graph=graph)
+    assert norm(shared - exact) < 2e-2 * norm(exact)
+    with pytest.raises(SimulationError, match="the graph has 14 repetitions, but the sequence 12"):
+        Simulator(data, 1e-2)(CASES["gre"](12), graph)
+    with pytest.raises(SimulationError, match="needs a graph of MRzeroCore"):
+        Simulator(data, 1e-2, engine="mrzero")(repetitions, graph)
 
 
 def test_shims_weight_the_transmit_channels():

@@ -55,13 +55,13 @@ class Thresholds:
     def of_accuracy(cls, accuracy: float) -> Thresholds:
         """Derive all thresholds from the one number that a user gives.
 
-        The prepass looks one order of magnitude below the accuracy, as several weak states may
-        lead into one that matters. Its number of states is bounded, lest those of a sequence in
-        which none come together (radial readouts without spoiling) fill the memory.
+        The prepass looks far below the accuracy, as many weak states may lead to something that
+        matters. Its number of states is bounded, lest those of a sequence in which none come
+        together (radial readouts without spoiling) fill the memory; see `StateGraph.cut`.
         """
         return cls(
-            max_state_count=min(5000, round(20 / accuracy)),
-            min_state_magnetisation=0.1 * accuracy,
+            max_state_count=10_000,
+            min_state_magnetisation=0.03 * accuracy,
             min_emitted_signal=accuracy,
             min_latent_signal=accuracy,
         )
@@ -98,6 +98,9 @@ class StateGraph:
         (edges,) number of the ancestor *within the repetition before*.
     emits
         (states,) whether the state is measured.
+    cut
+        What states would add that were not made as there are too many, as a part of the signal:
+        an estimate, zero where all were made.
     """
 
     count: np.ndarray
@@ -106,6 +109,7 @@ class StateGraph:
     kind: np.ndarray
     source: np.ndarray
     emits: np.ndarray
+    cut: float = 0.0
 
     @cached_property
     def first_state(self) -> np.ndarray:

@@ -1,27 +1,31 @@
 """The prepass: which states a sequence makes, and how large they are in some voxels.
 
-It follows Endres et al., MRM 2024 (doi:10.1002/mrm.30055) and MRzeroCore's prepass, but several
+It follows Endres et al., MRM 2024 (doi:10.1002/mrm.30055) and MRzeroCore's prepass, but many
 voxels instead of an average one. It lists everything in an order that follows from the sequence
 alone, so that results repeat bit for bit, and keeps states as arrays. States that agree in
 position are one; positions are compared in float64.
+
+A state of no power may have a slope: at a flip angle of zero, all that the pulse would make does.
+So beside the magnetisation the sum of its squared derivatives by all flip angles is followed.
 """
 
-# Compiled functions have no annotations: numba derives the types from the arguments, and hands
-# intrinsic functions the first one itself.
-# mypy: disable-error-code="no-untyped-def, call-arg"
+# Compiled functions have no annotations: numba derives the types from the arguments.
+# mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+import MRzeroCore as mr0
 import numpy as np
+import torch
 from numba import njit
 from numpy.typing import NDArray
 
 from pulseq_zero.repetitions import Repetitions
 from pulseq_zero.simulation.graph import CONJUGATING, KINDS, StateGraph, Thresholds
-from pulseq_zero.simulation.kernel_math import exponential, sine_and_cosine
+from pulseq_zero.simulation.kernel_math import exponential
 from pulseq_zero.simulation.representatives import Representatives
 from pulseq_zero.simulation.selection import (
     LONGITUDINAL,
@@ -33,7 +37,6 @@ from pulseq_zero.simulation.selection import (
 from pulseq_zero.simulation.timeline import Course
 
 _ZZ, _ZP, _PP, _PZ, _MZ, _MP = (KINDS.index(k) for k in ("zz", "z+", "++", "+z", "-z", "-+"))
-_BECOMES_TRANSVERSE = np.array([kind in ("z+", "++", "-+") for kind in KINDS])
 
 # States nearer to each other than this are one [1/m, s]: a hundredth of a turn over 20 cm, and
 # what the rounding of numbers in a file adds up to over long trains of pulses.
@@ -41,16 +44,30 @@ _SAME = np.array([0.05, 0.05, 0.05, 2e-6])
 # Positions are compared along a line on which no two simple ones meet.
 _LINE = np.sqrt(np.array([1.0, 2.0, 3.0, 5.0]))
 _SQUARED_TURN = (2 * np.pi) ** 2
-_HALF, _ONE, _PI, _SMALL = np.float32(0.5), np.float32(1), np.float32(np.pi), np.float32(1e-3)
 
-_compiled = njit(cache=True, error_model="numpy")
+# Parts of the phantom may add up to this much more than if their phases were random.
+_FEW = np.float32(2.0)
+
+# So many samples of a readout tell what a state emits in it.
+_SAMPLES = 16
+
+# States are made anew, a quarter as strong, while those that were too weak to be made would have
+# emitted more than this part of what may be left out.
+_SHARE, _WEAKER, _ROUNDS = 0.25, 0.25, 6
+
+# Sums in any order, but no promise that there is nothing infinite.
+_FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
+_compiled = njit(cache=True, error_model="numpy", fastmath=_FAST)
 
 
 def make_graph(
     repetitions: Repetitions,
     course: Course,
+    data: mr0.SimData,
     voxels: Representatives,
     thresholds: Thresholds,
+    *,
+    slopes: bool = False,
 ) -> StateGraph:
     """Find the states of a sequence, and keep those that matter.
 
@@ -58,179 +75,256 @@ def make_graph(
     ----------
     repetitions, course
         The sequence, on the CPU, and its running integrals.
+    data
+        The phantom, for the shape of its voxels.
     voxels
-        Where they are followed.
+        Where the states are followed.
     thresholds
         Which states are made, carried on and measured.
+    slopes
+        Whether states matter by what their derivatives by the flip angles would emit, too.
     """
-    angle = repetitions.pulse_angle.detach().double().numpy()
-    phase = repetitions.pulse_phase.detach().double().numpy()
-    numbers = (course.position, course.linear, course.quadratic)
-    position, linear, quadratic = (part.detach().numpy() for part in numbers)
+    smallest = thresholds.min_state_magnetisation
+    for _ in range(_ROUNDS):
+        found = _follow(repetitions, course, data, voxels, thresholds, smallest, slopes)
+        graph, too_weak = select(found, thresholds, slopes=slopes)
+        if too_weak <= _SHARE * thresholds.min_latent_signal or smallest == 0:
+            break
+        smallest *= _WEAKER
+    return graph
+
+
+def _follow(
+    repetitions: Repetitions,
+    course: Course,
+    data: mr0.SimData,
+    voxels: Representatives,
+    thresholds: Thresholds,
+    smallest: float,
+    slopes: bool,
+) -> list[Candidates]:
+    """List the states of each repetition."""
+    position = course.position.detach().numpy()
+    linear, quadratic = course.linear.detach().numpy(), course.quadratic.detach().numpy()
     total = course.total.detach().numpy()
     linear_total = course.linear_total.detach().numpy()
     quadratic_total = course.quadratic_total.detach().numpy()
-    sampled = repetitions.is_sample.numpy()
-    field = voxels.field(repetitions)
+    sampled = np.flatnonzero(repetitions.is_sample.numpy())
+    first_sample = np.searchsorted(sampled, np.append(repetitions.first_event, len(position)))
     answer = voxels.answer
-    phantom = (answer.power, answer.extent, answer.limit, answer.width)
-    mean = (voxels.R2.mean(), voxels.R2dash.mean(), voxels.D.mean())
+    rates = tuple(r.astype(np.float32) for r in (voxels.R1, voxels.R2, voxels.R2dash, voxels.D))
+    spectrum = (
+        answer.amplitude, answer.noise, answer.extent,
+        answer.gradient, answer.coherence, answer.time_step,
+    )  # fmt: skip
+    real_factors, imaginary_factors, steepness = _factors(repetitions, voxels)
+    transfer = real_factors**2 + imaginary_factors**2
+    share = voxels.share.astype(np.float32)
+    limits = (thresholds.max_state_count, smallest, slopes)
     place, kinds = np.zeros((1, 4)), np.array([UNDEPHASED], np.int8)
-    magnetisation = np.ones((1, len(voxels.R1)), dtype=np.complex128)
+    real = np.ascontiguousarray(voxels.initial.real[None], np.float32)
+    imaginary = np.ascontiguousarray(voxels.initial.imag[None], np.float32)
+    slope = np.zeros_like(real)
     found: list[Candidates] = []
-    for number, first in enumerate(repetitions.first_event):
-        events = slice(first, first + repetitions.event_count[number])
-        factors = _factors(angle[number], phase[number], field[number])
-        place, magnetisation, kinds, first_edge, edge_kind, edge_source = _pulse(
-            place,
-            magnetisation,
-            kinds,
-            factors,
-            thresholds.max_state_count,
-            thresholds.min_state_magnetisation,
+    for number in range(len(transfer)):
+        factors = (real_factors[number], imaginary_factors[number], steepness[number])
+        place, kinds, (real, imaginary, slope), edges, left_out = _pulse(
+            place, kinds, (real, imaginary, slope), factors, share, limits
         )
-        power = (np.abs(magnetisation) ** 2).astype(np.float32)
-        seen = np.flatnonzero(sampled[events]) + first
-        emission = _emissions(
-            place, kinds,
-            _columns(position[seen]), _columns(linear[seen]), quadratic[seen].astype(np.float32),
-            phantom, mean,
+        seen = sampled[first_sample[number] : first_sample[number + 1]]
+        stride = max(1, len(seen) // _SAMPLES)
+        seen = seen[stride // 2 :: stride]
+        transverse = place[: np.flatnonzero(kinds == UNDEPHASED)[0]]
+        bound, fair = _emissions(
+            transverse, position[seen], linear[seen], quadratic[seen],
+            _shape(data, transverse, position[seen]), spectrum, rates, np.float32(stride),
         )  # fmt: skip
-        decay = _evolve(
-            place, magnetisation, kinds,
-            total[number], linear_total[number], quadratic_total[number],
-            (voxels.R1, voxels.R2, voxels.D),
+        part = Candidates(
+            kinds=kinds,
+            power=real**2 + imaginary**2,
+            slope=slope.copy(),
+            bound=bound,
+            fair=fair,
+            decay=_evolve(
+                place, (real, imaginary, slope), kinds,
+                total[number], linear_total[number], quadratic_total[number], rates,
+            ),
+            edges=edges[0],
+            edge_kind=edges[1],
+            edge_source=edges[2],
+            transfer=transfer[number],
+            steepness=steepness[number],
+            too_weak=left_out[0],
+            too_many=left_out[1],
         )  # fmt: skip
-        found.append(
-            Candidates(
-                kinds=kinds,
-                power=power,
-                emission=emission,
-                decay=(decay**2).astype(np.float32),
-                edges=np.diff(first_edge),
-                edge_kind=edge_kind,
-                edge_source=edge_source,
-                transfer=np.abs(factors[None]) ** 2,
-            )
-        )
-    return select(found, thresholds)
+        found.append(part)
+    return found
 
 
-def _columns(rows: NDArray[np.float64]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(rows.T, dtype=np.float32)
+def _shape(
+    data: mr0.SimData, place: NDArray[np.float64], position: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Return the squared answer of a voxel's shape, (states, samples)."""
+    k = place[:, None, :3] + position[None, :, :3]
+    if k.size == 0:
+        return np.zeros(k.shape[:2], np.float32)
+    flat = torch.from_numpy(k.reshape(-1, 3).astype(np.float32))
+    answer = data.dephasing_func(flat, data.nyquist.cpu()).detach().numpy()
+    return np.ascontiguousarray(answer.reshape(k.shape[:2]) ** 2, np.float32)
 
 
-def _factors(angle: float, phase: float, field: NDArray[Any]) -> NDArray[Any]:
-    """Return what each kind of transition multiplies by, (`KINDS`, representatives)."""
-    flip = angle * np.abs(field)
+def _factors(
+    repetitions: Repetitions, voxels: Representatives
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return what each kind of transition multiplies by, (repetitions, `KINDS`, representatives).
+
+    Its real and imaginary part, and the squared derivative of it by the flip angle.
+    """
+    angle = repetitions.pulse_angle.detach().double().numpy()[:, None]
+    phase = repetitions.pulse_phase.detach().double().numpy()[:, None]
+    field = voxels.field(repetitions)
+    size = np.abs(field)
+    flip = angle * size
     turn = np.exp(1j * (phase + np.angle(field)))
     zeta = -1j * math.sqrt(0.5) * np.sin(flip) * turn
     flipped = np.sin(flip / 2) ** 2
-    factors = np.empty((len(KINDS), len(field)), dtype=np.complex128)
-    factors[_ZZ], factors[_PP], factors[_MP] = np.cos(flip), 1 - flipped, flipped * turn * turn
-    factors[_ZP], factors[_PZ], factors[_MZ] = zeta, -zeta.conjugate(), -zeta
-    return factors
+    factors = np.empty((len(flip), len(KINDS), flip.shape[1]), dtype=np.complex128)
+    factors[:, _ZZ], factors[:, _PP] = np.cos(flip), 1 - flipped
+    factors[:, _MP], factors[:, _ZP] = flipped * turn * turn, zeta
+    factors[:, _PZ], factors[:, _MZ] = -zeta.conjugate(), -zeta
+    sine, cosine = (size * np.sin(flip)) ** 2, (size * np.cos(flip)) ** 2
+    steepness = np.empty(factors.shape, dtype=np.float32)
+    steepness[:, _ZZ], steepness[:, _PP], steepness[:, _MP] = sine, sine / 4, sine / 4
+    steepness[:, (_ZP, _PZ, _MZ)] = cosine[:, None] / 2
+    return factors.real.astype(np.float32), factors.imag.astype(np.float32), steepness
 
 
 @_compiled
-def _size(magnetisation):
-    """Return the root mean square over the representatives."""
-    size = np.zeros(len(magnetisation))
-    for n in range(len(magnetisation)):
-        for v in range(magnetisation.shape[1]):
-            size[n] += magnetisation[n, v].real ** 2 + magnetisation[n, v].imag ** 2
-    return np.sqrt(size / magnetisation.shape[1])
-
-
-@_compiled
-def _pulse(place, magnetisation, kinds, factors, max_count, min_magnetisation):
+def _pulse(place, kinds, magnetisation, factors, share, limits):
     """Make the states after a pulse, and the edges that lead into them.
 
     Transverse ones come first, then the undephased one, then the other longitudinal ones; each
-    kind from the strongest to the weakest.
+    kind from the strongest to the weakest. What is left out, as too weak or because there are
+    too many, is added up, for transverse and for longitudinal states.
     """
+    real, imaginary, slope = magnetisation
+    factor_real, factor_imaginary, steepness = factors
+    max_count, min_magnetisation, slopes = limits
+    voxels = real.shape[1]
     transverse = np.sum(kinds == TRANSVERSE)
+    # Transverse and longitudinal states arise at the same places: those of all ancestors, and
+    # of the transverse ones mirrored.
+    points = len(kinds) + transverse
+    position = np.empty((points, 4))
+    for state in range(len(kinds)):
+        for axis in range(4):
+            position[state, axis] = place[state, axis]
+    for state in range(transverse):
+        for axis in range(4):
+            position[len(kinds) + state, axis] = -place[state, axis]
+    group, groups = _group(position)
+    # Number 2 g is the transverse state at place g, 2 g + 1 the longitudinal one.
     count = 4 * transverse + 2 * (len(kinds) - transverse)
-    position = np.empty((count, 4))
-    value = np.empty((count, magnetisation.shape[1]), np.complex128)
-    kind, source = np.empty(count, np.int64), np.empty(count, np.int64)
+    target, kind = np.empty(count, np.int64), np.empty(count, np.int64)
+    source = np.empty(count, np.int64)
+    new_real = np.zeros((2 * groups, voxels), np.float32)
+    new_imaginary = np.zeros((2 * groups, voxels), np.float32)
+    new_slope = np.zeros((2 * groups, voxels), np.float32)
+    where, made = np.empty((2 * groups, 4)), np.zeros(2 * groups, np.bool_)
     n = 0
     for state in range(len(kinds)):
-        codes = (_ZZ, _ZP, _ZZ, _ZP)
+        ways = 2
+        codes = (_ZP, _ZZ, _ZP, _ZZ)
         if kinds[state] == TRANSVERSE:
-            codes = (_PP, _PZ, _MZ, _MP)
-        for way in range(4 if kinds[state] == TRANSVERSE else 2):
+            ways = 4
+            codes = (_PP, _PZ, _MP, _MZ)
+        for way in range(ways):
             code = codes[way]
-            mirrored = CONJUGATING[code]
-            for v in range(magnetisation.shape[1]):
-                ancestor = magnetisation[state, v]
-                value[n, v] = factors[code, v] * (np.conj(ancestor) if mirrored else ancestor)
-            for axis in range(4):
-                position[n, axis] = -place[state, axis] if mirrored else place[state, axis]
-            kind[n], source[n] = code, state
+            point = state if way < 2 else len(kinds) + state
+            new = 2 * group[point] + way % 2
+            sign = np.float32(1.0) if way < 2 else np.float32(-1.0)
+            for v in range(voxels):
+                a, b = real[state, v], sign * imaginary[state, v]
+                c, d = factor_real[code, v], factor_imaginary[code, v]
+                new_real[new, v] += a * c - b * d
+                new_imaginary[new, v] += a * d + b * c
+            if slopes:
+                for v in range(voxels):
+                    c, d = factor_real[code, v], factor_imaginary[code, v]
+                    power = real[state, v] ** 2 + imaginary[state, v] ** 2
+                    new_slope[new, v] += (c * c + d * d) * slope[state, v]
+                    new_slope[new, v] += steepness[code, v] * power
+            if not made[new]:
+                where[new], made[new] = position[point], True
+            target[n], kind[n], source[n] = new, code, state
             n += 1
-    group, groups = _group(position, kind)
-    strength = np.zeros((groups, magnetisation.shape[1]), np.complex128)
-    first = np.full(groups, -1)
-    for n in range(count):
-        for v in range(magnetisation.shape[1]):
-            strength[group[n], v] += value[n, v]
-        if first[group[n]] < 0:
-            first[group[n]] = n
-    is_transverse, undephased = np.zeros(groups, np.bool_), -1
-    for g in range(groups):
-        is_transverse[g] = _BECOMES_TRANSVERSE[kind[first[g]]]
-        if not is_transverse[g] and np.all(np.abs(position[first[g]]) <= _SAME):
-            undephased = g
-    size = _size(strength)
+    size = np.zeros(2 * groups)
+    for new in range(2 * groups):
+        power, steep = np.float32(0.0), np.float32(0.0)
+        for v in range(voxels):
+            power += share[v] * (new_real[new, v] ** 2 + new_imaginary[new, v] ** 2)
+            steep += share[v] * new_slope[new, v]
+        size[new] = np.sqrt(max(power, steep))
+    undephased = 2 * group[transverse] + 1
+    too_weak, too_many = np.zeros((2, voxels), np.float32), np.zeros((2, voxels), np.float32)
     order = np.argsort(-size, kind="mergesort")
-    strongest = np.empty(groups, np.int64)
+    strongest = np.empty(2 * groups, np.int64)
     kept = 0
-    for wanted in (True, False):
-        if not wanted:
+    for longitudinal in range(2):
+        if longitudinal == 1:
             strongest[kept] = undephased
             kept += 1
         taken = 0
-        for g in order:
-            if is_transverse[g] != wanted or g == undephased:
+        for new in order:
+            if new % 2 != longitudinal or new == undephased or not made[new]:
                 continue
-            if size[g] < min_magnetisation or taken == max_count:
-                break
-            strongest[kept] = g
+            if size[new] < min_magnetisation or taken == max_count:
+                left = too_weak if size[new] < min_magnetisation else too_many
+                for v in range(voxels):
+                    power = new_real[new, v] ** 2 + new_imaginary[new, v] ** 2
+                    left[longitudinal, v] += max(power, new_slope[new, v])
+                continue
+            strongest[kept] = new
             kept, taken = kept + 1, taken + 1
-    number = np.full(groups, -1)
-    for new in range(kept):
-        number[strongest[new]] = new
-    edges = np.zeros(kept + 1, np.int64)
+    number = np.full(2 * groups, -1)
+    for at in range(kept):
+        number[strongest[at]] = at
+    edges = np.zeros(kept, np.int64)
     for n in range(count):
-        if number[group[n]] >= 0:
-            edges[number[group[n]] + 1] += 1
-    edges = np.cumsum(edges)
-    edge_kind, edge_source = np.empty(edges[-1], np.int8), np.empty(edges[-1], np.int32)
-    filled = edges[:-1].copy()
+        if number[target[n]] >= 0:
+            edges[number[target[n]]] += 1
+    filled = np.cumsum(edges) - edges
+    edge_kind = np.empty(np.sum(edges), np.int8)
+    edge_source = np.empty(len(edge_kind), np.int32)
     # Kind by kind, so that a state's edges come in the order of their kinds.
-    for code in range(len(factors)):
+    for code in range(len(factor_real)):
         for n in range(count):
-            new = number[group[n]]
+            new = number[target[n]]
             if kind[n] == code and new >= 0:
                 edge_kind[filled[new]], edge_source[filled[new]] = code, source[n]
                 filled[new] += 1
     places = np.empty((kept, 4))
-    values = np.empty((kept, magnetisation.shape[1]), np.complex128)
     types = np.empty(kept, np.int8)
-    for new in range(kept):
-        g = strongest[new]
-        places[new], values[new] = position[first[g]], strength[g]
-        types[new] = TRANSVERSE if is_transverse[g] else LONGITUDINAL
-        if g == undephased:
-            types[new] = UNDEPHASED
-            places[new] = 0.0
-    return places, values, types, edges, edge_kind, edge_source
+    for at in range(kept):
+        new = strongest[at]
+        places[at] = where[new]
+        types[at] = TRANSVERSE if new % 2 == 0 else LONGITUDINAL
+        if new == undephased:
+            types[at] = UNDEPHASED
+            places[at] = 0.0
+    chosen = strongest[:kept]
+    return (
+        places,
+        types,
+        (new_real[chosen], new_imaginary[chosen], new_slope[chosen]),
+        (edges, edge_kind, edge_source),
+        (too_weak, too_many),
+    )
 
 
 @_compiled
-def _group(position, kind):
-    """Return a number for each distinct position of a type, and how many there are."""
+def _group(position):
+    """Return a number for each distinct position, and how many there are."""
     count = len(position)
     line = np.zeros(count)
     for n in range(count):
@@ -238,15 +332,19 @@ def _group(position, kind):
             line[n] += _LINE[axis] * position[n, axis] / _SAME[axis]
     reach = np.sum(_LINE)
     order = np.argsort(line, kind="mergesort")
-    group = np.empty(count, np.int64)
+    group = np.full(count, -1)
     groups = 0
     for at in range(count):
         n = order[at]
-        group[n] = -1
         before = at - 1
         while group[n] < 0 and before >= 0 and line[n] - line[order[before]] <= reach:
             m = order[before]
-            if _same_type(kind[m], kind[n]) and np.all(np.abs(position[m] - position[n]) <= _SAME):
+            if (
+                np.abs(position[m, 0] - position[n, 0]) <= _SAME[0]
+                and np.abs(position[m, 1] - position[n, 1]) <= _SAME[1]
+                and np.abs(position[m, 2] - position[n, 2]) <= _SAME[2]
+                and np.abs(position[m, 3] - position[n, 3]) <= _SAME[3]
+            ):
                 group[n] = group[m]
             before -= 1
         if group[n] < 0:
@@ -256,78 +354,89 @@ def _group(position, kind):
 
 
 @_compiled
-def _same_type(one, other):
-    return _BECOMES_TRANSVERSE[one] == _BECOMES_TRANSVERSE[other]
-
-
-@njit(cache=True, fastmath=True, error_model="numpy")
-def _emissions(place, kinds, position, linear, quadratic, phantom, tissue):
+def _emissions(place, position, linear, quadratic, shape, spectrum, rates, stride):
     """Return the squared signal of each state in all samples, for a magnetisation of 1.
 
-    Each sample sees it dephased over the phantom, see `representatives.Answer`, and decayed by
-    the mean rates.
+    In each part of the phantom: what it may be and what it is on average. Parts of a phantom
+    that are in phase with each other add up; a few of them may, where most are not.
     """
-    power, extent, limit, box = phantom
-    R2, R2dash, D = tissue
-    r2, r2dash, weight = np.float32(R2), np.float32(R2dash), np.float32(D * _SQUARED_TURN)
-    width = position.shape[1]
-    emission, left = np.zeros(len(kinds)), np.empty(width, np.float32)
-    for state in range(len(kinds)):
-        if kinds[state] != TRANSVERSE:
-            break
-        x, y, z = (
-            np.float32(place[state, 0]),
-            np.float32(place[state, 1]),
-            np.float32(place[state, 2]),
-        )
-        t = np.float32(place[state, 3])
-        square = x * x + y * y + z * z
-        for e in range(width):
-            b = square * position[3, e] + x * linear[0, e] + y * linear[1, e] + z * linear[2, e]
-            decay = r2 * position[3, e] + weight * (b + quadratic[e])
-            decay += r2dash * np.abs(t + position[3, e])
-            left[e] = exponential(-decay)
-        if box[0] > 0:
-            for e in range(width):
-                left[e] *= (
-                    _sinc((x + position[0, e]) * box[0])
-                    * _sinc((y + position[1, e]) * box[1])
-                    * _sinc((z + position[2, e]) * box[2])
-                )
-        for e in range(width):
-            kx, ky, kz = x + position[0, e], y + position[1, e], z + position[2, e]
-            if np.abs(kx) < limit[0] and np.abs(ky) < limit[1] and np.abs(kz) < limit[2]:
-                nx = np.int64(np.rint(kx * extent[0])) % power.shape[0]
-                ny = np.int64(np.rint(ky * extent[1])) % power.shape[1]
-                nz = np.int64(np.rint(kz * extent[2])) % power.shape[2]
-                emission[state] += left[e] * left[e] * power[nx, ny, nz]
-    return emission
-
-
-@njit(inline="always", fastmath=True)
-def _sinc(x):
-    sine, _ = sine_and_cosine(_HALF * x)
-    turned = _PI * x
-    return sine / turned if np.abs(turned) > _SMALL else _ONE
+    amplitude, noise, extent, gradient, coherence, time_step = spectrum
+    R1, R2, R2dash, D = rates
+    voxels = len(R2)
+    samples = len(position)
+    bound = np.zeros((len(place), voxels), np.float32)
+    fair = np.zeros((len(place), voxels), np.float32)
+    relaxed = np.empty((samples, voxels), np.float32)
+    for e in range(samples):
+        for v in range(voxels):
+            relaxed[e, v] = exponential(np.float32(-2 * position[e, 3]) * R2[v])
+    smallest_D = np.min(D)
+    x = np.empty(voxels, np.float32)
+    for state in range(len(place)):
+        kx, ky, kz, tau = place[state, 0], place[state, 1], place[state, 2], place[state, 3]
+        square = kx * kx + ky * ky + kz * kz
+        nearest = np.inf
+        for e in range(samples):
+            seen = shape[state, e]
+            t = tau + position[e, 3]
+            nearest = min(nearest, abs(t))
+            if seen < 1e-14:
+                continue
+            b = square * position[e, 3] + quadratic[e]
+            b += kx * linear[e, 0] + ky * linear[e, 1] + kz * linear[e, 2]
+            seen *= exponential(np.float32(-2 * _SQUARED_TURN * smallest_D * b))
+            nx = np.int64(np.rint((kx + position[e, 0] + t * gradient[0]) * extent[0]))
+            ny = np.int64(np.rint((ky + position[e, 1] + t * gradient[1]) * extent[1]))
+            nz = np.int64(np.rint((kz + position[e, 2] + t * gradient[2]) * extent[2]))
+            across, along, through, _ = amplitude.shape
+            here = amplitude[nx % across, ny % along, nz % through]
+            late = min(np.int64(np.rint(abs(t) / time_step)), len(coherence) - 1)
+            together = coherence[late]
+            parts = np.float32(0.0)
+            for v in range(voxels):
+                c = together[v] * together[v]
+                power = c * here[v] * here[v] + (np.float32(1.0) - c) * noise[v]
+                x[v] = np.sqrt(power)
+                parts += power
+            c = together[voxels] * together[voxels]
+            total = c * here[voxels] * here[voxels] + (np.float32(1.0) - c) * noise[voxels]
+            if parts <= 0:
+                continue
+            typical = total / parts
+            for v in range(voxels):
+                power = seen * relaxed[e, v] * x[v]
+                fair[state, v] += power * x[v] * typical
+                bound[state, v] += power * x[v] * max(typical, _FEW)
+        for v in range(voxels):
+            left = stride * exponential(np.float32(-2 * nearest) * R2dash[v])
+            bound[state, v] *= left
+            fair[state, v] *= left
+    return bound, fair
 
 
 @_compiled
-def _evolve(place, magnetisation, kinds, total, linear, quadratic, tissue):
-    """Take the states to the end of the repetition; return by how much they decay."""
-    R1, R2, D = tissue
-    duration = total[3]
-    decay = np.empty(magnetisation.shape)
+def _evolve(place, magnetisation, kinds, total, linear, quadratic, rates):
+    """Take the states to the end of the repetition; return by how much their power decays."""
+    real, imaginary, slope = magnetisation
+    R1, R2, R2dash, D = rates
+    duration = np.float32(total[3])
+    decay = np.empty(real.shape, np.float32)
     for state in range(len(kinds)):
-        k = place[state, :3]
-        b = np.sum(k * k) * duration
-        rates = R1
+        kx, ky, kz = place[state, 0], place[state, 1], place[state, 2]
+        b = (kx * kx + ky * ky + kz * kz) * total[3]
+        rate = R1
         if kinds[state] == TRANSVERSE:
-            b += np.sum(k * linear) + quadratic
-            rates = R2
+            b += kx * linear[0] + ky * linear[1] + kz * linear[2] + quadratic
+            rate = R2
             place[state] += total
+        weight = np.float32(_SQUARED_TURN * b)
         for v in range(len(R1)):
-            decay[state, v] = np.exp(-duration * rates[v] - _SQUARED_TURN * D[v] * b)
-            magnetisation[state, v] *= decay[state, v]
-            if kinds[state] == UNDEPHASED:
-                magnetisation[state, v] += 1 - np.exp(-duration * R1[v])
+            left = exponential(-duration * rate[v] - weight * D[v])
+            decay[state, v] = left * left
+            real[state, v] *= left
+            imaginary[state, v] *= left
+            slope[state, v] *= left * left
+        if kinds[state] == UNDEPHASED:
+            for v in range(len(R1)):
+                real[state, v] += np.float32(1.0) - exponential(-duration * R1[v])
     return decay

@@ -1,4 +1,4 @@
-"""The voxels in which the prepass follows the states, and what a phantom answers to."""
+"""The voxels in which the prepass follows the states."""
 
 from __future__ import annotations
 
@@ -11,19 +11,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.simulation.graph import is_band_limited
+from pulseq_zero.simulation.answer import Answer, grid_size
 from pulseq_zero.simulation.voxels import check_channels
 
-# Parts of the phantom by transmit field, and parts of each by T2.
-_FIELDS, _TISSUES = 4, 4
+# At most so many parts; fewer where the spectra of a large grid would take too much memory.
+_MOST, _FEWEST, _VALUES = 48, 8, 2**24
+
+# Differences that count alike: of the transmit field, of the logarithms of relaxation times, of
+# the logarithm of the diffusion coefficient, of the initial magnetisation.
+_FIELD, _TIME, _DIFFUSION, _INITIAL = 0.05, 0.7, 1.4, 0.1
+
+# A part is cut as long as its range, weighed by a root of its share, is larger than this: so
+# light is no part that a few voxels far from all others could hide in it.
+_CLOSE = 0.5
+_ROOT = 0.25
 
 
 @dataclass(frozen=True)
 class Representatives:
-    """Some voxels that stand for all.
+    """Some voxels that stand for all, each for a part of the phantom.
 
     No average voxel can: where one has refocusing pulses of 180°, the stimulated echoes of all
-    others are missing.
+    others are missing. So each voxel has a representative that is much like it, and the fewer
+    there are of a kind, the less of the signal theirs is.
 
     Attributes
     ----------
@@ -32,9 +42,13 @@ class Representatives:
     D
         (representatives,) diffusion coefficients [m²/s].
     transmit
-        (channels, representatives) complex transmit field.
+        (channels, representatives) complex transmit field, up to a phase that turns all states.
+    initial
+        (representatives,) longitudinal magnetisation before the first pulse.
+    share
+        (representatives,) of the proton density.
     answer
-        What the phantom answers to dephasing.
+        What their parts of the phantom answer to dephasing.
     """
 
     R1: NDArray[np.float64]
@@ -42,31 +56,67 @@ class Representatives:
     R2dash: NDArray[np.float64]
     D: NDArray[np.float64]
     transmit: NDArray[np.complex128]
+    initial: NDArray[np.complex128]
+    share: NDArray[np.float64]
     answer: Answer
 
     @classmethod
-    def of(cls, data: mr0.SimData) -> Representatives:
-        """Choose the medians of parts of equal proton density, by transmit field and by T2."""
-        weight = data.PD.detach().abs().double().cpu().numpy()
-        transmit = data.B1.detach().to(torch.complex128).cpu().numpy()
-        T2 = data.T2.detach().double().cpu().numpy()
-        everything = np.arange(len(weight))
-        chosen = np.array([
-            _parts(part, T2, weight, 2)[1][0]
-            for field in _parts(everything, np.abs(transmit.sum(0)), weight, _FIELDS)
-            for part in _parts(field, T2, weight, _TISSUES)
-        ])  # fmt: skip
+    def of(cls, data: mr0.SimData, initial: Tensor | None = None) -> Representatives:
+        """Cut the phantom into parts of voxels that are much alike.
 
-        def of_chosen(values: Tensor) -> NDArray[np.float64]:
-            return values.detach().double().cpu().numpy()[chosen]
+        Parameters
+        ----------
+        data
+            The phantom.
+        initial
+            (voxels,) longitudinal magnetisation before the first pulse; None for full relaxation.
+        """
+        weight = data.PD.detach().abs().double().cpu().numpy()
+        if not weight.any():
+            weight = np.ones_like(weight)
+        transmit = data.B1.detach().to(torch.complex128).cpu().numpy()
+        transmit = transmit * np.exp(-1j * np.angle(transmit.sum(0)))
+        start = np.ones(len(weight), complex)
+        if initial is not None:
+            start = initial.detach().to(torch.complex128).cpu().numpy()
+        rates = {
+            name: 1 / getattr(data, name).detach().abs().double().cpu().numpy()
+            for name in ("T1", "T2", "T2dash")
+        }
+        diffusion = 1e-9 * data.D.detach().double().cpu().numpy()
+        features = np.stack([
+            *transmit.real / _FIELD,
+            *transmit.imag / _FIELD,
+            *(_logarithm(rate) / _TIME for rate in rates.values()),
+            _logarithm(diffusion) / _DIFFUSION,
+            start.real / _INITIAL,
+            start.imag / _INITIAL,
+        ])  # fmt: skip
+        most = min(_MOST, max(_FEWEST, _VALUES // grid_size(data)))
+        part = _parts(features, weight, most)
+        share = np.bincount(part, weight)
+        safe = np.maximum(share, np.finfo(float).tiny)
+
+        def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.bincount(part, weight * values) / safe
+
+        def slow(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            """Return the mean less the scatter: what decays slowly is seen last."""
+            centre = mean(values)
+            scatter = np.sqrt(mean((values - centre[part]) ** 2))
+            lowest = np.full(len(share), np.inf)
+            np.minimum.at(lowest, part, values)
+            return np.maximum(centre - scatter, lowest)
 
         return cls(
-            R1=1 / of_chosen(data.T1),
-            R2=1 / of_chosen(data.T2),
-            R2dash=1 / of_chosen(data.T2dash),
-            D=1e-9 * of_chosen(data.D),
-            transmit=transmit[:, chosen],
-            answer=Answer.of(data),
+            R1=slow(rates["T1"]),
+            R2=slow(rates["T2"]),
+            R2dash=slow(rates["T2dash"]),
+            D=slow(diffusion),
+            transmit=np.stack([mean(c.real) + 1j * mean(c.imag) for c in transmit]),
+            initial=mean(start.real) + 1j * mean(start.imag),
+            share=share / share.sum(),
+            answer=Answer.of(data, part),
         )
 
     def field(self, repetitions: Repetitions) -> NDArray[np.complex128]:
@@ -80,68 +130,40 @@ class Representatives:
         return field
 
 
-@dataclass(frozen=True)
-class Answer:
-    """How much signal is left of magnetisation that is dephased over a phantom.
-
-    The voxels lie on a grid, so that what they add up to repeats in frequency.
-
-    Attributes
-    ----------
-    power
-        (x, y, z) squared signal at the frequencies of the grid, relative to that without
-        dephasing; each with its neighbours' mean, as the pattern of zeros depends on contrast.
-    extent
-        (xyz,) size of the grid [m].
-    limit
-        (xyz,) largest frequency that the voxels answer to [1/m].
-    width
-        (xyz,) size of box voxels [m]; zero for others.
-    """
-
-    power: NDArray[np.float32]
-    extent: NDArray[np.float32]
-    limit: NDArray[np.float32]
-    width: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, data: mr0.SimData) -> Answer:
-        """Transform the proton density; voxels off any grid answer fully to all frequencies."""
-        nyquist = data.nyquist.detach().double().cpu().numpy()
-        if not np.isfinite(nyquist).all():
-            one, zeros = np.ones((1, 1, 1), np.float32), np.zeros(3, np.float32)
-            return cls(power=one, extent=zeros, limit=zeros + np.float32(np.inf), width=zeros)
-        place = data.voxel_pos.detach().double().cpu().numpy() * 2 * nyquist
-        place = np.rint(place - place.min(0)).astype(int)
-        density = np.zeros(place.max(0) + 1)
-        np.add.at(density, tuple(place.T), data.PD.detach().abs().double().cpu().numpy())
-        power = np.abs(np.fft.fftn(density) / density.sum()) ** 2
-        for axis in range(3):
-            power = (np.roll(power, 1, axis) + power + np.roll(power, -1, axis)) / 3
-        limit, width = np.full(3, np.inf), np.zeros(3)
-        if is_band_limited(data):
-            limit = nyquist + 0.5
-        elif float(data.dephasing_func(data.nyquist[None], data.nyquist)) < 1:
-            width = 0.5 / nyquist
-        return cls(
-            power=power.astype(np.float32),
-            extent=(power.shape / (2 * nyquist)).astype(np.float32),
-            limit=limit.astype(np.float32),
-            width=width.astype(np.float32),
-        )
+def _logarithm(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.log(np.clip(values, 1e-30, 1e30))
 
 
 def _parts(
-    voxels: NDArray[np.int64], values: NDArray[np.float64], weight: NDArray[np.float64], count: int
-) -> list[NDArray[np.int64]]:
-    """Sort voxels by their values and cut them into parts of equal weight, none of them empty.
+    features: NDArray[np.float64], weight: NDArray[np.float64], most: int
+) -> NDArray[np.int64]:
+    """Cut voxels into parts of small range, and return the part of each.
 
-    The first voxel of the second of two parts is the median.
+    The part that is the largest and the most varied is cut in the middle of its range, not of
+    its voxels: so that those far from all others come to lie in one of their own.
     """
-    voxels = voxels[np.argsort(values[voxels], kind="stable")]
-    share = np.cumsum(weight[voxels]) / weight[voxels].sum()
-    bounds = np.searchsorted(share, np.arange(1, count) / count)
-    return [
-        voxels[min(first, len(voxels) - 1) : max(stop, first + 1)]
-        for first, stop in zip([0, *bounds], [*bounds, len(voxels)], strict=True)
-    ]
+    total = weight.sum()
+    parts: list[NDArray[np.int64]] = []
+    waiting = [np.arange(len(weight))]
+    costs: list[float] = []
+
+    def cost_of(part: NDArray[np.int64]) -> float:
+        return float(np.ptp(features[:, part], 1).max() * (weight[part].sum() / total) ** _ROOT)
+
+    costs = [cost_of(waiting[0])]
+    while len(parts) + len(waiting) < most and waiting:
+        at = int(np.argmax(costs))
+        part, cost = waiting.pop(at), costs.pop(at)
+        if cost <= _CLOSE:
+            parts.append(part)
+            continue
+        lowest, highest = features[:, part].min(1), features[:, part].max(1)
+        axis = int(np.argmax(highest - lowest))
+        upper = features[axis, part] > 0.5 * (lowest[axis] + highest[axis])
+        for half in (part[~upper], part[upper]):
+            waiting.append(half)
+            costs.append(cost_of(half))
+    number = np.empty(len(weight), np.int64)
+    for index, part in enumerate([*parts, *waiting]):
+        number[part] = index
+    return number

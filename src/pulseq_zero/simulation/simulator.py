@@ -38,8 +38,9 @@ Engine = Literal["pdg", "mrzero"]
 
 DEFAULT_MEMORY = 256 * 2**20
 
-# Readout segments that differ by less than this many rotations share an encoding matrix.
-_TOLERANCE = {torch.float32: 3e-5, torch.float64: 1e-12}
+# Readout segments that differ by less than this part of the accuracy, in rotations, share an
+# encoding matrix; but not by more than the first number, and in float32 not by less than the other.
+_TOLERANCE, _SHARED, _ROUNDING = 0.05, 3e-5, 1e-6
 
 # Diffusion inside a readout may err by this part of the accuracy before segments are halved.
 _DIFFUSION_SHARE = 0.1
@@ -59,9 +60,13 @@ class ErrorEstimate:
     diffusion
         Bound of the error of using the mean diffusion coefficient between a readout
         segment's anchor and its samples.
+    cut_states
+        About what states would add that were not made, as a repetition has more of them than
+        `Thresholds.max_state_count`; zero where all were made.
     """
 
     diffusion: float
+    cut_states: float
     _neglected_states: Callable[[], float] = field(repr=False)
 
     @cached_property
@@ -163,15 +168,24 @@ class Simulator:
         self._backend = backend or _default_backend(self.device, dtype)
         self._cache = EncodingCache(memory // 2)
         self._reach = _reach(data)
-        self._graph: tuple[Repetitions | mr0.Graph, StateGraph] | None = None
+        self._graph: tuple[Repetitions | mr0.Graph, bool, StateGraph] | None = None
         self._plan: tuple[StateGraph, Repetitions, Plan] | None = None
         self._voxels: tuple[object, Voxels] | None = None
 
+    @property
+    def _tolerance(self) -> float:
+        """Rotations that readout segments may differ by and share an encoding matrix."""
+        if self.dtype == torch.float64:
+            return 1e-12
+        return max(_ROUNDING, min(_SHARED, _TOLERANCE * self.accuracy))
+
     @cached_property
     def _representatives(self) -> Representatives:
-        return Representatives.of(self.data)
+        return Representatives.of(self.data, self.initial)
 
-    def __call__(self, repetitions: Repetitions, graph: mr0.Graph | None = None) -> Simulation:
+    def __call__(
+        self, repetitions: Repetitions, graph: mr0.Graph | StateGraph | None = None
+    ) -> Simulation:
         """Simulate a sequence.
 
         Parameters
@@ -179,7 +193,8 @@ class Simulator:
         repetitions
             The sequence; its tensors may require gradients.
         graph
-            MRzeroCore's phase distribution graph, or None to let the prepass make one.
+            MRzeroCore's phase distribution graph, that of another simulator (see `graph`), or
+            None to let the prepass make one.
 
         Returns
         -------
@@ -195,11 +210,17 @@ class Simulator:
         plan, timeline, diffusion = self._timeline(states, course, repetitions)
         signal = self._signal(plan, timeline, repetitions)
         estimate = ErrorEstimate(
-            diffusion, partial(self._neglected, repetitions.detach(), signal.detach())
+            diffusion,
+            states.cut,
+            partial(self._neglected, repetitions.detach(), signal.detach()),
         )
         return Simulation(signal, estimate, len(states.emits), "pdg")
 
-    def _with_mrzerocore(self, repetitions: Repetitions, graph: mr0.Graph | None) -> Simulation:
+    def _with_mrzerocore(
+        self, repetitions: Repetitions, graph: mr0.Graph | StateGraph | None
+    ) -> Simulation:
+        if isinstance(graph, StateGraph):
+            raise SimulationError("engine='mrzero' needs a graph of MRzeroCore, or none")
         if graph is None:
             rotations = rotation_table(self.data)
             graph = compute_graph(repetitions, self.data, self.thresholds, rotations)
@@ -209,7 +230,7 @@ class Simulator:
         )
         signal = signal.to(self.device)
         estimate = ErrorEstimate(
-            0.0, partial(self._neglected, repetitions.detach(), signal.detach())
+            0.0, 0.0, partial(self._neglected, repetitions.detach(), signal.detach())
         )
         return Simulation(signal, estimate, len(states.emits), "mrzero")
 
@@ -267,22 +288,66 @@ class Simulator:
         found = magnetisation_at_samples(job, drive, voxels.detach(), factor, seen)
         return found * self._receiver(repetitions)[seen, None] * self._real(self.data.PD).abs()
 
+    def graph(self, repetitions: Repetitions) -> StateGraph:
+        """Find the states that a sequence is simulated with.
+
+        Handed to other simulators, it makes their signals differ by their phantoms alone: what
+        the simulation leaves out cancels in differences between nearly equal phantoms, as for a
+        derivative by tissue.
+
+        Parameters
+        ----------
+        repetitions
+            The sequence. If its flip angles require gradients, states count by their derivatives,
+            too.
+        """
+        repetitions = repetitions.to("cpu")
+        _check_sequence(repetitions)
+        return self._states(repetitions, Course.of(repetitions), None)
+
     def _states(
-        self, repetitions: Repetitions, course: Course, graph: mr0.Graph | None
+        self, repetitions: Repetitions, course: Course, graph: mr0.Graph | StateGraph | None
     ) -> StateGraph:
-        known = self._graph
+        if isinstance(graph, StateGraph):
+            if len(graph.count) != len(repetitions.event_count):
+                raise SimulationError(
+                    f"the graph has {len(graph.count)} repetitions, but the sequence "
+                    f"{len(repetitions.event_count)}; make it of this sequence"
+                )
+            return graph
+        known, slopes = self._graph, self._slopes_matter(repetitions)
         if graph is not None:
             if known is None or known[0] is not graph:
-                known = (graph, select_states(graph, self.thresholds))
+                known = (graph, slopes, select_states(graph, self.thresholds))
         elif (
             known is None
             or not isinstance(known[0], Repetitions)
+            or known[1] != slopes
             or not _same_sequence(known[0], repetitions)
         ):
-            made = make_graph(repetitions, course, self._representatives, self.thresholds)
-            known = (repetitions.detach(), made)
+            made = make_graph(
+                repetitions,
+                course,
+                self.data,
+                self._representatives,
+                self.thresholds,
+                slopes=slopes,
+            )
+            if made.cut > self.accuracy:
+                warnings.warn(
+                    f"about {made.cut:.1g} of the signal is missing: the sequence makes more than "
+                    f"{self.thresholds.max_state_count} states in a repetition; spoil what need "
+                    "not come together again, or allow more by thresholds=Thresholds(...)",
+                    stacklevel=4,
+                )
+            known = (repetitions.detach(), slopes, made)
         self._graph = known
-        return known[1]
+        return known[2]
+
+    def _slopes_matter(self, repetitions: Repetitions) -> bool:
+        """Tell whether flip angles are differentiated by, of pulses or through the field."""
+        angles = (repetitions.pulse_angle, repetitions.shim, self.data.B1)
+        return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in angles)
 
     def _timeline(
         self, states: StateGraph, course: Course, repetitions: Repetitions
@@ -301,7 +366,7 @@ class Simulator:
             if reusable and known is not None:
                 plan = known[2]
             else:
-                patterns = PatternTable(self._reach, _TOLERANCE[self.dtype])
+                patterns = PatternTable(self._reach, self._tolerance)
                 plan = make_plan(states, repetitions, course, start, patterns, longest)
             timeline = make_timeline(states, course, start, plan.items)
             b_offset = timeline.b_offset.detach()
@@ -449,7 +514,8 @@ def converged_accuracy(
     Raises
     ------
     SimulationError
-        If the image still changes at the smallest threshold.
+        If the image still changes at the smallest threshold, or if the sequence makes more states
+        than are followed.
     """
     accuracies, images = [start], []
     with torch.no_grad():
@@ -462,6 +528,13 @@ def converged_accuracy(
                 engine=engine,
                 memory=memory,
             )
+            if result.error.cut_states > change:
+                raise SimulationError(
+                    f"the image cannot be told to {change:g}: about "
+                    f"{result.error.cut_states:.1g} of the signal is missing, as the sequence makes "
+                    "more states than the simulation follows; spoil it, play fewer pulses, or allow "
+                    "a larger change"
+                )
             images.append(result.signal if image is None else image(result.signal))
             if len(images) >= 3:
                 largest = max(_relative_change(images[-3], later) for later in images[-2:])
