@@ -92,7 +92,7 @@ def _show_in_notebooks() -> None:
     """Let results show themselves as tables and figures, if this is IPython or a notebook."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is not None:
-        import_module("pulseq_zero.notebook").load_ipython_extension(shell)
+        import_module("pulseq_zero.cli.notebook").load_ipython_extension(shell)
 
 
 _show_in_notebooks()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pulseq_zero.config import read_yaml
 from pulseq_zero.experiments.settings import Config, Experiment, read
+from pulseq_zero.files.yaml import read_yaml
 from refusal import check
 
 EXPERIMENT = "config/experiments/flair_ti.yaml"

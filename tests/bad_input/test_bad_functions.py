@@ -174,7 +174,7 @@ def infinite_loss(parameters, image):
             signal_loss,
             {},
             "the sequence function must be a function, not 'sequences/tse.py'; of a file, "
-            "pulseq_zero.loading.load_function makes one",
+            "pulseq_zero.files.loading.load_function makes one",
         ),
         (
             inversion_recovery,

@@ -17,13 +17,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pulseq_zero.config import read_yaml
 from pulseq_zero.errors import PulseqZeroError
 from pulseq_zero.experiments.experiment import sequence_setup
 from pulseq_zero.experiments.settings import Config, Experiment, read
+from pulseq_zero.files.seq import read_seq
+from pulseq_zero.files.yaml import read_yaml
 from pulseq_zero.phantom import Phantom, build_phantom
 from pulseq_zero.phantom.settings import read_config
-from pulseq_zero.seq_files import read_seq
 from toy import inversion_recovery
 
 ROOT = Path(__file__).parents[2]

@@ -19,9 +19,9 @@ from pulseq_zero.cli.new import new_experiment
 from pulseq_zero.cli.project import read_project
 from pulseq_zero.experiments.experiment import make_loss
 from pulseq_zero.experiments.settings import LossSettings
+from pulseq_zero.files.store import load_table, load_tensors
 from pulseq_zero.optimization.losses import LossContext
 from pulseq_zero.phantom import Phantom, TissuePool, build_phantom
-from pulseq_zero.store import load_table, load_tensors
 
 EXPERIMENT = "config/experiments/echo.yaml"
 # The default brain, coarse

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from pulseq_zero.config import read_yaml
 from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments.experiment import sequence_setup
 from pulseq_zero.experiments.robustness import robustness_table
 from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.files.yaml import read_yaml
 from pulseq_zero.phantom import build_phantom
 from pulseq_zero.phantom.settings import changed
 

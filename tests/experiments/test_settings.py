@@ -3,7 +3,6 @@ import importlib.util
 import jsonschema
 import pytest
 
-from pulseq_zero.config import read_yaml
 from pulseq_zero.errors import ConfigError, SequenceError
 from pulseq_zero.experiments.experiment import make_loss, sequence_setup, stage_values
 from pulseq_zero.experiments.settings import (
@@ -15,6 +14,7 @@ from pulseq_zero.experiments.settings import (
     schema,
     with_sections,
 )
+from pulseq_zero.files.yaml import read_yaml
 from pulseq_zero.optimization.losses import LossContext
 
 

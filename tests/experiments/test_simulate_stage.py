@@ -11,7 +11,7 @@ from pulseq_zero.experiments.settings import only_sections
 from pulseq_zero.experiments.stages import START
 from pulseq_zero.experiments.steps import simulate as simulation
 from pulseq_zero.experiments.steps import trace
-from pulseq_zero.store import load_tensors
+from pulseq_zero.files.store import load_tensors
 
 EXPERIMENT = only_sections(
     {

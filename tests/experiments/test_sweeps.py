@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from pulseq_zero.config import read_yaml
 from pulseq_zero.experiments.experiment import load_loss_maker, sequence_setup
 from pulseq_zero.experiments.kinds.flip_angles import front_figure
 from pulseq_zero.experiments.kinds.inversion_time import inversion_time_sweep_figure
@@ -18,6 +17,7 @@ from pulseq_zero.experiments.sweeps import (
 )
 from pulseq_zero.figures.style import save_figure
 from pulseq_zero.figures.sweep import sweep_figure
+from pulseq_zero.files.yaml import read_yaml
 from refusal import check
 
 

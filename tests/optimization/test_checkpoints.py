@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from pulseq_zero.errors import OptimizationError
+from pulseq_zero.files.store import save_tensors
 from pulseq_zero.optimization.checkpoints import fingerprint, load_checkpoint, save_checkpoint
-from pulseq_zero.store import save_tensors
 
 STATE = {
     "tensors": [torch.arange(3.0), torch.tensor(2.5, dtype=torch.float64)],

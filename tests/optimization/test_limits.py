@@ -13,8 +13,8 @@ from pypulseq.utils.safe_pns_prediction import safe_example_hw
 
 from pulseq_zero.conversion import SequenceModel
 from pulseq_zero.errors import ConfigError, SequenceError
+from pulseq_zero.files.seq import read_seq
 from pulseq_zero.optimization.limits import PulseShapes, check_limits, excess, gradient_amplitude
-from pulseq_zero.seq_files import read_seq
 
 GAMMA = 42.576e6
 SYSTEM = pp.Opts(

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from killable import ITERATIONS, optimize_in
-from pulseq_zero.store import load_table, load_tensors
+from pulseq_zero.files.store import load_table, load_tensors
 
 HERE = str(Path(__file__).parents[1])
 KILLS = {"adam": 14, "lbfgs": 6}

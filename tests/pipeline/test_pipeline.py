@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pipeline_copy import Pipeline
-from pulseq_zero.store import load_tensors
+from pulseq_zero.files.store import load_tensors
 
 pytestmark = pytest.mark.pipeline
 

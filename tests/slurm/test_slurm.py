@@ -15,7 +15,7 @@ import torch
 
 from cluster import Cluster, missing, wait
 from pipeline_copy import Pipeline
-from pulseq_zero.store import load_tensors
+from pulseq_zero.files.store import load_tensors
 
 pytestmark = [
     pytest.mark.slurm,

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from pulseq_zero.experiments.settings import Experiment, Section, only_sections
-from pulseq_zero.logs import logged
+from pulseq_zero.files.logs import logged
 
 
 def main(rule, wildcards, params, files):

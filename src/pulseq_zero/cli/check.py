@@ -21,11 +21,11 @@ from pulseq_zero.errors import PulseqZeroError
 from pulseq_zero.experiments.experiment import SequenceSetup, make_loss, sequence_setup
 from pulseq_zero.experiments.stages import START
 from pulseq_zero.experiments.steps import trace
+from pulseq_zero.files.seq import read_seq
 from pulseq_zero.optimization.limits import check_limits
 from pulseq_zero.optimization.losses import LossContext
 from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.phantom import build_phantom
-from pulseq_zero.seq_files import read_seq
 from pulseq_zero.tracing import GradientLossWarning, check_gradients
 
 # Relative difference of gradients from finite differences that deserves a look

@@ -7,9 +7,9 @@ from pathlib import Path
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.stages import ENDS
-from pulseq_zero.exports import save_image, save_ismrmrd
-from pulseq_zero.seq_files import read_seq
-from pulseq_zero.store import load_tensors
+from pulseq_zero.files.exports import save_image, save_ismrmrd
+from pulseq_zero.files.seq import read_seq
+from pulseq_zero.files.store import load_tensors
 
 
 def export_results(files: RunFiles) -> list[Path]:

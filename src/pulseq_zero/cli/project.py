@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pulseq_zero.config import read_yaml
 from pulseq_zero.errors import ConfigError, PulseqZeroError
 from pulseq_zero.experiments import kinds
 from pulseq_zero.experiments.experiment import load_loss_maker, sequence_setup
 from pulseq_zero.experiments.settings import Config, Experiment, read
+from pulseq_zero.files.yaml import read_yaml
 from pulseq_zero.phantom.settings import changed, read_config
 
 CONFIG = Path("config/config.yaml")

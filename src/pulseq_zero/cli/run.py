@@ -15,10 +15,10 @@ from pulseq_zero.experiments.stages import OPTIMIZATION, OPTIMIZED, START, TIGHT
 from pulseq_zero.experiments.steps import simulate, trace
 from pulseq_zero.experiments.steps.export import export_stage
 from pulseq_zero.experiments.steps.optimize import optimize_parameters
+from pulseq_zero.files.seq import read_seq
+from pulseq_zero.files.store import atomic_path, load_table, load_tensors
 from pulseq_zero.optimization.limits import check_limits
 from pulseq_zero.phantom import build_phantom
-from pulseq_zero.seq_files import read_seq
-from pulseq_zero.store import atomic_path, load_table, load_tensors
 
 
 def run_experiment(project: Project, say: Callable[[str], None]) -> RunFiles:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pulseq_zero.config import read_yaml
 from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.stages import ENDS, OPTIMIZED, START
 from pulseq_zero.figures.history import history_figure
 from pulseq_zero.figures.sequence import kspace_figure, pulse_diagram
 from pulseq_zero.figures.style import save_figure
+from pulseq_zero.files.seq import read_seq
+from pulseq_zero.files.store import load_table, load_tensors
+from pulseq_zero.files.yaml import read_yaml
 from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.seq_files import read_seq
-from pulseq_zero.store import load_table, load_tensors
 
 
 def draw(files: RunFiles) -> list[Path]:

@@ -21,12 +21,12 @@ from pulseq_zero.experiments.settings import (
     SequenceSettings,
 )
 from pulseq_zero.experiments.stages import START, iteration_of
+from pulseq_zero.files.loading import check_arguments, failure, load_function
+from pulseq_zero.files.store import load_tensors
 from pulseq_zero.imaging import ImagingModel, SequenceFunction
-from pulseq_zero.loading import check_arguments, failure, load_function
 from pulseq_zero.optimization.losses import LossContext, LossFunction, LossMaker
 from pulseq_zero.optimization.parameters import Parameter
 from pulseq_zero.phantom import Phantom
-from pulseq_zero.store import load_tensors
 
 Values = dict[str, Tensor]
 

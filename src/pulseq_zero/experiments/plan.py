@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pulseq_zero.config import read_yaml
 from pulseq_zero.errors import ConfigError, PulseqZeroError
 from pulseq_zero.experiments import kinds, stages
 from pulseq_zero.experiments.settings import Config, Experiment, JudgeSettings, read
 from pulseq_zero.experiments.sweeps import sweep_runs, sweep_table
+from pulseq_zero.files.yaml import read_yaml
 from pulseq_zero.optimization.checkpoints import fingerprint
 from pulseq_zero.phantom.settings import changed, read_config
 

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from typing_extensions import TypeAliasType
 
-from pulseq_zero.config import validate
 from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments import kinds
+from pulseq_zero.files.yaml import validate
 from pulseq_zero.optimization.settings import Method, OnNotFinite, OptimizationSettings
 
 # A $ alone would let a line break pass

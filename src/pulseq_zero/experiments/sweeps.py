@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from pulseq_zero.config import Config
 from pulseq_zero.errors import ConfigError
+from pulseq_zero.files.yaml import Config
 
 
 def sweep_table(name: str, sweep: Mapping[str, list[Any]]) -> pd.DataFrame:

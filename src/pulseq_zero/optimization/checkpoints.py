@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.errors import OptimizationError, PulseqZeroError
-from pulseq_zero.store import load_tensors, save_tensors
+from pulseq_zero.files.store import load_tensors, save_tensors
 
 
 def fingerprint(settings: Any) -> str:

@@ -166,7 +166,7 @@ def check_limits(
     Parameters
     ----------
     sequence
-        The sequence, as `pulseq_zero.seq_files.read_seq` reads it.
+        The sequence, as `pulseq_zero.files.seq.read_seq` reads it.
     system
         The system that it was made for.
     rf_limits

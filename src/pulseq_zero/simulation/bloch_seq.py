@@ -20,7 +20,7 @@ import numpy as np
 import pypulseq
 
 from pulseq_zero.errors import SequenceError
-from pulseq_zero.seq_files import read_seq
+from pulseq_zero.files.seq import read_seq
 from pulseq_zero.simulation.isochromats import Course, SpinPulse
 
 Physics = Literal["instantaneous", "full"]

@@ -144,7 +144,8 @@ def flip_angles_figure(
         losses, error = lower.subplots(1, 2)
         iteration, scale = history["iteration"], history["loss"].iloc[0]
         losses.plot(iteration, history["loss"] / scale, color=BLUE, label="total")
-        for term, colour in zip(loss_terms(history), (ORANGE, GREEN, PURPLE), strict=False):
+        terms = list(zip(loss_terms(history), (ORANGE, GREEN, PURPLE), strict=False))
+        for term, colour in reversed(terms):
             label = {"sar": "SAR"}.get(term, term)
             losses.plot(iteration, history[term] / scale, color=colour, label=label)
         losses.axvline(best_iteration, color=GREY, lw=0.8, ls=":")

@@ -15,10 +15,10 @@ from pulseq_zero.experiments.layout import ResultFiles, RunFiles
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import ENDS, OPTIMIZATION, OPTIMIZED, START
 from pulseq_zero.experiments.steps import experiment_figure, limits, sequence_figures
+from pulseq_zero.files.store import load_json, load_table, load_tensors, save_json
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.point_spread import point_spread_width
 from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.store import load_json, load_table, load_tensors, save_json
 
 SECTIONS = ("title", "sequence", "parameters", "loss", "scan", "figure")
 

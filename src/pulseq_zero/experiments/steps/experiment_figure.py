@@ -12,8 +12,8 @@ from pulseq_zero.experiments.layout import ResultFiles, RunFiles
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import ENDS, FULL, OPTIMIZED, START
 from pulseq_zero.figures.style import save_figure
+from pulseq_zero.files.store import load_table, load_tensors
 from pulseq_zero.phantom import Phantom
-from pulseq_zero.store import load_table, load_tensors
 
 SECTIONS = ("sequence", "parameters", "loss", "scan", "figure")
 

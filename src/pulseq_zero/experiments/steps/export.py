@@ -15,7 +15,7 @@ import pypulseq
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.experiments.experiment import plain, sequence_setup, stage_values
 from pulseq_zero.experiments.settings import Experiment
-from pulseq_zero.store import atomic_path, save_json
+from pulseq_zero.files.store import atomic_path, save_json
 
 SECTIONS = ("sequence", "parameters")
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from pulseq_zero.acquisition import acquire, defined_fov
 from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.files.seq import read_seq
+from pulseq_zero.files.store import save_tensors
 from pulseq_zero.imported import imported_repetitions
 from pulseq_zero.phantom import Phantom
-from pulseq_zero.seq_files import read_seq
 from pulseq_zero.simulation import Simulator
-from pulseq_zero.store import save_tensors
 
 SECTIONS = ("sequence", "image")
 

@@ -12,9 +12,9 @@ from pulseq_zero.experiments.experiment import sequence_setup, stage_values
 from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import OPTIMIZED, START
+from pulseq_zero.files.seq import read_seq
+from pulseq_zero.files.store import save_table
 from pulseq_zero.optimization.limits import check_limits, relative_sar
-from pulseq_zero.seq_files import read_seq
-from pulseq_zero.store import save_table
 
 logger = logging.getLogger(__name__)
 

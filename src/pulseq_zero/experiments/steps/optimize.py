@@ -12,11 +12,11 @@ from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.settings import Experiment, SimulationSettings, with_sections
 from pulseq_zero.experiments.stages import OPTIMIZED
 from pulseq_zero.experiments.steps import stage
+from pulseq_zero.files.store import load_tensors, save_table, save_tensors
 from pulseq_zero.optimization.checkpoints import fingerprint
 from pulseq_zero.optimization.losses import LossContext
 from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.phantom import Phantom
-from pulseq_zero.store import load_tensors, save_table, save_tensors
 
 SECTIONS = ("sequence", "parameters", "image", "loss", "optimizer")
 

@@ -11,9 +11,9 @@ from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.figures.phantom import phantom_figure
 from pulseq_zero.figures.schematic import LoopPictures, schematic_figure
 from pulseq_zero.figures.style import save_figure
-from pulseq_zero.loading import load_function
+from pulseq_zero.files.loading import load_function
+from pulseq_zero.files.store import load_tensors
 from pulseq_zero.phantom import Phantom
-from pulseq_zero.store import load_tensors
 
 SECTIONS = ("sequence", "parameters", "loss")
 

@@ -13,10 +13,10 @@ from tqdm import tqdm
 from pulseq_zero.experiments.experiment import sequence_setup, stage_values
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import at_iteration
+from pulseq_zero.files.store import load_tensors, save_table
 from pulseq_zero.metrics import nrmse, ssim
 from pulseq_zero.optimization.limits import relative_sar
 from pulseq_zero.phantom import Phantom
-from pulseq_zero.store import load_tensors, save_table
 
 SECTIONS = ("sequence", "parameters", "image", "loss", "optimizer", "report_iterations")
 

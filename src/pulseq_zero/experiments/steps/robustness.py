@@ -11,8 +11,8 @@ from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.robustness import robustness_table
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import OPTIMIZED
+from pulseq_zero.files.store import save_table
 from pulseq_zero.phantom import Phantom, build_phantom
-from pulseq_zero.store import save_table
 
 SECTIONS = ("sequence", "parameters", "image", "loss")
 

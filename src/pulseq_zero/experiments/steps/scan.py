@@ -13,9 +13,9 @@ from tqdm import tqdm
 from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments.experiment import make_loss, sequence_setup
 from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.files.store import load_tensors, save_table
 from pulseq_zero.optimization.losses import LossContext, sum_of, terms_of
 from pulseq_zero.phantom import Phantom
-from pulseq_zero.store import load_tensors, save_table
 
 SECTIONS = ("sequence", "parameters", "image", "loss", "scan")
 

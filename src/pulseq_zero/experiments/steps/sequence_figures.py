@@ -7,9 +7,9 @@ from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import OPTIMIZED
 from pulseq_zero.figures.sequence import kspace_figure, pulse_diagram
 from pulseq_zero.figures.style import save_figure
+from pulseq_zero.files.seq import read_seq
+from pulseq_zero.files.store import load_tensors
 from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.seq_files import read_seq
-from pulseq_zero.store import load_tensors
 
 SECTIONS = ("title",)
 

@@ -9,10 +9,10 @@ from typing import Any
 from pulseq_zero.acquisition import acquire, image_of
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.files.store import load_tensors, save_tensors
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.repetitions import Repetitions
 from pulseq_zero.simulation import Simulator, converged_accuracy
-from pulseq_zero.store import load_tensors, save_tensors
 
 SECTIONS = ("image",)
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from pulseq_zero.config import read_yaml
 from pulseq_zero.experiments.layout import ResultFiles
 from pulseq_zero.experiments.summary import comparison, list_table, summarize
 from pulseq_zero.experiments.validation import validation_table
-from pulseq_zero.store import atomic_path, load_json, load_table, save_json, save_table
+from pulseq_zero.files.store import atomic_path, load_json, load_table, save_json, save_table
+from pulseq_zero.files.yaml import read_yaml
 
 
 def run(

@@ -16,7 +16,7 @@ from pulseq_zero.experiments.stages import OPTIMIZED, START
 from pulseq_zero.experiments.steps.evaluate import numbers_of
 from pulseq_zero.experiments.sweeps import comparison_results, sweep_results, sweep_table
 from pulseq_zero.figures.style import save_figure
-from pulseq_zero.store import load_json, load_table, load_tensors, save_json, save_table
+from pulseq_zero.files.store import load_json, load_table, load_tensors, save_json, save_table
 
 SECTIONS = ("parameters", "loss", "scan", "figure", "sweep")
 

@@ -9,7 +9,7 @@ from pulseq_zero.conversion import SequenceModel
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.experiments.experiment import sequence_setup, stage_values
 from pulseq_zero.experiments.settings import Experiment
-from pulseq_zero.store import atomic_path, save_tensors
+from pulseq_zero.files.store import atomic_path, save_tensors
 
 SECTIONS = ("sequence", "parameters", "image")
 

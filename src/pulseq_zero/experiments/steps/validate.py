@@ -16,11 +16,11 @@ from pulseq_zero.experiments.stages import ENDS, FULL, INSTANTANEOUS, OPTIMIZATI
 from pulseq_zero.experiments.validation import judge_results, judged_phantom, validation_row
 from pulseq_zero.figures.style import save_figure
 from pulseq_zero.figures.validation import validation_figure
+from pulseq_zero.files.store import load_tensors, save_json
 from pulseq_zero.imported import imported_repetitions
 from pulseq_zero.optimization.losses import LossContext, loss_of
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.simulation import Simulator
-from pulseq_zero.store import load_tensors, save_json
 
 SECTIONS = ("sequence", "parameters", "image", "loss")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from pulseq_zero.experiments.evaluation import require_scans_agree
 from pulseq_zero.experiments.layout import ResultFiles
 from pulseq_zero.experiments.validation import require_passed
-from pulseq_zero.store import load_json
+from pulseq_zero.files.store import load_json
 
 
 def run(

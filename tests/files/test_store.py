@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulseq_zero.errors import StoreError
-from pulseq_zero.store import (
+from pulseq_zero.files.store import (
     atomic_path,
     load_json,
     load_table,

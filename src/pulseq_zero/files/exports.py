@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pulseq_zero.errors import SequenceError, StoreError
-from pulseq_zero.store import atomic_path
+from pulseq_zero.files.store import atomic_path
 
 
 def image_affine(
@@ -128,7 +128,7 @@ def save_ismrmrd(
     signal
         (samples, coils) complex signal.
     sequence
-        The sequence that it was simulated of, as `pulseq_zero.seq_files.read_seq` reads it.
+        The sequence that it was simulated of, as `pulseq_zero.files.seq.read_seq` reads it.
     matrix
         Pixels along x and y that it shall be reconstructed to.
 

@@ -75,7 +75,7 @@ def check_arguments(function: Callable[..., Any], names: Iterable[str]) -> None:
     if not callable(function):
         raise SequenceError(
             f"the sequence function must be a function, not {function!r}; of a file, "
-            "pulseq_zero.loading.load_function makes one"
+            "pulseq_zero.files.loading.load_function makes one"
         )
     arguments = inspect.signature(function).parameters
     if any(a.kind is inspect.Parameter.VAR_KEYWORD for a in arguments.values()):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import pulseq_zero
-from pulseq_zero.notebook import load_ipython_extension
+from pulseq_zero.cli.notebook import load_ipython_extension
 from toy import inversion_recovery, negative_signal_loss, one_voxel
 
 
