@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -51,6 +52,23 @@ def test_round_trip_through_mrzerocore():
     for name in ("pulse_angle", "pulse_phase", "event_time", "gradient_moment", "adc_phase"):
         torch.testing.assert_close(getattr(back, name), getattr(repetitions, name))
     assert torch.equal(back.adc_usage, repetitions.adc_usage)
+
+
+def test_mrzerocore_gets_what_has_the_conjugate_signal():
+    """It turns right-handed as well: -i exp(iφ) is conjugated by the phase π - φ."""
+    repetitions = dataclasses.replace(
+        three_pulses(), shim=torch.tensor([[1.0, 0.5j], [2.0, 1.0], [1j, 1.0]])
+    )
+    sequence = repetitions.to_mr0()
+    excited = [-1j * torch.exp(1j * phase) for phase in repetitions.pulse_phase]
+    for repetition, expected in zip(sequence, excited, strict=True):
+        found = -1j * torch.exp(1j * repetition.pulse.phase)
+        torch.testing.assert_close(found, expected.conj().resolve_conj())
+    torch.testing.assert_close(torch.cat([r.adc_phase for r in sequence]), -repetitions.adc_phase)
+    # MRzeroCore turns channels by minus the phase of their shim
+    for repetition, weights in zip(sequence, repetitions.shim, strict=True):
+        size, phase = repetition.pulse.shim_array.T
+        torch.testing.assert_close(torch.polar(size, -phase), weights.conj().resolve_conj())
 
 
 def test_round_trip_through_tensors():

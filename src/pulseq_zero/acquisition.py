@@ -12,7 +12,9 @@ from torch import Tensor
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.reconstruction import reconstruct
 from pulseq_zero.repetitions import Repetitions
+from pulseq_zero.samples import samples_of_image
 from pulseq_zero.simulation import Simulation, Simulator
+from pulseq_zero.trajectory import resolved_matrix
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def acquire(
     Raises
     ------
     SequenceError
-        If the sequence has no ADC samples.
+        If the sequence has no ADC samples, or samples more than one image.
     """
     simulation = simulator(repetitions)
     image = image_of(simulation.signal, repetitions, simulator.data, matrix=matrix, fov=fov)
@@ -83,16 +85,19 @@ def image_of(
     Raises
     ------
     SequenceError
-        If the sequence has no ADC samples.
+        If the sequence has no ADC samples, or samples more than one image, see
+        `pulseq_zero.samples.samples_of_image`.
     """
     if not bool(repetitions.is_sample.any()):
         raise SequenceError("the sequence has no ADC samples; add an ADC event to its readout")
     kspace = repetitions.kspace()
+    chosen = samples_of_image(repetitions, kspace, fov)
+    kspace = kspace[chosen]
     if not repetitions.gradient_moment.requires_grad:
         # Times do not move the samples: without the gradient the reconstruction is an FFT
         kspace = kspace.detach()
     return reconstruct(
-        signal,
+        signal[chosen],
         kspace,
         matrix=matrix or resolved_matrix(kspace, fov),
         fov=fov,
@@ -130,10 +135,4 @@ def defined_fov(sequence: pypulseq.Sequence) -> tuple[float, float]:
         raise SequenceError(
             f"the sequence's definition FOV is {fov!r}, but must be its lengths [x, y, z] in m"
         )
-    return x, y
-
-
-def resolved_matrix(kspace: Tensor, fov: tuple[float, float]) -> tuple[int, int]:
-    """Return the pixels in x and y that k-space samples (samples, 4) [1/m] resolve over a FOV."""
-    x, y = (max(1, 2 * round(float(kspace[:, axis].abs().max()) * fov[axis])) for axis in (0, 1))
     return x, y

@@ -88,6 +88,20 @@ class ImagingModel:
 
     def _warn_of_other_uses(self, repetitions: Repetitions) -> None:
         uses = repetitions.known_uses()
+        if not self._uses:
+            guessed = [
+                number
+                for number, use in enumerate(repetitions.pulse_use)
+                if use == "undefined" and uses[number] == "excitation"
+            ]
+            if guessed:
+                warnings.warn(
+                    f"{len(guessed)} of {len(uses)} pulses, the first being pulse {guessed[0]}, "
+                    "have no use and turn by less than 100 degrees: they count as excitations, "
+                    "which begin k-space anew; where they refocus, store or prepare, say so, as "
+                    "in make_sinc_pulse(..., use='refocusing')",
+                    stacklevel=3,
+                )
         if len(uses) == len(self._uses):
             changed = [
                 number

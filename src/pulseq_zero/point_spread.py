@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pulseq_zero.density import sample_areas
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.phantom.phantom import TissuePool
 from pulseq_zero.repetitions import Repetitions
+from pulseq_zero.samples import imaged
 from pulseq_zero.simulation import Simulator
 
 # Points of the point-spread function in a pixel
@@ -30,10 +32,11 @@ def point_spread_width(
     r"""Width of the point-spread function along the phase-encoding direction y [m].
 
     The signals :math:`s(k_y)` of a point of the phantom's tissue in the lines of k-space, each
-    where it crosses :math:`k_x = 0`, weight k-space. The width is the full width at half
+    where it crosses :math:`k_x = 0`, weight k-space, as in an image by the area that they stand for
+    (lines that are sampled twice count once). The width is the full width at half
     maximum of
 
-    .. math:: \left| \sum_{k_y} s(k_y) e^{2 \pi i k_y y} \right| .
+    .. math:: \left| \sum_{k_y} s(k_y) e^{-2 \pi i k_y y} \right| .
 
     It is 1.21 pixels where all lines weigh the same; relaxation along an echo train, and flip
     angles that vary along it, make it another.
@@ -59,13 +62,16 @@ def point_spread_width(
     simulator = Simulator(data, accuracy=accuracy, **dict(simulation or {}))
     signal = simulator(repetitions).signal[:, 0].detach().cpu()
     kspace = repetitions.kspace().detach().cpu()
+    chosen = imaged(repetitions)
+    signal, kspace = signal[chosen], kspace[chosen]
     central = kspace[:, 0].abs() * fov[0] < 0.5
-    k_y, weights = kspace[central, 1].double(), signal[central].to(torch.complex128)
+    k_y = kspace[central, 1]
+    weights = (sample_areas(kspace, fov) * signal)[central]
     if len(torch.unique((k_y * fov[1]).round())) < 2 or not bool(weights.any()):
         raise SequenceError("fewer than two lines of k-space, or no signal, at its centre along x")
     pixel = 0.5 / float(k_y.abs().max())
     y = torch.arange(-8 * _FINENESS, 8 * _FINENESS + 1) * (pixel / _FINENESS)
-    spread = (torch.exp(2j * math.pi * y[:, None] * k_y) @ weights).abs()
+    spread = (torch.exp(-2j * math.pi * y[:, None] * k_y) @ weights).abs()
     return _full_width_at_half_maximum(y, spread)
 
 

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from pulseq_zero.density import sample_areas
 from pulseq_zero.errors import SimulationError
 
 # Samples this close to the grid, in steps of 1 / field of view, count as lying on it.
@@ -22,16 +23,19 @@ def reconstruct(
     sensitivities: Tensor | None = None,
     voxel_size: tuple[float, float] | None = None,
 ) -> Tensor:
-    """Reconstruct an image as the adjoint of the encoding.
+    r"""Reconstruct an image as the adjoint of the encoding, compensated for the sampling density.
 
-    I(r) = (1/N) Σ_j s_j exp(2πi k_j·r) over all N samples, at the pixels
-    r = ((x - ⌊X/2⌋) · fov_x / X, (y - ⌊Y/2⌋) · fov_y / Y).
+    .. math:: I(r) = \frac{1}{X Y} \sum_j w_j s_j \, e^{-2 \pi i k_j \cdot r}
 
-    With this normalization, a fully sampled Cartesian image has in each pixel the sum of the
-    transverse magnetisation times proton density of the voxels that lie there: 1 for a uniform
-    object of PD = 1 and M = 1 whose voxels are the pixels. If the phantom's grid is finer or
-    coarser than the image, give ``voxel_size``: the value is then 1 again. No density
-    compensation is made for other trajectories.
+    at the pixels :math:`r = ((x - \lfloor X/2 \rfloor) \, \mathrm{FOV}_x / X, (y - \lfloor Y/2
+    \rfloor) \, \mathrm{FOV}_y / Y)`. The weight :math:`w_j` is the area of k-space that a sample
+    stands for, see `pulseq_zero.density.sample_areas`: 1 on the Cartesian grid, less where samples
+    are dense, and shared by averages.
+
+    With this normalization, an image has in each pixel the sum of the transverse magnetisation
+    times proton density of the voxels that lie there: 1 for a uniform object of PD = 1 and M = 1
+    whose voxels are the pixels, however k-space is sampled. If the phantom's grid is finer or
+    coarser than the image, give ``voxel_size``: the value is then 1 again.
 
     Differentiable with respect to the signal and, where it requires gradients, ``kspace``.
 
@@ -88,16 +92,30 @@ def reconstruct_coils(
         (coils, x, y) complex.
     """
     _check(signal, kspace, matrix, fov)
+    areas = sample_areas(kspace, fov).to(signal.device, signal.real.dtype)
+    return adjoint(signal * areas[:, None], kspace, matrix, fov) / math.prod(matrix)
+
+
+def adjoint(
+    signal: Tensor, kspace: Tensor, matrix: tuple[int, int], fov: tuple[float, float]
+) -> Tensor:
+    r"""Apply the adjoint of the encoding, :math:`\sum_j s_j e^{2 \pi i k_j \cdot r}`, to each coil.
+
+    Parameters as for `reconstruct`, which adds the weights.
+
+    Returns
+    -------
+    Tensor
+        (coils, x, y) complex.
+    """
     # Positions in steps of 1 / field of view: whole numbers on the Cartesian grid.
     steps = kspace[:, :2].to(signal.device).double()
     steps = steps * torch.tensor(fov, dtype=torch.float64, device=signal.device)
     index = steps.detach().round()
     on_grid = bool(((steps.detach() - index).abs() < _ON_GRID).all())
     if on_grid and not kspace.requires_grad:
-        images = _by_fft(signal, index.long(), matrix)
-    else:
-        images = _by_products(signal, steps, matrix)
-    return images / len(signal)
+        return _by_fft(signal, index.long(), matrix)
+    return _by_products(signal, steps, matrix)
 
 
 def _by_fft(signal: Tensor, index: Tensor, matrix: tuple[int, int]) -> Tensor:
@@ -106,11 +124,11 @@ def _by_fft(signal: Tensor, index: Tensor, matrix: tuple[int, int]) -> Tensor:
     cell = (index[:, 0] % count_x) * count_y + index[:, 1] % count_y
     grid = signal.new_zeros(count_x * count_y, signal.shape[1]).index_add(0, cell, signal)
     grid = grid.T.reshape(-1, count_x, count_y)
-    return torch.fft.fftshift(torch.fft.ifft2(grid, norm="forward"), dim=(1, 2))
+    return torch.fft.fftshift(torch.fft.fft2(grid), dim=(1, 2))
 
 
 def _by_products(signal: Tensor, steps: Tensor, matrix: tuple[int, int]) -> Tensor:
-    """Multiply by exp(2πi kx x) from the left and by exp(2πi ky y) from the right."""
+    """Multiply by exp(-2πi kx x) from the left and by exp(-2πi ky y) from the right."""
     along_x, along_y = (
         _waves(steps[:, axis], count, signal.dtype) for axis, count in enumerate(matrix)
     )
@@ -118,11 +136,11 @@ def _by_products(signal: Tensor, steps: Tensor, matrix: tuple[int, int]) -> Tens
 
 
 def _waves(steps: Tensor, count: int, dtype: torch.dtype) -> Tensor:
-    """Return (samples, pixels) exp(2πi k r); the phase is made in float64."""
+    """Return (samples, pixels) exp(-2πi k r); the phase is made in float64."""
     pixel = torch.arange(count, device=steps.device) - count // 2
     turns = steps[:, None] * (pixel.double() / count)
     angle = (2 * math.pi * (turns - turns.detach().round())).to(dtype.to_real())
-    return torch.complex(angle.cos(), angle.sin())
+    return torch.complex(angle.cos(), -angle.sin())
 
 
 def _check(

@@ -2,10 +2,14 @@
 
 This is the one thing that conversion hands to simulation and reconstruction. It holds
 plain tensors, so that gradients flow through it, and knows neither PyPulseq nor phantoms.
+
+Phases and frequencies have one sense throughout, Pulseq's. MRzeroCore's simulation lets spins turn
+the other way round: `Repetitions.conjugate` is the border between the two.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -46,12 +50,17 @@ class Repetitions:
     All events of all repetitions lie one behind the other; ``event_count`` says where one
     repetition ends. An ADC sample is taken at the *end* of its event.
 
+    Signs are Pulseq's. A pulse turns the magnetisation right-handed about an axis in the transverse
+    plane, and so does precession about z: after a 90 degree pulse of phase φ,
+    Mx + iMy = -i exp(iφ), which a moment k and an off-resonance f turn by exp(2πi (k·r + f t)). A
+    sample is the sum over all places, times exp(iψ) with the ``adc_phase`` ψ.
+
     Attributes
     ----------
     pulse_angle
         (repetitions,) flip angles [rad].
     pulse_phase
-        (repetitions,) RF phases [rad].
+        (repetitions,) RF phases [rad]: the angle from x to the axis, towards y.
     pulse_use
         What each pulse is for, in Pulseq's words.
     event_count
@@ -61,7 +70,9 @@ class Repetitions:
     gradient_moment
         (events, xyz) gradient moments [1/m].
     adc_phase
-        (events,) phase of the receiver [rad]; meaningless where nothing is sampled.
+        (events,) by what angle samples are turned [rad]: π/2 minus the phase of Pulseq's
+        receiver, so that what a pulse of the same phase excites is real; meaningless where nothing
+        is sampled.
     adc_usage
         (events,) int64: 0 where nothing is sampled, otherwise the number of the contrast.
     shim
@@ -170,6 +181,16 @@ class Repetitions:
         start = _start_positions(self.known_uses()).to(total) @ total
         return (start[self.repetition_of_event] + running)[self.is_sample]
 
+    def time_since_excitation(self) -> Tensor:
+        """Return the (samples,) float64 time [s] since the last excitation, or the start."""
+        running, total = self.sums_within_repetitions(self.event_time)
+        start = total.cumsum(0) - total
+        excited = [0]
+        for index, use in enumerate(self.known_uses()):
+            excited.append(index if use == "excitation" else excited[-1])
+        since = start - start[torch.tensor(excited[1:], device=start.device)]
+        return (since[self.repetition_of_event] + running)[self.is_sample]
+
     def known_uses(self) -> tuple[PulseUse, ...]:
         """Return what the pulses are for, told by their angles where it is undefined."""
         degrees = torch.rad2deg(self.pulse_angle.detach()).abs().tolist()
@@ -235,16 +256,37 @@ class Repetitions:
         except KeyError as error:
             raise SequenceError(f"the stored sequence lacks {error}; trace it again") from error
 
+    def conjugate(self) -> Repetitions:
+        """Return what has the complex conjugate signal where spins turn by exp(-2πi (k·r + f t)).
+
+        That is how MRzeroCore simulates. Its pulses turn right-handed, too, so that their phases
+        become π - φ: the conjugate of -i exp(iφ) is -i exp(i(π - φ)). Receiver phases change their
+        sign, shims are conjugated; times and moments stay as they are. Of the phantom, B1 and coil
+        sensitivities have to be conjugated; off-resonance has the same sign in both. Twice
+        conjugated is as before.
+        """
+        return replace(
+            self,
+            pulse_phase=math.pi - self.pulse_phase,
+            adc_phase=-self.adc_phase,
+            shim=None if self.shim is None else self.shim.conj(),
+        )
+
     def to_mr0(self) -> mr0.Sequence:
-        """Return the sequence as MRzeroCore has it, in float32 and with gradients."""
-        angle, phase = self.pulse_angle.float(), self.pulse_phase.float()
+        """Return the sequence as MRzeroCore has it, in float32 and with gradients.
+
+        MRzeroCore's signal of it is the complex conjugate of ours, on a phantom whose B1 and coil
+        sensitivities are conjugated; see `conjugate`.
+        """
+        turned = self.conjugate()
+        angle, phase = turned.pulse_angle.float(), turned.pulse_phase.float()
         columns = [
             column.split(self.event_count)
             for column in (
-                self.event_time.float(),
-                self.gradient_moment.float(),
-                self.adc_phase.float(),
-                self.adc_usage.to(torch.int32),
+                turned.event_time.float(),
+                turned.gradient_moment.float(),
+                turned.adc_phase.float(),
+                turned.adc_usage.to(torch.int32),
             )
         ]
         repetitions = []
@@ -252,8 +294,8 @@ class Repetitions:
             pulse = mr0.Pulse.zero()
             pulse.usage = _MR0_USAGE.get(use, mr0.PulseUsage.UNDEF)
             pulse.angle, pulse.phase = angle[index], phase[index]
-            if self.shim is not None:
-                weights = self.shim[index]
+            if turned.shim is not None:
+                weights = turned.shim[index]
                 # MRzeroCore turns by minus the phase
                 pulse.shim_array = torch.stack([weights.abs(), -weights.angle()], 1)
             repetitions.append(mr0.Repetition(pulse, *(column[index] for column in columns)))
@@ -261,7 +303,11 @@ class Repetitions:
 
 
 def repetitions_from_mr0(sequence: mr0.Sequence) -> Repetitions:
-    """Make repetitions of an MRzeroCore sequence, for example of an imported ``.seq`` file.
+    """Make repetitions of a sequence as MRzeroCore simulates it.
+
+    Their signal is the complex conjugate of MRzeroCore's; see `Repetitions.conjugate`. Of a
+    ``.seq`` file MRzeroCore's importer makes a sequence that is simulated in the wrong sense:
+    read files with `pulseq_zero.imported.imported_repetitions`.
 
     Parameters
     ----------
@@ -290,7 +336,7 @@ def repetitions_from_mr0(sequence: mr0.Sequence) -> Repetitions:
         gradient_moment=torch.cat([r.gradm for r in sequence]),
         adc_phase=torch.cat([r.adc_phase for r in sequence]),
         adc_usage=torch.cat([r.adc_usage for r in sequence]).long(),
-    )
+    ).conjugate()
 
 
 def _start_positions(uses: tuple[PulseUse, ...]) -> Tensor:

@@ -98,6 +98,10 @@ def gives_nothing(TI):
     return None
 
 
+def gives_two(TI):
+    return [inversion_recovery(TI), inversion_recovery(TI)]
+
+
 def without_blocks(TI):
     return pypulseq.Sequence()
 
@@ -149,6 +153,13 @@ def infinite_loss(parameters, image):
             {},
             "the sequence function returned no sequence that it made: return the "
             "pypulseq.Sequence that the blocks were added to",
+        ),
+        (
+            gives_two,
+            signal_loss,
+            {},
+            "the sequence function returned 2 sequences, but only one is simulated: return one, "
+            "and choose which by an argument of the function",
         ),
         (
             without_blocks,

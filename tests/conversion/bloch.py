@@ -13,24 +13,24 @@ def rotate(axis, angle, magnetisation):
 def after_pulse(rf, offsets, magnetisation=(0.0, 0.0, 1.0)):
     """Magnetisation (spins, xyz) of spins at some offsets [Hz] right after a pulse.
 
-    dM/dt = gamma M x B. In the rotating frame a spin at a higher frequency turns clockwise,
-    and so does the field of a pulse at a higher frequency, which Pulseq counts as positive.
+    dM/dt = Ω x M with Ω = 2π (Re B, Im B, f): Pulseq's field B(t) = s(t) exp(i (φ + 2π f_0 t)),
+    with t from the start of the shape, turns along with the spins at f_0.
     """
     steps = max(len(rf.t), 1000)
     t = (np.arange(steps) + 0.5) * rf.shape_dur / steps
     signal = np.interp(t, rf.t, rf.signal.real) + 1j * np.interp(t, rf.t, rf.signal.imag)
-    field = np.conj(signal * np.exp(1j * (2 * np.pi * rf.freq_offset * t + rf.phase_offset)))
+    field = signal * np.exp(1j * (2 * np.pi * rf.freq_offset * t + rf.phase_offset))
     spins = np.tile(np.array(magnetisation), (len(offsets), 1))
     duration = rf.shape_dur / steps
     for b1 in field:
         b = np.stack([np.full_like(offsets, b1.real), np.full_like(offsets, b1.imag), offsets], 1)
         size = np.maximum(np.linalg.norm(b, axis=1), 1e-12)
-        spins = rotate(b / size[:, None], -2 * np.pi * size * duration, spins)
+        spins = rotate(b / size[:, None], 2 * np.pi * size * duration, spins)
     return spins
 
 
 def after_repetitions(repetitions, positions, offsets, events):
-    """Magnetisation (spins, xyz) of spins after the first events, as MR-zero has it."""
+    """Magnetisation (spins, xyz) of spins after the first events of repetitions."""
     spins = np.tile(np.array([0.0, 0.0, 1.0]), (len(offsets), 1))
     time = repetitions.event_time.detach().numpy()
     moment = repetitions.gradient_moment.detach().numpy()
@@ -46,13 +46,13 @@ def after_repetitions(repetitions, positions, offsets, events):
                 return spins
             cycles = positions @ moment[event] + offsets * time[event]
             up = np.array([0.0, 0.0, 1.0])
-            spins = rotate(up * ones, -2 * np.pi * cycles, spins)
+            spins = rotate(up * ones, 2 * np.pi * cycles, spins)
             event += 1
     return spins
 
 
 def signal_of(course, positions, frequencies=0.0, T1=np.inf, T2=np.inf):
-    """Signal (samples,) of single spins at some positions [m], with MR-zero's signs.
+    """Signal (samples,) of single spins at some positions [m].
 
     ``course`` is what ``read_course`` reads from a file, or ``course_of`` makes of repetitions.
     """
@@ -67,7 +67,7 @@ def signal_of(course, positions, frequencies=0.0, T1=np.inf, T2=np.inf):
             spins = _played(pulse, positions, frequencies, spins)
             transverse, along = spins[:, 0] + 1j * spins[:, 1], spins[:, 2]
         turns = positions @ moment + frequencies * time
-        transverse = transverse * np.exp(-2j * np.pi * turns - relaxation / T2)
+        transverse = transverse * np.exp(2j * np.pi * turns - relaxation / T2)
         along = 1 + (along - 1) * np.exp(-relaxation / T1)
         if is_sample:
             signal.append(transverse.sum())
@@ -81,7 +81,7 @@ def _played(pulse, positions, frequencies, spins):
         return rotate(axis * ones, pulse.angle * ones[:, 0], spins)
     offsets = frequencies + positions @ np.array(pulse.gradient)
     for field in pulse.angle * pulse.course * np.exp(1j * pulse.phase):
-        b = np.stack([field.real + 0 * offsets, field.imag + 0 * offsets, -offsets], 1)
+        b = np.stack([field.real + 0 * offsets, field.imag + 0 * offsets, offsets], 1)
         size = np.maximum(np.linalg.norm(b, axis=1), 1e-12)
         spins = rotate(b / size[:, None], 2 * np.pi * size * pulse.step, spins)
     return spins

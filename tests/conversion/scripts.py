@@ -191,7 +191,7 @@ def mprage(TI=0.5, flip_angle=0.15, n=16, fov=0.2):
     """Adiabatic inversion, then a train of gradient echoes with non-selective pulses."""
     seq = pp.Sequence(SYSTEM)
     inversion = pp.make_adiabatic_pulse(
-        "hypsec", duration=10.24e-3, dwell=1e-5, system=SYSTEM, use="inversion"
+        "hypsec", duration=10.24e-3, dwell=5e-6, system=SYSTEM, use="inversion"
     )
     rf = pp.make_block_pulse(flip_angle, duration=1e-4, system=SYSTEM, use="excitation")
     gx = pp.make_trapezoid("x", flat_area=n / fov, flat_time=1.6e-3, system=SYSTEM)

@@ -157,7 +157,7 @@ CASES = {
     "slice thickness": ("thickness", 20.01e-3, {"excitation": 8}, 1e-5),
     "time-bandwidth product": ("tbw", 3.01, {"excitation": 8}, 1e-7),
     "gradient area": ("crusher", 90.0, 1, 1e-5),
-    "dwell": ("dwell", 2.003e-4, 1, 1e-5),
+    "dwell": ("dwell", 2.503e-4, 1, 1e-5),
     "samples of a pulse": ("envelope", ENVELOPE.real, 1, 1e-5),
     # moves the samples, and with them what the image is reconstructed from
     "readout gradient": ("readout", 1.03, 1, 1e-5),

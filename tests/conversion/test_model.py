@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import warnings
 from pathlib import Path
 
 import MRzeroCore as mr0
@@ -45,7 +46,9 @@ def test_repetitions_equal_those_of_the_written_file(name, tmp_path):
     model = SequenceModel(script(name), arguments=arguments, on_loss="raise")
     ours = model({key: parameter(value) for key, value in values.items()})
     model.sequence.write(str(tmp_path / "test.seq"))
-    theirs = repetitions_from_mr0(mr0.Sequence.import_file(str(tmp_path / "test.seq")))
+    # MRzeroCore's importer hands on phases in Pulseq's sense
+    imported = repetitions_from_mr0(mr0.Sequence.import_file(str(tmp_path / "test.seq")))
+    theirs = imported.conjugate()
     assert ours.adc_usage.sum() == theirs.adc_usage.sum() > 0
     torch.testing.assert_close(ours.pulse_angle, theirs.pulse_angle.double(), rtol=0, atol=1e-5)
     torch.testing.assert_close(
@@ -148,6 +151,69 @@ def test_a_parameter_without_effect_is_named():
 def test_a_function_that_returns_no_sequence_is_refused():
     with pytest.raises(SequenceError, match="no sequence"):
         SequenceModel(lambda delay: None)({"delay": parameter(1e-3)})
+
+
+def test_one_of_several_sequences_is_not_taken():
+    with pytest.raises(SequenceError, match="returned 2 sequences"):
+        SequenceModel(lambda delay: (_one_pulse(delay), "name", _one_pulse(delay)))(
+            {"delay": parameter(1e-3)}
+        )
+
+
+def test_a_sequence_may_come_with_what_is_none():
+    alone = SequenceModel(_one_pulse)({"delay": parameter(1e-3)})
+    named = SequenceModel(lambda delay: (_one_pulse(delay), "name"))({"delay": parameter(1e-3)})
+    assert torch.equal(named.event_time, alone.event_time)
+
+
+def _two_peaks(samples, center=None):
+    import pypulseq as pp
+
+    seq = pp.Sequence()
+    seq.add_block(
+        pp.make_arbitrary_rf(
+            samples, 1.0, no_signal_scaling=True, dwell=1e-5, center=center, use="excitation"
+        )
+    )
+    seq.add_block(pp.make_adc(2, dwell=1e-5))
+    return seq
+
+
+@pytest.mark.parametrize("center", [None, 1e-4])
+def test_a_centre_that_jumps_is_told(center):
+    samples = np.full(20, 50.0)
+    samples[5], samples[15] = 100.0, 99.0
+    model = SequenceModel(_two_peaks, arguments={"center": center})
+    before = model({"samples": parameter(samples)}).event_time[0]
+    samples[15] = 101.0
+    if center is None:
+        with pytest.warns(UserWarning, match=r"jumps from 0.055 to 0.155 ms.*center="):
+            after = model({"samples": parameter(samples)}).event_time[0]
+        assert float(before - after) == pytest.approx(1e-4)
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            after = model({"samples": parameter(samples)}).event_time[0]
+        assert float(before) == float(after)
+
+
+def test_a_centre_that_a_parameter_moves_is_not_told():
+    def function(duration):
+        import pypulseq as pp
+
+        seq = pp.Sequence()
+        if duration > 1.5e-3:
+            duration = duration + 1e-4
+        seq.add_block(pp.make_sinc_pulse(1.0, duration=duration, use="excitation"))
+        seq.add_block(pp.make_adc(2, dwell=1e-5))
+        return seq
+
+    model = SequenceModel(function, rounding="zero")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model({"duration": parameter(1e-3)})
+        model({"duration": parameter(2e-3)})
+    assert model.retraces == 1
 
 
 def _one_pulse(delay):

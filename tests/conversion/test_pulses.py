@@ -180,6 +180,6 @@ def test_a_frequency_of_the_adc_moves_the_field_of_view():
     repetitions = SequenceModel(function)(ONE)
     k = repetitions.kspace()[:, 0].numpy()
     receiver = repetitions.adc_phase[repetitions.is_sample].detach().numpy()
-    signal = np.exp(-2j * np.pi * k * place) * np.exp(1j * receiver)
+    signal = np.exp(2j * np.pi * k * place) * np.exp(1j * receiver)
     image = np.abs(np.fft.fftshift(np.fft.fft(signal)))
     assert np.argmax(image) == n // 2

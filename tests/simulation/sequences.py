@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import MRzeroCore as mr0
+import numpy as np
 import torch
 
 from pulseq_zero.repetitions import PulseUse, Repetitions
@@ -149,6 +150,21 @@ def spiral(n: int = 16, arms: int = 4) -> Repetitions:
             write.sample(10e-6, new_x - x, new_y - y)
             x, y = new_x, new_y
         write.wait(20e-3, kz=500.0)
+    return write.finish()
+
+
+def fingerprinting(n: int = 16, *, seed: int = 0) -> Repetitions:
+    """Play a train of angles and repetition times that are all different, after an inversion."""
+    random = np.random.default_rng(seed)
+    write, dk = Writer(), 1 / FOV
+    write.pulse(180, 0, "inversion")
+    write.wait(20e-3, kz=600.0)
+    for line in range(n):
+        write.pulse(10 + 50 * abs(math.sin(math.pi * line / 100)), 0, "excitation")
+        write.wait(3e-3, kx=-4 * dk)
+        for _ in range(8):
+            write.sample(1e-4, dk)
+        write.wait(8.2e-3 + 1e-5 * int(random.integers(300)), kx=-4 * dk, kz=500.0)
     return write.finish()
 
 

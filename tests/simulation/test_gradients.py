@@ -12,7 +12,7 @@ from pulseq_zero.simulation.compiled import CompiledBackend
 from pulseq_zero.simulation.graph import StateGraph, compute_graph, rotation_table
 from pulseq_zero.simulation.prepass import make_graph
 from pulseq_zero.simulation.propagation import TorchBackend
-from sequences import CASES, phantom
+from sequences import CASES, fingerprinting, phantom
 
 MAPS = ("PD", "T1", "T2", "T2dash", "D", "B0", "B1")
 INPUTS = ("pulse_angle", "pulse_phase", "event_time", "gradient_moment", "adc_phase")
@@ -91,9 +91,7 @@ def test_backends_agree(sequence, doubled, monkeypatch):
 
 @pytest.mark.parametrize("sequence", ["tse", "gre", "spiral"])
 def test_finite_differences_in_float64(sequence):
-    repetitions = CASES[sequence](6).map(
-        lambda tensor: tensor.double() if tensor.is_floating_point() else tensor
-    )
+    repetitions = in_float64(CASES[sequence](6))
     data = phantom(6, shape="box")
     graph = compute_graph(repetitions, data, THRESHOLDS, rotation_table(data))
     simulator = Simulator(data, thresholds=THRESHOLDS, dtype=torch.float64)
@@ -116,6 +114,64 @@ def test_finite_differences_in_float64(sequence):
         expected = (ends[0] - ends[1]) / (2 * float(step))
         actual = float((gradient * direction).sum())
         assert actual == pytest.approx(expected, rel=2e-5, abs=1e-7), name
+
+
+def in_float64(repetitions):
+    return repetitions.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
+
+
+def nearly_meeting(accuracy=1e-2):
+    """Return a sequence and a graph in which states go on in others, and its phantom."""
+    data = phantom(6, coils=2, complex_b1=True, shape="box")
+    repetitions = in_float64(fingerprinting(12))
+    graph = Simulator(data, accuracy).graph(repetitions)
+    assert len(graph.hand_over.giver) > 100
+    return data, repetitions, graph
+
+
+def test_backends_agree_on_states_that_go_on_in_others():
+    data, repetitions, graph = nearly_meeting()
+    found = []
+    for options in ({"backend": TorchBackend()}, {}, {"dtype": torch.float64}):
+        leaves = {n: getattr(repetitions, n).clone().requires_grad_() for n in INPUTS}
+        changed = dataclasses.replace(repetitions, **leaves)
+        signal = Simulator(data, **options)(changed, graph).signal
+        gradients = torch.autograd.grad(loss_of(signal), list(leaves.values()))
+        maps = map_gradients(data, repetitions, graph, **options)
+        found.append(maps | dict(zip(INPUTS, gradients, strict=True)) | {"signal": signal.detach()})
+    for name, values in found[2].items():
+        for single in found[:2]:
+            assert difference(single[name].to(values.dtype), values) < 1e-4, name
+
+
+def test_states_that_go_on_in_others_have_the_right_gradients():
+    data, repetitions, graph = nearly_meeting()
+    leaves = {
+        n: getattr(repetitions, n).clone().requires_grad_() for n in ("pulse_angle", "pulse_phase")
+    }
+
+    def loss(values):
+        simulator = Simulator(data, dtype=torch.float64)
+        return loss_of(simulator(dataclasses.replace(repetitions, **values), graph).signal)
+
+    gradients = torch.autograd.grad(loss(leaves), list(leaves.values()))
+    generator = torch.Generator().manual_seed(3)
+    for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True):
+        value = leaf.detach()
+        direction = torch.randn(value.shape, dtype=torch.float64, generator=generator)
+        ends = [float(loss({name: value + step * direction})) for step in (1e-6, -1e-6)]
+        expected = (ends[0] - ends[1]) / 2e-6
+        assert float((gradient * direction).sum()) == pytest.approx(expected, rel=2e-5), name
+
+
+def test_where_positions_are_differentiated_by_no_state_goes_on_in_another():
+    data, repetitions, _ = nearly_meeting()
+    moving = dataclasses.replace(
+        repetitions, event_time=repetitions.event_time.clone().requires_grad_()
+    )
+    assert len(Simulator(data, 1e-2).graph(moving).hand_over.giver) == 0
+    still = dataclasses.replace(moving, moving=torch.zeros(len(moving.event_time), dtype=bool))
+    assert len(Simulator(data, 1e-2).graph(still).hand_over.giver) > 100
 
 
 def test_second_derivatives_are_refused():

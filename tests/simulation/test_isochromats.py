@@ -58,7 +58,7 @@ def test_free_induction_decays_by_both_T2_and_turns_by_B0():
     write.pulse(90, 90, "excitation")
     write.sample(time, 0.0)
     signal = complex(signal_of(write, voxel(B0=30.0, T2dash=0.02), 4096)[0])
-    expected = np.exp(-time / T2 - time / 0.02 - 2j * math.pi * 30.0 * time)
+    expected = np.exp(-time / T2 - time / 0.02 + 2j * math.pi * 30.0 * time)
     assert signal == pytest.approx(expected, abs=5e-3)
 
 
@@ -272,7 +272,7 @@ def test_a_rephased_slice_has_the_signal_of_its_profile(tmp_path):
     z = (np.arange(4000) + 0.5) / 4000 * width - width / 2
     a, b = rotation(pulse, gradient.amplitude * z)
     after = course.moment[1][2] if len(course.moment) > 1 else course.moment[0][2]
-    transverse = 2 * a.conj() * b * np.exp(-2j * math.pi * after * z + 1j * pulse.phase)
+    transverse = 2 * a.conj() * b * np.exp(2j * math.pi * after * z + 1j * pulse.phase)
     receiver = np.exp(1j * course.receiver_phase[0])
     expected = complex((transverse * receiver).mean()) * width / SIZE
     assert signal == pytest.approx(expected, abs=2e-3 * abs(expected))

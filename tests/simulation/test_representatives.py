@@ -68,7 +68,7 @@ def test_answer_is_the_phantoms_signal():
     for number in ((0, 0, 0), (2, 1, 0), (3, 14, 0)):
         neighbours = np.stack(np.meshgrid(*([[-1, 0, 1]] * 3)), -1).reshape(-1, 3)
         k = torch.from_numpy((np.array(number) + neighbours) * step)
-        waves = torch.exp(-2j * math.pi * (k @ data.voxel_pos.double().T))
+        waves = torch.exp(2j * math.pi * (k @ data.voxel_pos.double().T))
         for column, inside in enumerate((part == 0, part == 1, part >= 0)):
             weights = data.coil_sens * (data.PD / data.PD.sum() / unit * inside)
             power = (waves @ weights.cdouble().T).abs().square().sum(1).mean()

@@ -124,7 +124,10 @@ def test_states_that_are_cut_off_are_never_missing_unnoticed():
 def test_an_image_does_not_converge_where_states_are_cut_off(monkeypatch):
     cut = dataclasses.replace(Thresholds.of_accuracy(1e-2), max_state_count=30)
     monkeypatch.setattr(Thresholds, "of_accuracy", lambda accuracy: cut)
-    with pytest.warns(UserWarning), pytest.raises(SimulationError, match="cannot be told to 0.001"):
+    with (
+        pytest.warns(UserWarning),
+        pytest.raises(SimulationError, match=r"cannot be told to 0\.001"),
+    ):
         converged_accuracy(train_of_different_intervals(), phantom(8, shape="box"), change=1e-3)
 
 

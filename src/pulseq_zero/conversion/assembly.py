@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulseq_zero.conversion.blocks import BlockTimeline, Mark, timeline
+from pulseq_zero.conversion.labels import sample_labels
 from pulseq_zero.conversion.once import Once
 from pulseq_zero.conversion.pulses import SubPulses
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.repetitions import PulseUse
+from pulseq_zero.system import system_of
 from pulseq_zero.tracing import TracedSequence, raw, traced_numpy
 
 # Corners of the gradients that are nearer to another mark [s] are no marks of their own.
@@ -94,16 +96,16 @@ def assemble(
         tuple(rotation.use for rotation in rotations),  # type: ignore[misc]
         tuple(np.bincount(repetition, minlength=len(pulses)).tolist()),
         is_sample.astype(np.int64),
-        _labels(sequence, lines, skipped),
+        {name: values[skipped:] for name, values in sample_labels(sequence).items()},
     )
 
 
 def _timelines(
     sequence: TracedSequence, with_corners: bool, sub_pulses: SubPulses
 ) -> list[BlockTimeline]:
-    once = Once()
+    once, system = Once(), system_of(sequence)
     return [
-        timeline(block, sequence.system, once, with_corners=with_corners, sub_pulses=sub_pulses)
+        timeline(block, system, once, with_corners=with_corners, sub_pulses=sub_pulses)
         for block in sequence.traced_blocks()
     ]
 
@@ -153,18 +155,3 @@ def _within_readout(marks: NDArray[np.int64]) -> NDArray[np.bool_]:
     np.minimum.at(first, repetition[samples], index[samples])
     np.maximum.at(last, repetition[samples], index[samples])
     return (index > first[repetition]) & (index < last[repetition])
-
-
-def _labels(
-    sequence: TracedSequence, lines: list[BlockTimeline], skipped: int
-) -> dict[str, NDArray[np.int64]]:
-    """List the values that the labels in use have at each sample."""
-    counts = [len(raw(line.receiver_phase)) for line in lines]
-    counts = [count for count in counts if count]
-    if not counts or not (sequence.label_set_library.data or sequence.label_inc_library.data):
-        return {}
-    values = sequence.evaluate_labels(evolution="adc")
-    return {
-        name: np.repeat(np.asarray(value, dtype=np.int64), counts)[skipped:]
-        for name, value in values.items()
-    }

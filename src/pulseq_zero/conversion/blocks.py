@@ -14,7 +14,12 @@ from pypulseq import Opts
 from pulseq_zero.conversion.gradients import AXES, SAME_TIME, corners, moment_until, numpy_for
 from pulseq_zero.conversion.once import Once
 from pulseq_zero.conversion.pulses import Rotation, SubPulses, frequency, phase, rotations
+from pulseq_zero.errors import SequenceError
 from pulseq_zero.tracing import TracedBlock, raw
+
+# Events that neither act on spins nor sample them. What they last is in the block's duration:
+# a trigger is one that comes at once, a soft delay has its default or what was applied.
+_WITHOUT_ACTION = {"delay", "soft_delay", "labelset", "labelinc", "output", "trigger"}
 
 
 class Mark(IntEnum):
@@ -66,12 +71,13 @@ def timeline(
         What has been done for other blocks of the sequence.
     with_corners, sub_pulses
         As for :class:`pulseq_zero.SequenceModel`.
+
+    Raises
+    ------
+    SequenceError
+        If it has an event of a kind that is not known.
     """
-    events: dict[str, list[SimpleNamespace]] = {kind: [] for kind in ("rf", "adc", "gradient")}
-    for event in block.events:
-        if isinstance(event, SimpleNamespace):
-            kind = "gradient" if event.type in ("trap", "grad") else event.type
-            events.get(kind, []).append(event)
+    events = _played(block)
     pulses = tuple(
         pulse
         for rf in events["rf"]
@@ -99,6 +105,24 @@ def timeline(
             kinds += [Mark.CORNER] * len(nodes)
     marks, durations, moments = once(_cut, times, kinds, block.duration, shapes)
     return BlockTimeline(marks, durations, moments, pulses, receiver_phase)
+
+
+def _played(block: TracedBlock) -> dict[str, list[SimpleNamespace]]:
+    """Sort the events of a block that act on spins or sample them, by kind."""
+    events: dict[str, list[SimpleNamespace]] = {kind: [] for kind in ("rf", "adc", "gradient")}
+    for event in block.events:
+        if not isinstance(event, SimpleNamespace):
+            # A number is a duration, which the block's own has in it
+            continue
+        kind = "gradient" if event.type in ("trap", "grad") else event.type
+        if kind in events:
+            events[kind].append(event)
+        elif kind not in _WITHOUT_ACTION:
+            raise SequenceError(
+                f"a block has an event of the kind {event.type!r}, which the simulation does not "
+                "know; write it as pulses, gradients and ADC events, or leave it out"
+            )
+    return events
 
 
 def _cut(times: list[Any], kinds: list[Mark], duration: Any, shapes: list[Any]) -> Any:
@@ -130,10 +154,7 @@ def _readout(adc: SimpleNamespace, system: Opts) -> tuple[Any, Any]:
     xp = numpy_for(*vars(adc).values())
     since_start = (np.arange(int(raw(adc.num_samples))) + 0.5) * adc.dwell
     delay = adc.delay if raw(adc.delay) >= raw(adc.dead_time) else adc.dead_time
-    middle = 0.5 * raw(adc.num_samples) * adc.dwell
-    offset = 2 * np.pi * frequency(adc, system)
-    # As in pulses, the frequency runs backwards about the phase in the middle of the readout.
-    phases = phase(adc, system) + offset * middle - offset * (since_start - middle)
+    phases = phase(adc, system) + 2 * np.pi * frequency(adc, system) * since_start
     modulation = getattr(adc, "phase_modulation", None)
     if modulation is not None and len(modulation):
         phases = phases + xp.asarray(modulation)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pypulseq
 import torch
+from pypulseq.calc_rf_center import calc_rf_center
 from torch import Tensor
 
 from pulseq_zero.conversion.assembly import assemble
+from pulseq_zero.conversion.gradients import SAME_TIME
 from pulseq_zero.conversion.pulses import SubPulses
 from pulseq_zero.errors import GradientLostError, PulseqZeroError, SequenceError
 from pulseq_zero.files.loading import failure
@@ -28,6 +31,9 @@ from pulseq_zero.tracing import (
 from pulseq_zero.tracing.tape import OnLoss, Rounding
 
 _log = logging.getLogger("pulseq_zero")
+
+# Where a block's pulse, and where a pulse's centre stands in PyPulseq's lists
+_PULSE, _CENTRE = 1, 4
 
 # Of how many runs the tapes are kept.
 _KEPT = 4
@@ -129,7 +135,10 @@ class SequenceModel:
             self.retraces += 1
             name = getattr(self._function, "__name__", self._function)
             _log.info("run %s again: %s", name, broken[0])
+        before = self._runs[0][1].sequence if broken else None
         self.trace(parameters)
+        if before is not None and broken[0].place.code is calc_rf_center.__code__:
+            _warn_of_moved_centres(before, self.sequence)
         return self._runs[0][1](parameters)
 
     def trace(self, parameters: Mapping[str, Tensor]) -> TracedSequence:
@@ -169,6 +178,32 @@ class SequenceModel:
     def _use(self, run: tuple[dict[str, Tensor], Conversion]) -> None:
         others = [other for other in self._runs if other is not run]
         self._runs = [run, *others][:_KEPT]
+
+
+def _warn_of_moved_centres(before: TracedSequence, after: TracedSequence) -> None:
+    """Say that pulses act at another time, as other samples of theirs are the largest now."""
+    centres = [
+        np.array(
+            [
+                sequence.rf_library.data[events[_PULSE]][_CENTRE]
+                for events in sequence.block_events.values()
+                if events[_PULSE]
+            ]
+        )
+        for sequence in (before, after)
+    ]
+    if len(centres[0]) != len(centres[1]):
+        return
+    moved = np.flatnonzero(np.abs(centres[0] - centres[1]) > SAME_TIME)
+    if len(moved):
+        old, new = (1e3 * centre[moved[0]] for centre in centres)
+        warnings.warn(
+            f"the centre of a pulse jumps from {old:.4g} to {new:.4g} ms, and with it the moment "
+            "at which it acts: PyPulseq takes the largest sample for the centre, and another one "
+            "has become the largest; give the pulse its centre, as in "
+            "make_arbitrary_rf(..., center=...)",
+            stacklevel=3,
+        )
 
 
 class Conversion:

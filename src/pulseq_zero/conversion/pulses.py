@@ -1,10 +1,8 @@
 """RF pulses as rotations.
 
-A pulse turns the magnetisation about an axis in the transverse plane. MR-zero counts the
-phase of that axis as Pulseq does, but lets spins precess clockwise: a spin at a frequency f
-turns with exp(-2 pi i f t). What changes within a pulse, its frequency offset and its own
-phase, therefore runs backwards here, about the phase that the pulse has as a whole. So
-pulses meet the spins that they meet on a scanner, and phases are those that Pulseq has.
+A pulse turns the magnetisation, right-handed, about an axis in the transverse plane: that of the
+field s(t) exp(i (phase + 2 pi f t)), with t from the start of its shape. As Pulseq has it, a spin
+at a frequency f turns with exp(2 pi i f t), along with the field of a pulse at that frequency.
 """
 
 from __future__ import annotations
@@ -89,7 +87,7 @@ def rotations(
     use = rf.use or "undefined"
     pieces = sub_pulses if isinstance(sub_pulses, int) else sub_pulses.get(use, 1)
     on_resonance = is_selective or np.all(raw(frequency(rf, system)) == 0)
-    if pieces == 1 and on_resonance and _keeps_its_phase(rf.signal):
+    if pieces == 1 and on_resonance and keeps_its_phase(rf.signal):
         return (_at_once(rf, system, use),)
     return _composed(rf, system, use, pieces, is_selective)
 
@@ -101,8 +99,8 @@ def sample_durations(rf: SimpleNamespace) -> Any:
     return edges[1:] - edges[:-1]
 
 
-def _keeps_its_phase(signal: Any) -> bool:
-    """Whether a pulse stays on a line in the complex plane; guarded, if the pulse is traced."""
+def keeps_its_phase(signal: Any) -> bool:
+    """Tell whether a pulse stays on a line in the complex plane; guarded, if it is traced."""
     values = raw(signal)
     if not np.iscomplexobj(values):
         return True
@@ -127,11 +125,8 @@ def _at_once(rf: SimpleNamespace, system: Opts, use: str) -> Rotation:
         integral = np.sum(rf.signal * weights)
         negative = raw(integral) < 0
         angle, own_phase = (-integral, np.pi) if negative else (integral, 0.0)
-    return Rotation(rf.delay + rf.center, angle, own_phase + _phase_at_centre(rf, system), 0.0, use)
-
-
-def _phase_at_centre(rf: SimpleNamespace, system: Opts) -> Any:
-    return phase(rf, system) + 2 * np.pi * frequency(rf, system) * rf.center
+    at_centre = phase(rf, system) + 2 * np.pi * frequency(rf, system) * rf.center
+    return Rotation(rf.delay + rf.center, angle, own_phase + at_centre, 0.0, use)
 
 
 def _polar(real: Any, imaginary: Any) -> tuple[Any, Any]:
@@ -146,19 +141,17 @@ def _composed(
     per_second = 2 * np.pi * frequency(rf, system)
     signal, times, durations = _finely_sampled(rf, raw(per_second), pieces)
     xp = numpy_for(signal, times, durations, rf.center, per_second)
-    # In a gradient the spins in the middle of the slice turn with the pulse's frequency: they
-    # meet it between the pieces, not within one.
-    within = 0.0 if is_selective else per_second * (times - rf.center)
-    signal = signal * xp.exp(1j * within)
-    _, own_phase = _polar(np.sum(signal.real * durations), np.sum(signal.imag * durations))
-    backwards = xp.conj(signal) * xp.exp(2j * own_phase)
+    if not is_selective:
+        signal = signal * xp.exp(1j * per_second * times)
     ends = np.linspace(0, len(raw(durations)), pieces + 1).round().astype(int)
-    angle, phases, turn = _axis_and_angle(*_product(*_spinors(xp, backwards, durations), ends))
+    angle, phases, turn = _axis_and_angle(*_product(*_spinors(xp, signal, durations), ends))
     edges = xp.concatenate([[0.0], xp.cumsum(durations)])[ends]
     middles = 0.5 * (edges[1:] + edges[:-1]) if pieces > 1 else xp.array([rf.center])
-    between = per_second * (middles - rf.center) if is_selective else xp.zeros(pieces)
+    # In a gradient the spins in the middle of the slice turn with the pulse's frequency: they
+    # meet it between the pieces, not within one.
+    between = per_second * middles if is_selective else 0.0
     centre = int(np.searchsorted(raw(edges)[1:-1], raw(rf.center), side="right"))
-    phases = phases + _phase_at_centre(rf, system) - between
+    phases = phases + phase(rf, system) + between
     return tuple(
         Rotation(
             rf.delay + middles[k], angle[k], phases[k], turn[k], use if k == centre else "other"

@@ -119,7 +119,9 @@ def save_ismrmrd(
 ) -> None:
     """Save a simulated signal as ISMRMRD, an acquisition for each ADC event.
 
-    MRzeroCore writes the file, with trajectory [1/m] and labels of the sequence.
+    MRzeroCore writes the file, with trajectory [1/m] and labels of the sequence. Programs that
+    read it reconstruct with exp(2πi k·r), whereas the signal turns by just that: the file holds its
+    complex conjugate, so that the image is that of `reconstruct`, complex conjugated.
 
     Parameters
     ----------
@@ -157,4 +159,4 @@ def save_ismrmrd(
             "signal with the sequence that it was simulated of"
         )
     with atomic_path(path) as temporary:
-        mr0.sig_to_mrd(str(temporary), signal, described)
+        mr0.sig_to_mrd(str(temporary), signal.conj().resolve_conj(), described)

@@ -50,11 +50,13 @@ class TissuePool:
     D
         (x, y) diffusion coefficient [1e-3 mm²/s].
     B0
-        (x, y) off-resonance [Hz].
+        (x, y) off-resonance [Hz]. Signs are Pulseq's: a pulse and a receiver with a
+        ``freq_offset`` of B0 are on resonance; fat is negative.
     B1
-        (transmit channels, x, y) complex transmit field relative to the nominal one.
+        (transmit channels, x, y) complex transmit field relative to the nominal one. Its phase adds
+        to that of the pulse: the field is B1 s(t) exp(i(phase_offset + 2π freq_offset t)).
     coil_sensitivity
-        (receive channels, x, y) complex sensitivity.
+        (receive channels, x, y) complex sensitivity C: the signal is the sum of C (Mx + iMy).
     """
 
     PD: Tensor
@@ -267,7 +269,11 @@ class Phantom:
         return 1e3 * torch.cat([torch.diag(torch.tensor(size)), first[:, None]], 1)
 
     def to_mr0(self) -> mr0.TissueDict:
-        """Return the pools as MRzeroCore has them, with (x, y, z) maps of one slice."""
+        """Return the pools as MRzeroCore has them, with (x, y, z) maps of one slice.
+
+        B1 and coil sensitivities keep the sense of this class. To simulate with MRzeroCore itself,
+        whose spins turn the other way, conjugate them; see `Repetitions.conjugate`.
+        """
         return mr0.TissueDict(
             {
                 name: mr0.VoxelGridPhantom(

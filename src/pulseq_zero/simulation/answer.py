@@ -129,7 +129,7 @@ def _spectra(
         for coil in weights[:, here]:
             grid = np.zeros(np.prod(shape), dtype=complex)
             np.add.at(grid, cell[here], coil)
-            power += np.abs(np.fft.fftn(grid.reshape(shape))) ** 2
+            power += np.abs(np.fft.ifftn(grid.reshape(shape), norm="forward")) ** 2
         for axis in range(3):
             power = (np.roll(power, 1, axis) + power + np.roll(power, -1, axis)) / 3
         columns.append(_pooled(power))

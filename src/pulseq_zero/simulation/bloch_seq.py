@@ -1,11 +1,12 @@
 """A ``.seq`` file as spins feel it: read by PyPulseq, for the judge of the simulation.
 
 Nothing is shared with the conversion that the phase distribution graphs build on. At the level
-of *instantaneous* pulses each is one rotation at its centre; at the *full* level pulses take
-their time, gradients and off-resonance acting meanwhile: slice profiles, adiabatic inversion.
+of *instantaneous* pulses each is one rotation at its centre, as spins in the middle of its slice
+feel it, or, without a gradient, spins on resonance; at the *full* level pulses take their time,
+gradients and off-resonance acting meanwhile: slice profiles, adiabatic inversion.
 
-Signs are those of MR-zero: spins turn by exp(-2πi f t). The course of a pulse therefore runs
-backwards, its phase at the centre being as written.
+Signs are Pulseq's: a spin at a frequency f turns with exp(2πi f t), and so does the field of a
+pulse with that offset, t being counted from the start of the pulse's shape.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ import pypulseq
 
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.files.seq import read_seq
+from pulseq_zero.simulation.isochromat_kernel import pulse_table
 from pulseq_zero.simulation.isochromats import Course, SpinPulse
+from pulseq_zero.system import system_of
 
 Physics = Literal["instantaneous", "full"]
 
@@ -53,8 +56,9 @@ def read_course(path: Path | str, physics: Physics = "full", rf_step: float = 1e
         which gradients change, at the other one that is no rotation (adiabatic, say).
     """
     sequence, course = read_seq(path), Course()
+    system = system_of(sequence)
     for number in sequence.block_events:
-        _play(sequence.get_block(number), sequence.system, physics, rf_step, course)
+        _play(sequence.get_block(number), system, physics, rf_step, course)
     return course
 
 
@@ -85,7 +89,9 @@ def _play(
     pulse = None
     # A pulse without power, as an optimizer may leave one, is none
     if rf is not None and np.any(rf.signal):
-        pulse = _pulse(rf, system, physics, rf_step)
+        middle = rf.delay + pypulseq.calc_rf_center(rf)[0]
+        is_selective = any(np.interp(middle, *wave, left=0.0, right=0.0) for wave in waveforms)
+        pulse = _pulse(rf, system, physics, rf_step, is_selective=is_selective)
     pulse_time = math.inf
     if rf is not None and pulse is not None:
         pulse_time = rf.delay + (pypulseq.calc_rf_center(rf)[0] if pulse.course is None else 0.0)
@@ -111,14 +117,20 @@ def _play(
 def _samples(adc: SimpleNamespace, system: pypulseq.Opts) -> tuple[list[float], list[float]]:
     """Return when samples are taken [s], since the start of the block, and their phases [rad]."""
     since_start = (np.arange(adc.num_samples) + 0.5) * adc.dwell
-    phase = _phase(adc, system) + 2 * np.pi * _frequency(adc, system) * (
-        adc.num_samples * adc.dwell - since_start
-    )
+    phase = _phase(adc, system) + 2 * np.pi * _frequency(adc, system) * since_start
+    modulation = getattr(adc, "phase_modulation", None)
+    if modulation is not None and len(modulation):
+        phase = phase + np.asarray(modulation)
     return (adc.delay + since_start).tolist(), (np.pi / 2 - phase).tolist()
 
 
 def _pulse(
-    rf: SimpleNamespace, system: pypulseq.Opts, physics: Physics, longest: float
+    rf: SimpleNamespace,
+    system: pypulseq.Opts,
+    physics: Physics,
+    longest: float,
+    *,
+    is_selective: bool,
 ) -> SpinPulse:
     if physics == "instantaneous":
         longest = min(longest, float(np.diff(rf.t).min()))  # the integral of the samples, exactly
@@ -130,17 +142,29 @@ def _pulse(
     centre, total = pypulseq.calc_rf_center(rf)[0], shape.sum()
     own, offset = np.exp(1j * np.angle(total)), 2 * np.pi * _frequency(rf, system)
     at_centre = _phase(rf, system) + offset * centre + np.angle(total)
-    shape = shape.conj() * own
+    shape = shape / own
     if physics == "instantaneous":
         if np.abs(shape.imag).max() > _ON_A_LINE * np.abs(shape).max():
             raise SequenceError(
                 "a pulse whose phase changes is no rotation of all spins alike; judge the "
                 "sequence with full physics"
             )
-        return SpinPulse(2 * np.pi * step * abs(total), at_centre)
+        if is_selective or offset == 0:
+            return SpinPulse(2 * np.pi * step * abs(total), at_centre)
     amplitude = float(np.abs(shape).max())
-    course = shape * np.exp(-1j * offset * (time - centre)) / amplitude
+    course = shape * np.exp(1j * offset * (time - centre)) / amplitude
+    if physics == "instantaneous":
+        return _on_resonance(course, step, amplitude, at_centre)
     return SpinPulse(amplitude, at_centre, course=course, step=step)
+
+
+def _on_resonance(course: np.ndarray, step: float, amplitude: float, phase: float) -> SpinPulse:
+    """Return the rotation, and the turn about z after it, that a pulse is on resonance."""
+    table = pulse_table(course, step, np.array([amplitude]), np.zeros(1))[0, 0]
+    a, b = complex(table[0], table[1]), complex(table[2], table[3])
+    half_turn = float(np.angle(a))
+    axis = float(np.angle(b)) + np.pi / 2 + half_turn
+    return SpinPulse(2 * math.atan2(abs(b), abs(a)), phase + axis, turn=-2 * half_turn)
 
 
 def _check_constant(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.simulation import kernel
+from pulseq_zero.simulation.graph import StateGraph
 from pulseq_zero.simulation.kernel_steps import BLOCK
 from pulseq_zero.simulation.plan import Plan
 from pulseq_zero.simulation.propagation import Adjoint, Drive, Wanted
@@ -29,7 +30,7 @@ class CompiledBackend:
     """
 
     def __init__(self) -> None:
-        self._arrays: tuple[Plan, tuple, tuple] | None = None
+        self._arrays: tuple[Plan, tuple, tuple, tuple] | None = None
 
     def bytes_per_voxel(self, plan: Plan, *, adjoint: bool) -> int:
         """Memory needed for each voxel, in float32; states are kept for single blocks only."""
@@ -82,7 +83,7 @@ class CompiledBackend:
             result.maps["initial"] = torch.complex(*torch.from_numpy(initial))
         return result
 
-    def _arrays_of(self, plan: Plan) -> tuple[tuple, tuple]:
+    def _arrays_of(self, plan: Plan) -> tuple[tuple, tuple, tuple]:
         if self._arrays is None or self._arrays[0] is not plan:
             graph = plan.graph
             state = plan.items.state.numpy()
@@ -94,9 +95,17 @@ class CompiledBackend:
                     graph.first_state, graph.transverse,
                     *forward_rounds(graph), *backward_rounds(graph), largest,
                 ),
+                (*_within_repetitions(graph), graph.first_given),
                 (*plan.items_by_repetition, local, plan.item_sign.astype(np.float32)),
             )  # fmt: skip
-        return self._arrays[1], self._arrays[2]
+        return self._arrays[1:]
+
+
+def _within_repetitions(graph: StateGraph) -> tuple[np.ndarray, ...]:
+    """Return the hand-overs, states numbered within their repetitions."""
+    given = graph.hand_over
+    first = graph.first_state[graph.repetition[given.giver]]
+    return given.giver - first, given.taker - first[:, None], given.share.astype(np.float32)
 
 
 def _share(work: Callable[[int, int], Any], voxels: int) -> list[Any]:

@@ -18,18 +18,18 @@ _LARGEST_EXPONENT = 60.0
 
 
 def turns_to_complex(turns: Tensor, magnitude: Tensor) -> Tensor:
-    """Return magnitude · exp(-2πi turns), a whole number of turns taken off beforehand.
+    """Return magnitude · exp(2πi turns), a whole number of turns taken off beforehand.
 
     Real sine and cosine are vectorised in torch, its complex exponential is not.
     """
-    angle = (turns - turns.round()).mul_(-2 * np.pi)
+    angle = (turns - turns.round()).mul_(2 * np.pi)
     return torch.complex(angle.cos().mul_(magnitude), angle.sin().mul_(magnitude))
 
 
 def encoding_matrix(pattern: Pattern, voxels: Voxels, *, weighted: bool = True) -> Tensor:
     """Encode a segment.
 
-    E(e, v) = exp(-2πi (Δk·r + Δt B0) - Δt (R2 + σ R2')) · C(c, v),
+    E(e, v) = exp(2πi (Δk·r + Δt B0) - Δt (R2 + σ R2')) · C(c, v),
 
     with offsets Δ relative to the segment's anchor, σ the sign of the dephasing time, and C
     the coil sensitivity times the proton density.

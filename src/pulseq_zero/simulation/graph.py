@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import MRzeroCore as mr0
@@ -61,7 +61,7 @@ class Thresholds:
         """
         return cls(
             max_state_count=10_000,
-            min_state_magnetisation=0.03 * accuracy,
+            min_state_magnetisation=0.01 * accuracy,
             min_emitted_signal=accuracy,
             min_latent_signal=accuracy,
         )
@@ -74,6 +74,34 @@ class Thresholds:
             min_emitted_signal=factor * self.min_emitted_signal,
             min_latent_signal=factor * self.min_latent_signal,
         )
+
+
+@dataclass(frozen=True)
+class HandOver:
+    """States that end with a repetition, and hand their magnetisation over to two others.
+
+    Both takers have the giver's kind and gradient moments; one has dephased for less time, one
+    for more. So what the giver would have become lies between what they become, and is made of
+    them by linear interpolation.
+
+    Attributes
+    ----------
+    giver
+        (handovers,) number of the state over all repetitions, in ascending order.
+    taker
+        (handovers, 2) likewise.
+    share
+        (handovers, 2) what each taker receives; in sum 1.
+    """
+
+    giver: np.ndarray
+    taker: np.ndarray
+    share: np.ndarray
+
+    @classmethod
+    def none(cls) -> HandOver:
+        """Return none."""
+        return cls(np.zeros(0, np.int64), np.zeros((0, 2), np.int64), np.zeros((0, 2), np.float32))
 
 
 @dataclass(frozen=True)
@@ -98,6 +126,8 @@ class StateGraph:
         (edges,) number of the ancestor *within the repetition before*.
     emits
         (states,) whether the state is measured.
+    hand_over
+        States that go on in others.
     cut
         What states would add that were not made as there are too many, as a part of the signal:
         an estimate, zero where all were made.
@@ -109,12 +139,18 @@ class StateGraph:
     kind: np.ndarray
     source: np.ndarray
     emits: np.ndarray
+    hand_over: HandOver = field(default_factory=HandOver.none)
     cut: float = 0.0
 
     @cached_property
     def first_state(self) -> np.ndarray:
         """(repetitions + 1,) where the states of a repetition begin."""
         return np.concatenate([[0], np.cumsum(self.count)])
+
+    @cached_property
+    def first_given(self) -> np.ndarray:
+        """(repetitions + 1,) where the hand-overs at the end of a repetition begin."""
+        return np.searchsorted(self.hand_over.giver, self.first_state)
 
     @cached_property
     def repetition(self) -> np.ndarray:
@@ -135,7 +171,10 @@ class StateGraph:
     def same_structure(self, other: StateGraph) -> bool:
         """Tell whether both graphs hold the same states, edges and measured states."""
         names = ("count", "transverse", "first_edge", "kind", "source", "emits")
-        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
+        return all(np.array_equal(getattr(self, n), getattr(other, n)) for n in names) and all(
+            np.array_equal(getattr(self.hand_over, n), getattr(other.hand_over, n))
+            for n in ("giver", "taker", "share")
+        )
 
 
 def rotation_table(data: mr0.SimData) -> Tensor:

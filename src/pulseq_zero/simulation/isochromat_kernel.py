@@ -1,7 +1,7 @@
 """The loops of the isochromat simulation, compiled: one voxel after the other, step by step.
 
-Spins turn by exp(-2πi f t). A pulse is a matrix of SU(2), whose first column (a, b) takes the
-transverse magnetisation m (complex) and the longitudinal z to
+Spins turn by exp(2πi f t), as Pulseq counts frequencies. A pulse is a matrix of SU(2), whose first
+column (a, b) takes the transverse magnetisation m (complex) and the longitudinal z to
 
     m' = a*² m - b² m* + 2 a* b z,    z' = (|a|² - |b|²) z - 2 Re(a* b* m).
 """
@@ -136,7 +136,7 @@ def _rotate_by_table(  # type: ignore[no-untyped-def]
 def simulate_voxels(  # type: ignore[no-untyped-def]
     shift, spins, centre, size, off_resonance, width, R1, R2, transmit, weight,
     moment, time, relaxation, is_new, is_sample,
-    pulse, angle, phase, channels, gradient, kind, tables, table_shape, table_step,
+    pulse, angle, phase, turn, channels, gradient, kind, tables, table_shape, table_step,
     signal,
 ):  # fmt: skip
     """Add the signal of all voxels, for each of the seeds that shifts are given for.
@@ -163,8 +163,9 @@ def simulate_voxels(  # type: ignore[no-untyped-def]
         (steps,) whether a step differs from the one before, and whether a sample ends it.
     pulse
         (steps,) number of the pulse that the step begins with, -1 where there is none.
-    angle, phase
-        (pulses,) nominal angle [rad], or amplitude [Hz] of a pulse with a table; phase [rad].
+    angle, phase, turn
+        (pulses,) nominal angle [rad], or amplitude [Hz] of a pulse with a table; phase [rad]; turn
+        about z after a rotation at once [rad].
     channels
         (pulses, channels) complex weights of the transmit channels.
     gradient
@@ -215,7 +216,8 @@ def simulate_voxels(  # type: ignore[no-untyped-def]
                     if kind[p] < 0:
                         half = 0.5 * angle[p] * abs(field)
                         axis = complex(math.sin(turned), -math.cos(turned))
-                        _rotate(m, complex(math.cos(half), 0.0), math.sin(half) * axis)
+                        after = complex(math.cos(turn[p] / 2), math.sin(turn[p] / 2))
+                        _rotate(m, math.cos(half) / after, math.sin(half) * axis * after)
                     else:
                         first, rows, columns = table_shape[kind[p]]
                         table = tables[first : first + rows * columns].reshape(rows, columns, 4)
@@ -236,8 +238,8 @@ def simulate_voxels(  # type: ignore[no-untyped-def]
                 sum_x = sum_y = np.float32(0)
                 for s in range(count):
                     x, y = m[0, s], m[1, s]
-                    m[0, s] = decay * (x * cosine[s] + y * sine[s])
-                    m[1, s] = decay * (y * cosine[s] - x * sine[s])
+                    m[0, s] = decay * (x * cosine[s] - y * sine[s])
+                    m[1, s] = decay * (y * cosine[s] + x * sine[s])
                     sum_x += m[0, s]
                     sum_y += m[1, s]
                 if is_sample[e]:
@@ -272,7 +274,7 @@ def pulse_table(field, step, amplitudes, frequencies):  # type: ignore[no-untype
     -------
     array
         (amplitudes, frequencies, 4) Re a, Im a, Re b, Im b. In each step the field is constant,
-        so that its rotation about the axis (Re b, Im b, -f) is exact.
+        so that its rotation about the axis (Re b, Im b, f) is exact.
     """
     table = np.empty((len(amplitudes), len(frequencies), 4), np.float32)
     columns = len(frequencies)
@@ -291,7 +293,7 @@ def pulse_table(field, step, amplitudes, frequencies):  # type: ignore[no-untype
                 cosine, sine = _cosine_and_sine(half * np.float32(0.5 / math.pi))
                 ratio = sine / half
                 # This step's (a, b), then their product with what came before
-                sx, sy, ux, uy = cosine, along[c] * ratio, cy * ratio, -cx * ratio
+                sx, sy, ux, uy = cosine, -along[c] * ratio, cy * ratio, -cx * ratio
                 ax[c], ay[c], bx[c], by[c] = (
                     sx * ax[c] - sy * ay[c] - ux * bx[c] - uy * by[c],
                     sx * ay[c] + sy * ax[c] - ux * by[c] + uy * bx[c],

@@ -72,6 +72,8 @@ class SpinPulse:
         Nominal flip angle [rad] of a rotation at once; otherwise the pulse's amplitude [Hz].
     phase
         [rad].
+    turn
+        By what angle a rotation at once turns spins about z after it [rad].
     channels
         Complex weights of the transmit channels; None adds them up.
     course
@@ -85,6 +87,7 @@ class SpinPulse:
 
     angle: float
     phase: float
+    turn: float = 0.0
     channels: Array | None = None
     course: Array | None = None
     step: float = 0.0
@@ -155,7 +158,7 @@ def course_of(repetitions: Repetitions) -> Course:
     is_sample, adc_phase = sequence.is_sample.tolist(), sequence.adc_phase.tolist()
     for repetition, first in enumerate(sequence.first_event):
         shim = None if sequence.shim is None else sequence.shim[repetition].numpy()
-        course.play(SpinPulse(angle[repetition], phase[repetition], shim))
+        course.play(SpinPulse(angle[repetition], phase[repetition], channels=shim))
         for event in range(first, first + sequence.event_count[repetition]):
             course.wait(moment[event], time[event])
             if is_sample[event]:
@@ -239,7 +242,12 @@ def converged_isochromats(
         mean = seeds.mean(0)
         size = float(mean.abs().square().sum().sqrt())
         scatter = float((seeds[0] - seeds[1]).abs().square().sum().sqrt()) / max(size, 1e-30)
-        more = _more_spins(count, difference, 0.8 * tolerance * size, largest)
+        aim = 0.8 * tolerance * size
+        more = _more_spins(count, difference, aim, largest)
+        # Numbers are rounded to powers of 2: the next ones may be those of now
+        while scatter > tolerance and np.array_equal(more, count) and count.max() < largest:
+            aim *= 0.8
+            more = _more_spins(count, difference, aim, largest)
         if scatter <= tolerance or np.array_equal(more, count):
             return Isochromats(mean, seeds, float(count.mean()), scatter)
         count = more
@@ -347,6 +355,7 @@ def _compile(
         np.append(True, change > _SAME_TURNS), np.array(course.is_sample),
         np.array(number, dtype=np.int64),
         np.array([p.angle for p in pulses]), np.array([p.phase for p in pulses]),
+        np.array([p.turn for p in pulses]),
         np.array(weights, dtype=np.complex128).reshape(-1, channels),
         np.array([p.gradient for p in pulses], dtype=np.float32).reshape(-1, 3),
         np.array(kind, dtype=np.int64),

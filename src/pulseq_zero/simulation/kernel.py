@@ -1,6 +1,6 @@
 """Compiled loops over blocks of voxels: propagation and its adjoint, step by step.
 
-The steps are those of `kernel_steps`, which says how states are stored.
+The steps are those of `kernel_steps`, which says how states are stored and which way they turn.
 """
 
 # Compiled functions have no annotations: numba derives the types from the arguments.
@@ -28,6 +28,8 @@ from pulseq_zero.simulation.kernel_steps import (
     emission_map_gradients,
     emission_slope,
     emit_item,
+    hand_back,
+    hand_over,
     load_gradient,
     load_voxels,
     make_emission,
@@ -48,13 +50,14 @@ _compiled = njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 
 
 @_compiled
-def emit(graph, items, drive, voxels, emitted, first, stop):
+def emit(graph, hand_overs, items, drive, voxels, emitted, first, stop):
     """Propagate voxels ``first`` to ``stop`` and write what the items emit.
 
     Parameters are tuples of arrays, see `compiled.CompiledBackend`; ``emitted`` is
     (items, 2 * voxels).
     """
     first_state, transverse, forward, first_forward, _, _, largest = graph
+    given, first_given = hand_overs[:3], hand_overs[3]
     order, first_item, local, sign = items
     angle, phase, duration, b_end, k_anchor, t_anchor, b_anchor, shim = drive
     repetitions = len(angle)
@@ -89,12 +92,15 @@ def emit(graph, items, drive, voxels, emitted, first, stop):
             make_rates(rates, duration[r], tissue)
             decay(states, before, 0, count, transverse[r], b_end, a, rates, tissue, largest_D)
             recover(before, transverse[r], rates)
+            hand_over(before, 0, given, first_given[r], first_given[r + 1], _ONE)
             if make_turn(turn, phase, field, shim, r):
                 turn_states(before, 0, transverse[r], turn, _ONE)
 
 
 @_compiled
-def adjoint(graph, items, drive, voxels, gradient, emitted, sums, maps, wanted, first, stop):
+def adjoint(
+    graph, hand_overs, items, drive, voxels, gradient, emitted, sums, maps, wanted, first, stop
+):
     """Take the items' gradient back for voxels ``first`` to ``stop``.
 
     ``sums`` receives the gradients of `Drive`, ``maps`` those of the maps (empty arrays where
@@ -105,6 +111,7 @@ def adjoint(graph, items, drive, voxels, gradient, emitted, sums, maps, wanted, 
     have to do with; on the way back all that pulses and relaxation have.
     """
     first_state, transverse, forward, first_forward, backward, first_backward, largest = graph
+    given, first_given = hand_overs[:3], hand_overs[3]
     order, first_item, local, sign = items
     angle, phase, duration, b_end, k_anchor, t_anchor, b_anchor, shim = drive
     g_angle, g_phase, g_duration, g_b_end, g_k, g_t, g_b = sums
@@ -169,6 +176,7 @@ def adjoint(graph, items, drive, voxels, gradient, emitted, sums, maps, wanted, 
             make_rates(rates, duration[r], tissue)
             decay(states, before, old, count, transverse[r], b_end, a, rates, tissue, largest_D)
             recover(before, old + transverse[r], rates)
+            hand_over(before, old, given, first_given[r], first_given[r + 1], _ONE)
             if make_turn(turn, phase, field, shim, r):
                 turn_states(before, old, transverse[r], turn, _ONE)
         toward[:] = _ZERO
@@ -195,6 +203,8 @@ def adjoint(graph, items, drive, voxels, gradient, emitted, sums, maps, wanted, 
                 by_phase = turn_sum(before, old, back, many, slope)
                 g_phase[r - 1] += by_phase
                 g_phase[r] -= by_phase
+            hand_over(before, old, given, first_given[r - 1], first_given[r], -_ONE)
+            hand_back(back, given, first_given[r - 1], first_given[r])
             if timing:
                 g_duration[r - 1] += decay_sums(
                     before, old, back, count, many, tissue, factor, g_b_end, a

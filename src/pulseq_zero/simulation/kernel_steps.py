@@ -4,7 +4,7 @@ The same mathematics as in `propagation`, which also has the formulas, in the ro
 frame of each pulse: transverse states are m exp(-i (φ + β)) with φ the phase of the pulse and
 β that of the transmit field, so that the factors of a pulse are real or imaginary: with
 q = sin θ / √2, ζ is -iq, -ζ* is -iq and -ζ is iq. From one pulse to the next transverse states
-turn by the difference of the phases; what they emit turns back.
+turn by the difference of the phases; what they emit turns back, and by 2π (k·r + τ B0).
 
 Arrays of states are (states + 1, 2 * BLOCK): all real parts before all imaginary parts, so that
 loops run on whole vectors, and a last state of zeros that stands in, by the number -1, for an
@@ -264,6 +264,32 @@ def recover(states, undephased, rates):
 
 
 @_inlined
+def hand_over(states, first, given, begin, stop, way):
+    """Give a part of some states to others (``way`` 1), or take it away from them again (-1)."""
+    wide_vectors()
+    giver, taker, share = given
+    for n in range(begin, stop):
+        source = _unsigned(first + giver[n])
+        for side in range(2):
+            target, part = _unsigned(first + taker[n, side]), way * share[n, side]
+            for v in range(2 * BLOCK):
+                states[target, v] += part * states[source, v]
+
+
+@_inlined
+def hand_back(back, given, begin, stop):
+    """Take the gradient of what states have received to those that gave it."""
+    wide_vectors()
+    giver, taker, share = given
+    for n in range(begin, stop):
+        source = _unsigned(giver[n])
+        a, b = _unsigned(taker[n, 0]), _unsigned(taker[n, 1])
+        p, q = share[n, 0], share[n, 1]
+        for v in range(2 * BLOCK):
+            back[source, v] = p * back[a, v] + q * back[b, v]
+
+
+@_inlined
 def decay_sums(before, first, back, count, transverse, tissue, loss, g_b, first_b):
     """Add the gradients by the diffusion weightings; return that by the duration.
 
@@ -376,7 +402,7 @@ def make_emission(factor, rotation, k, time, b, sign, i, tissue):
     over_T2, over_T2dash, weighting = time[i], sign[i] * kt, b[i]
     for v in range(BLOCK):
         turns = kx * tissue[_X + v] + ky * tissue[_Y + v] + kz * tissue[_Z + v]
-        turns += kt * tissue[_B0 + v] - rotation[_FRAME + v]
+        turns += kt * tissue[_B0 + v] + rotation[_FRAME + v]
         magnitude = exponential(
             -over_T2 * tissue[_R2 + v]
             - over_T2dash * tissue[_R2DASH + v]
@@ -384,7 +410,7 @@ def make_emission(factor, rotation, k, time, b, sign, i, tissue):
         )
         sine, cosine = sine_and_cosine(turns - np.rint(turns))
         factor[v] = magnitude * cosine
-        factor[BLOCK + v] = -magnitude * sine
+        factor[BLOCK + v] = magnitude * sine
 
 
 @_inlined
@@ -453,10 +479,10 @@ def anchor_sums(slope, tissue, sign, i, g_k, g_t, g_b):
         s2 += growing * tissue[_R2 + v]
         sd += growing * tissue[_R2DASH + v]
         sb += growing * tissue[_D + v]
-    g_k[i, 0] += _TURN * sx
-    g_k[i, 1] += _TURN * sy
-    g_k[i, 2] += _TURN * sz
-    g_k[i, 3] += _TURN * s0 - sign[i] * sd
+    g_k[i, 0] -= _TURN * sx
+    g_k[i, 1] -= _TURN * sy
+    g_k[i, 2] -= _TURN * sz
+    g_k[i, 3] -= _TURN * s0 + sign[i] * sd
     g_t[i] -= s2
     g_b[i] -= sb
 
@@ -468,7 +494,7 @@ def emission_map_gradients(slope, tau, time, b, sign, shim, by_tissue, by_field)
     for v in range(BLOCK):
         growing, turning = slope[v], slope[BLOCK + v]
         by_field[shim, BLOCK + v] -= turning
-        by_tissue[_B0 + v] += _TURN * tau * turning
+        by_tissue[_B0 + v] -= _TURN * tau * turning
         by_tissue[_R2 + v] -= time * growing
         by_tissue[_R2DASH + v] -= sign * tau * growing
         by_tissue[_D + v] -= b * growing

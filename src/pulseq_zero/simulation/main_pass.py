@@ -241,7 +241,7 @@ def _offset_gradient(
 ) -> Tensor:
     """Return the gradient of a block's offsets, (rows, 4).
 
-    The encoding's derivatives are E · (-2πi r) and E · (-2πi B0 - R2 ∓ R2').
+    The encoding's derivatives are E · 2πi r and E · (2πi B0 - R2 ∓ R2').
     """
     result = torch.zeros(len(slope), 4, dtype=torch.float64, device=slope.device)
 
@@ -253,9 +253,9 @@ def _offset_gradient(
             # A real product on (items, 2 * voxels): a quarter of the work of a complex one.
             flat = torch.view_as_real(emitted).flatten(1) * position.repeat_interleave(2)
             weighted = torch.view_as_complex(flat.unflatten(1, (-1, 2)))
-            result[:, axis] = 2 * math.pi * product(weighted).imag
+            result[:, axis] = -2 * math.pi * product(weighted).imag
     decay = -(part.R2 + sign * part.R2dash)
-    result[:, 3] = product(emitted * torch.complex(decay, -2 * math.pi * part.B0)).real
+    result[:, 3] = product(emitted * torch.complex(decay, 2 * math.pi * part.B0)).real
     return result
 
 
@@ -278,7 +278,7 @@ def _add_map_gradients(
     total.maps["weight"][:, where] += change.sum(1).conj()
     time = torch.from_numpy(pattern.offset[:, 3]).to(part.R2)
     over_time = torch.einsum("r, crv, cv -> v", time.to(change.dtype), change, part.weight)
-    total.maps["B0"][where] += 2 * math.pi * over_time.imag
+    total.maps["B0"][where] -= 2 * math.pi * over_time.imag
     total.maps["R2"][where] -= over_time.real
     total.maps["R2dash"][where] -= pattern.sign * over_time.real
     spread = (_to_items(weighted_slope, len(matrix)).T @ emitted).view(shape) * matrix

@@ -15,7 +15,6 @@ So beside the magnetisation the sum of its squared derivatives by all flip angle
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import MRzeroCore as mr0
 import numpy as np
@@ -24,7 +23,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.simulation.graph import CONJUGATING, KINDS, StateGraph, Thresholds
+from pulseq_zero.simulation.graph import KINDS, StateGraph, Thresholds
 from pulseq_zero.simulation.kernel_math import exponential
 from pulseq_zero.simulation.representatives import Representatives
 from pulseq_zero.simulation.selection import (
@@ -68,6 +67,7 @@ def make_graph(
     thresholds: Thresholds,
     *,
     slopes: bool = False,
+    positions: bool = False,
 ) -> StateGraph:
     """Find the states of a sequence, and keep those that matter.
 
@@ -83,10 +83,15 @@ def make_graph(
         Which states are made, carried on and measured.
     slopes
         Whether states matter by what their derivatives by the flip angles would emit, too.
+    positions
+        Whether each state's position counts, as it is differentiated by. Otherwise states of
+        nearly the same position may go on in others, see `graph.HandOver`.
     """
     smallest = thresholds.min_state_magnetisation
     for _ in range(_ROUNDS):
-        found = _follow(repetitions, course, data, voxels, thresholds, smallest, slopes)
+        found = _follow(
+            repetitions, course, data, voxels, thresholds, smallest, slopes, not positions
+        )
         graph, too_weak = select(found, thresholds, slopes=slopes)
         if too_weak <= _SHARE * thresholds.min_latent_signal or smallest == 0:
             break
@@ -102,6 +107,7 @@ def _follow(
     thresholds: Thresholds,
     smallest: float,
     slopes: bool,
+    may_hand_over: bool,
 ) -> list[Candidates]:
     """List the states of each repetition."""
     position = course.position.detach().numpy()
@@ -126,11 +132,13 @@ def _follow(
     imaginary = np.ascontiguousarray(voxels.initial.imag[None], np.float32)
     slope = np.zeros_like(real)
     found: list[Candidates] = []
+    origin, lost = np.zeros(1, np.int64), np.zeros((2, len(share)), np.float32)
     for number in range(len(transfer)):
         factors = (real_factors[number], imaginary_factors[number], steepness[number])
         place, kinds, (real, imaginary, slope), edges, left_out = _pulse(
             place, kinds, (real, imaginary, slope), factors, share, limits
         )
+        left_out[0][:] += lost
         seen = sampled[first_sample[number] : first_sample[number + 1]]
         stride = max(1, len(seen) // _SAMPLES)
         seen = seen[stride // 2 :: stride]
@@ -151,13 +159,27 @@ def _follow(
             ),
             edges=edges[0],
             edge_kind=edges[1],
-            edge_source=edges[2],
+            edge_source=origin[edges[2]].astype(np.int32),
             transfer=transfer[number],
             steepness=steepness[number],
             too_weak=left_out[0],
             too_many=left_out[1],
         )  # fmt: skip
         found.append(part)
+        part.giver, part.taker, part.share, lost = _hand_over(
+            place,
+            kinds,
+            (real, imaginary, slope),
+            share,
+            (voxels.bending, voxels.cusp),
+            smallest * may_hand_over,
+        )
+        stays = np.ones(len(kinds), dtype=bool)
+        stays[part.giver] = False
+        origin = np.flatnonzero(stays)
+        place, kinds, real, imaginary, slope = (
+            values[origin] for values in (place, kinds, real, imaginary, slope)
+        )
     return found
 
 
@@ -322,6 +344,85 @@ def _pulse(place, kinds, magnetisation, factors, share, limits):
     )
 
 
+@njit(inline="always")
+def _missed(before, after, bending, cusp):
+    """Return the squared error of a linear interpolation, relative to what is interpolated.
+
+    At some time between two others, of a curve that bends, and has a cusp in the worst place.
+    """
+    if before + after <= 0:
+        return 0.0
+    error = before * after * (0.5 * bending + cusp / (before + after))
+    return error * error
+
+
+@_compiled
+def _hand_over(place, kinds, magnetisation, share, curvature, most):
+    """Let states go on in others of nearly the same position, see `graph.HandOver`.
+
+    As many as together miss less than a state that is too weak, from one taker to the next; and
+    none if they are too few to be worth it. Return them, their takers, what these receive, and
+    the power of what is missed, of transverse and of longitudinal states.
+    """
+    real, imaginary, slope = magnetisation
+    bending, cusp = curvature
+    voxels = len(share)
+    giver, taker = np.empty(len(kinds), np.int64), np.empty((len(kinds), 2), np.int64)
+    part, missed = np.empty((len(kinds), 2), np.float32), np.empty(len(kinds))
+    lost = np.zeros((2, voxels), np.float32)
+    size = np.zeros(len(kinds))
+    line = np.zeros(len(kinds))
+    for state in range(len(kinds)):
+        for v in range(voxels):
+            power = real[state, v] ** 2 + imaginary[state, v] ** 2
+            size[state] += share[v] * max(power, slope[state, v])
+        for axis in range(3):
+            line[state] += _LINE[axis] * place[state, axis] / _SAME[axis]
+        # The undephased state is by itself.
+        line[state] = 3 * np.rint(line[state] / 4) + kinds[state]
+    by_time = np.argsort(place[:, 3], kind="mergesort")
+    order = by_time[np.argsort(line[by_time], kind="mergesort")]
+    given, left, right = 0, 0, 2
+    while most > 0 and right <= len(order):
+        # All between left and right, if that goes well; else up to the one before.
+        fits = right < len(order) and line[order[left]] == line[order[right]]
+        if fits:
+            error = 0.0
+            for at in range(left + 1, right):
+                t = place[order[at], 3]
+                before, after = t - place[order[left], 3], place[order[right], 3] - t
+                error += size[order[at]] * _missed(before, after, bending, cusp)
+            fits = error < most**2
+        if fits:
+            right += 1
+            continue
+        last = right - 1
+        for at in range(left + 1, last):
+            t = place[order[at], 3]
+            before, after = t - place[order[left], 3], place[order[last], 3] - t
+            giver[given] = order[at]
+            taker[given, 0], taker[given, 1] = order[left], order[last]
+            part[given, 0] = after / (before + after) if before + after > 0 else 1.0
+            part[given, 1] = np.float32(1.0) - part[given, 0]
+            missed[given] = _missed(before, after, bending, cusp)
+            given += 1
+        left, right = last, last + 2
+    if 4 * given < len(kinds):
+        given = 0
+    for n in range(given):
+        state = giver[n]
+        kind = 0 if kinds[state] == TRANSVERSE else 1
+        for v in range(voxels):
+            power = real[state, v] ** 2 + imaginary[state, v] ** 2
+            lost[kind, v] += np.float32(missed[n]) * max(power, slope[state, v])
+        for side in range(2):
+            for v in range(voxels):
+                real[taker[n, side], v] += part[n, side] * real[state, v]
+                imaginary[taker[n, side], v] += part[n, side] * imaginary[state, v]
+                slope[taker[n, side], v] += part[n, side] * slope[state, v]
+    return giver[:given], taker[:given], part[:given], lost
+
+
 @_compiled
 def _group(position):
     """Return a number for each distinct position, and how many there are."""
@@ -361,7 +462,7 @@ def _emissions(place, position, linear, quadratic, shape, spectrum, rates, strid
     that are in phase with each other add up; a few of them may, where most are not.
     """
     amplitude, noise, extent, gradient, coherence, time_step = spectrum
-    R1, R2, R2dash, D = rates
+    _, R2, R2dash, D = rates
     voxels = len(R2)
     samples = len(position)
     bound = np.zeros((len(place), voxels), np.float32)
@@ -418,7 +519,7 @@ def _emissions(place, position, linear, quadratic, shape, spectrum, rates, strid
 def _evolve(place, magnetisation, kinds, total, linear, quadratic, rates):
     """Take the states to the end of the repetition; return by how much their power decays."""
     real, imaginary, slope = magnetisation
-    R1, R2, R2dash, D = rates
+    R1, R2, _, D = rates
     duration = np.float32(total[3])
     decay = np.empty(real.shape, np.float32)
     for state in range(len(kinds)):

@@ -8,7 +8,8 @@ makes, of ancestors m,
 - -+: μ · m* with μ = sin²(θ/2) · exp(2iφ)
 
 and the states then relax: transverse ones by exp(-T R2 - b D), longitudinal ones by
-exp(-T R1 - b D), the undephased one towards 1.
+exp(-T R1 - b D), the undephased one towards 1. What a state at (k, τ) emits at a place r turns by
+exp(2πi (k·r + τ B0)), the sense of Pulseq: the paper's is the opposite.
 
 Computed in the rotating frame of each pulse, where transverse states are m exp(-iφ): there a pulse
 is a few sparse matrices, see `pulse_matrices`. Between two pulses transverse states turn by the
@@ -203,6 +204,7 @@ class TorchBackend:
                 last = steps[number - 1]
                 if wanted.phase or wanted.maps:
                     _turn_gradients(last, drive, before, toward, result)
+                _hand_back(last, before, toward)
                 if wanted.timing or wanted.maps:
                     _decay_gradients(last, drive, voxels, before, toward, result)
                 _turn(last, course, toward, back=True)
@@ -303,6 +305,7 @@ def _propagate(
             longitudinal = _decay(step, course, states)
             # The undephased state relaxes towards 1.
             states[2 * step.transverse] += 1 - longitudinal
+            _hand_over(step, states)
             _turn(step, course, states)
         before = states
 
@@ -334,6 +337,20 @@ def _decay(step: Step, course: _Course, states: Tensor) -> Tensor:
     ):
         rows.view(2, *part.shape).mul_(part)
     return factor[transverse]
+
+
+def _hand_over(step: Step, states: Tensor, way: float = 1.0) -> None:
+    """Give a part of some states to others, or take it away from them again (``way`` -1)."""
+    if len(step.giver):
+        states.index_add_(0, step.taker, states[step.giver] * step.share[:, None], alpha=way)
+
+
+def _hand_back(step: Step, states: Tensor, toward: Tensor) -> None:
+    """Undo a hand-over in the states, and take the gradient to those that gave."""
+    if len(step.giver):
+        _hand_over(step, states, way=-1.0)
+        received = toward[step.taker] * step.share[:, None]
+        toward.index_add_(0, step.giver, received)
 
 
 def _decay_gradients(
@@ -405,7 +422,7 @@ def _emission(plan: Plan, drive: Drive, voxels: Voxels) -> Tensor:
     turns = k[:, :3] @ voxels.position
     turns.addcmul_(k[:, 3:], voxels.B0)
     frame = voxels.B1_phase[shim].add_(drive.phase[repetition, None])
-    turns.sub_(frame, alpha=0.5 / math.pi)
+    turns.add_(frame, alpha=0.5 / math.pi)
     del frame
     sign = torch.from_numpy(plan.item_sign).to(k)
     weights = torch.stack([drive.t_anchor, sign * k[:, 3], drive.b_anchor], 1)
@@ -448,14 +465,14 @@ def _emission_gradients(
         return
     sign = torch.from_numpy(plan.item_sign).to(drive.k_anchor)
     along = torch.cat([voxels.position, voxels.B0[None]])
-    result.k_anchor += 2 * math.pi * (turning @ along.T).double()
+    result.k_anchor -= 2 * math.pi * (turning @ along.T).double()
     result.k_anchor[:, 3] -= sign * (growing @ voxels.R2dash)
     result.t_anchor -= growing @ voxels.R2
     result.b_anchor -= growing @ voxels.D
     if wanted.maps:
         tau = drive.k_anchor[:, 3]
         result.maps["B1_phase"].index_add_(0, shim, turning, alpha=-1)
-        result.maps["B0"] += 2 * math.pi * (tau @ turning)
+        result.maps["B0"] -= 2 * math.pi * (tau @ turning)
         result.maps["R2"] -= drive.t_anchor @ growing
         result.maps["R2dash"] -= (sign * tau) @ growing
         result.maps["D"] -= drive.b_anchor @ growing

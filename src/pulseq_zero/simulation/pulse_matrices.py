@@ -60,6 +60,9 @@ class Step:
         Q above R, and the transpose of Q above that of R.
     items, measured
         Items measured here, and the rows of their states' real, then of their imaginary parts.
+    giver, taker, share
+        (handovers,) rows that go on in others at the end of the repetition, those others, and
+        which part of them.
     """
 
     number: int
@@ -72,6 +75,9 @@ class Step:
     turning_adjoint: Tensor
     items: Tensor
     measured: Tensor
+    giver: Tensor
+    taker: Tensor
+    share: Tensor
 
     @property
     def rows(self) -> int:
@@ -116,6 +122,14 @@ def make_steps(plan: Plan, device: torch.device, dtype: torch.dtype) -> list[Ste
         state_of_row[_rows_of(np.arange(count), count, transverse)] = first + np.arange(count)
         items = order[first_item[number] : first_item[number + 1]]
         measured = _rows_of(state[items] - first, count, transverse).ravel()
+        here = slice(graph.first_given[number], graph.first_given[number + 1])
+        takers = graph.hand_over.taker[here]
+        givers = np.broadcast_to(graph.hand_over.giver[here, None], takers.shape)
+        giver, taker = (
+            _rows_of(states.ravel() - first, count, transverse).ravel()
+            for states in (givers, takers)
+        )
+        share = np.tile(graph.hand_over.share[here].ravel(), 2)
         result.append(
             Step(
                 number=number,
@@ -128,6 +142,9 @@ def make_steps(plan: Plan, device: torch.device, dtype: torch.dtype) -> list[Ste
                 turning_adjoint=sparse(back[1:], (before, after)),
                 items=torch.from_numpy(items).to(device),
                 measured=torch.from_numpy(measured).to(device),
+                giver=torch.from_numpy(giver).to(device),
+                taker=torch.from_numpy(taker).to(device),
+                share=torch.from_numpy(share).to(device=device, dtype=dtype),
             )
         )
         count_before, transverse_before = count, transverse

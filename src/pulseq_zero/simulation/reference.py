@@ -1,6 +1,12 @@
-"""MRzeroCore's own main pass: the reference, and the way for what ours leaves out."""
+"""MRzeroCore's own main pass: the reference, and the way for what ours leaves out.
+
+It lets spins turn by exp(-2πi (k·r + f t)), where Pulseq has the other sense: it is given the
+conjugate of everything, see `Repetitions.conjugate`, and its signal is conjugated.
+"""
 
 from __future__ import annotations
+
+import copy
 
 import MRzeroCore as mr0
 import torch
@@ -45,12 +51,20 @@ def execute_graph(
     sequence = repetitions.to(data.device).to_mr0()
     if not sequence:
         return torch.zeros(0, data.coil_sens.shape[0], dtype=torch.complex64, device=data.device)
-    return mr0.execute_graph(
+    signal = mr0.execute_graph(
         graph,
         sequence,
-        data,
+        conjugate_fields(data),
         min_emitted_signal=thresholds.min_emitted_signal,
         min_latent_signal=thresholds.min_latent_signal,
         print_progress=False,
         intitial_mag=None if initial is None else initial.to(torch.complex64),
     )
+    return signal.conj().resolve_conj()
+
+
+def conjugate_fields(data: mr0.SimData) -> mr0.SimData:
+    """Return the same phantom, its transmit fields and coil sensitivities conjugated."""
+    turned = copy.copy(data)
+    turned.B1, turned.coil_sens = data.B1.conj(), data.coil_sens.conj()
+    return turned

@@ -21,6 +21,9 @@ _MOST, _FEWEST, _VALUES = 48, 8, 2**24
 # the logarithm of the diffusion coefficient, of the initial magnetisation.
 _FIELD, _TIME, _DIFFUSION, _INITIAL = 0.05, 0.7, 1.4, 0.1
 
+# Of faster rates of T2' nothing is ever seen [1/s].
+_FASTEST = 1e6
+
 # A part is cut as long as its range, weighed by a root of its share, is larger than this: so
 # light is no part that a few voxels far from all others could hide in it.
 _CLOSE = 0.5
@@ -47,6 +50,10 @@ class Representatives:
         (representatives,) longitudinal magnetisation before the first pulse.
     share
         (representatives,) of the proton density.
+    bending, cusp
+        How far what states become is off a line over the dephasing time: root mean square over
+        the phantom of its second derivative, by B0 and T2' [1/s²], and of the step of its first
+        one at an echo, by T2' [1/s].
     answer
         What their parts of the phantom answer to dephasing.
     """
@@ -58,6 +65,8 @@ class Representatives:
     transmit: NDArray[np.complex128]
     initial: NDArray[np.complex128]
     share: NDArray[np.float64]
+    bending: float
+    cusp: float
     answer: Answer
 
     @classmethod
@@ -95,6 +104,8 @@ class Representatives:
         most = min(_MOST, max(_FEWEST, _VALUES // grid_size(data)))
         part = _parts(features, weight, most)
         share = np.bincount(part, weight)
+        decay = np.minimum(rates["T2dash"], _FASTEST)
+        drift = (2 * np.pi * data.B0.detach().double().cpu().numpy()) ** 2 + decay**2
         safe = np.maximum(share, np.finfo(float).tiny)
 
         def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -116,6 +127,8 @@ class Representatives:
             transmit=np.stack([mean(c.real) + 1j * mean(c.imag) for c in transmit]),
             initial=mean(start.real) + 1j * mean(start.imag),
             share=share / share.sum(),
+            bending=float(np.sqrt(drift**2 @ weight / weight.sum())),
+            cusp=2 * float(np.sqrt(decay**2 @ weight / weight.sum())),
             answer=Answer.of(data, part),
         )
 

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pulseq_zero.simulation.graph import StateGraph, Thresholds
+from pulseq_zero.simulation.graph import HandOver, StateGraph, Thresholds
 
 TRANSVERSE, UNDEPHASED, LONGITUDINAL = 0, 1, 2
 
@@ -52,6 +52,8 @@ class Candidates:
     too_weak, too_many
         (repetitions * 2, representatives) power of the states that were not made, transverse and
         longitudinal: as each is too weak, and as there are too many.
+    giver, taker, share
+        (handovers, ...) as in `graph.HandOver`, states numbered within the repetition.
     """
 
     kinds: NDArray[np.int8]
@@ -67,6 +69,9 @@ class Candidates:
     steepness: NDArray[np.float32]
     too_weak: NDArray[np.float32]
     too_many: NDArray[np.float32]
+    giver: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    taker: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    share: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 2), np.float32))
 
 
 def select(
@@ -91,6 +96,7 @@ def select(
     """
     count = np.array([len(part.kinds) for part in found])
     transverse = np.array([len(part.bound) for part in found])
+    given = np.array([len(part.giver) for part in found])
     every = _joined(found)
     first = np.concatenate([[0], np.cumsum(count)])
     kept, number, emits, too_weak, too_many = _judge(
@@ -100,6 +106,7 @@ def select(
         (every.edge_kind, every.edge_source),
         (every.kinds, every.power, every.slope, every.bound, every.fair, every.decay),
         (every.transfer, every.steepness, every.too_weak, every.too_many),
+        (every.giver, every.taker, every.share, np.concatenate([[0], np.cumsum(given)])),
         (thresholds.min_latent_signal, thresholds.min_emitted_signal),
         slopes,
     )
@@ -119,9 +126,25 @@ def select(
         kind=every.edge_kind[used].astype(np.int64),
         source=np.where(repetition[target] > 0, number[ancestor], 0)[used],
         emits=emits[kept],
+        hand_over=_kept_hand_over(every, np.repeat(first[:-1], given), kept),
         cut=too_many,
     )
     return graph, too_weak
+
+
+def _kept_hand_over(
+    every: Candidates, first: NDArray[np.int64], kept: NDArray[np.bool_]
+) -> HandOver:
+    """Return the hand-overs between states that are kept, in the order of their givers."""
+    giver, taker = every.giver + first, every.taker + first[:, None]
+    used = kept[giver] & kept[taker].all(1)
+    number = np.cumsum(kept) - 1
+    order = np.argsort(giver[used], kind="stable")
+    return HandOver(
+        giver=number[giver[used]][order],
+        taker=number[taker[used]][order],
+        share=every.share[used][order],
+    )
 
 
 def _joined(found: list[Candidates]) -> Candidates:
@@ -135,7 +158,9 @@ def _joined(found: list[Candidates]) -> Candidates:
 
 
 @_compiled
-def _judge(first, first_transverse, first_edge, edges, states, pulses, thresholds, slopes):
+def _judge(
+    first, first_transverse, first_edge, edges, states, pulses, hand_over, thresholds, slopes
+):
     """Return which states are kept, their numbers within repetitions, and which are measured.
 
     And what those that were not made would have emitted, relative to the signal.
@@ -144,6 +169,7 @@ def _judge(first, first_transverse, first_edge, edges, states, pulses, threshold
     kinds, power, slope, bound, fair, decay = states
     transfer, steepness, too_weak, too_many = pulses
     min_latent, min_emitted = thresholds
+    giver, taker, part, first_given = hand_over
     repetitions, voxels = len(first) - 1, power.shape[1]
     measured, latent = np.zeros(len(kinds), np.bool_), np.zeros(len(kinds))
     steep = np.zeros(len(kinds))
@@ -176,6 +202,13 @@ def _judge(first, first_transverse, first_edge, edges, states, pulses, threshold
                     typical_slope += fair[at, v] * slope[a + state, v]
             signal[state], slope_signal[state] = seen, seen_slope
             strongest, steepest = max(strongest, typical), max(steepest, typical_slope)
+        for n in range(first_given[r], first_given[r + 1]):
+            one, other = taker[n, 0], taker[n, 1]
+            for v in range(voxels):
+                p, q = part[n, 0], part[n, 1]
+                next_reach[giver[n], v] = p * next_reach[one, v] + q * next_reach[other, v]
+                next_far[giver[n], v] = p * next_far[one, v] + q * next_far[other, v]
+                next_bent[giver[n], v] = p * next_bent[one, v] + q * next_bent[other, v]
         per_signal, per_slope = np.float32(0.0), np.float32(0.0)
         if strongest > _NOTHING:
             readouts += 1
@@ -184,9 +217,7 @@ def _judge(first, first_transverse, first_edge, edges, states, pulses, threshold
         if steepest > _NOTHING:
             slope_readouts += 1
             per_slope = np.float32(1 / steepest)
-            measured[a : a + transverse] |= _needed(
-                slope_signal / steepest, _STEEPER * min_emitted
-            )
+            measured[a : a + transverse] |= _needed(slope_signal / steepest, _STEEPER * min_emitted)
         for state in range(b - a):
             at = first_transverse[r] + state
             for v in range(voxels):
@@ -236,13 +267,21 @@ def _judge(first, first_transverse, first_edge, edges, states, pulses, threshold
     kept, emits = np.zeros(len(kinds), np.bool_), np.zeros(len(kinds), np.bool_)
     number = np.full(len(kinds), -1)
     for r in range(repetitions):
+        reached = np.zeros(first[r + 1] - first[r], np.bool_)
+        for state in range(first[r], first[r + 1]):
+            reached[state - first[r]] = r == 0
+            for e in range(first_edge[state], first_edge[state + 1]):
+                reached[state - first[r]] |= kept[first[r - 1] + source[e]]
+            kept[state] = kinds[state] == UNDEPHASED
+            kept[state] |= needed[state] and reached[state - first[r]]
+        for n in range(first_given[r], first_given[r + 1]):
+            for side in range(2):
+                at = taker[n, side]
+                kept[first[r] + at] |= kept[first[r] + giver[n]] and reached[at]
         n = 0
         for state in range(first[r], first[r + 1]):
-            reached = r == 0
-            for e in range(first_edge[state], first_edge[state + 1]):
-                reached = reached or kept[first[r - 1] + source[e]]
-            if kinds[state] == UNDEPHASED or (needed[state] and reached):
-                kept[state], number[state] = True, n
+            if kept[state]:
+                number[state] = n
                 emits[state] = kinds[state] == TRANSVERSE and measured[state]
                 n += 1
     scale = max(readouts, 1)

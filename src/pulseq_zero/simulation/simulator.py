@@ -106,6 +106,10 @@ class Simulation:
 class Simulator:
     """Simulates sequences on one phantom, keeping what they have in common.
 
+    The signal is Σ C PD M exp(iψ) over the voxels, with the coil sensitivities C, the transverse
+    magnetisation M = Mx + iMy and the receiver phases ψ. M turns as Pulseq has it, by
+    exp(2πi (k·r + t B0)); see `Repetitions`.
+
     Encoding matrices are kept as long as the phantom does not change; the plan is kept as
     long as the graph and the trajectory do not change.
 
@@ -168,7 +172,7 @@ class Simulator:
         self._backend = backend or _default_backend(self.device, dtype)
         self._cache = EncodingCache(memory // 2)
         self._reach = _reach(data)
-        self._graph: tuple[Repetitions | mr0.Graph, bool, StateGraph] | None = None
+        self._graph: tuple[Repetitions | mr0.Graph, tuple[bool, bool], StateGraph] | None = None
         self._plan: tuple[StateGraph, Repetitions, Plan] | None = None
         self._voxels: tuple[object, Voxels] | None = None
 
@@ -315,14 +319,15 @@ class Simulator:
                     f"{len(repetitions.event_count)}; make it of this sequence"
                 )
             return graph
-        known, slopes = self._graph, self._slopes_matter(repetitions)
+        known = self._graph
+        wanted = (self._slopes_matter(repetitions), _positions_matter(repetitions))
         if graph is not None:
             if known is None or known[0] is not graph:
-                known = (graph, slopes, select_states(graph, self.thresholds))
+                known = (graph, wanted, select_states(graph, self.thresholds))
         elif (
             known is None
             or not isinstance(known[0], Repetitions)
-            or known[1] != slopes
+            or known[1] != wanted
             or not _same_sequence(known[0], repetitions)
         ):
             made = make_graph(
@@ -331,7 +336,8 @@ class Simulator:
                 self.data,
                 self._representatives,
                 self.thresholds,
-                slopes=slopes,
+                slopes=wanted[0],
+                positions=wanted[1],
             )
             if made.cut > self.accuracy:
                 warnings.warn(
@@ -340,7 +346,7 @@ class Simulator:
                     "not come together again, or allow more by thresholds=Thresholds(...)",
                     stacklevel=4,
                 )
-            known = (repetitions.detach(), slopes, made)
+            known = (repetitions.detach(), wanted, made)
         self._graph = known
         return known[2]
 
@@ -531,9 +537,9 @@ def converged_accuracy(
             if result.error.cut_states > change:
                 raise SimulationError(
                     f"the image cannot be told to {change:g}: about "
-                    f"{result.error.cut_states:.1g} of the signal is missing, as the sequence makes "
-                    "more states than the simulation follows; spoil it, play fewer pulses, or allow "
-                    "a larger change"
+                    f"{result.error.cut_states:.1g} of the signal is missing, as the sequence "
+                    "makes more states than the simulation follows; spoil it, play fewer pulses, "
+                    "or allow a larger change"
                 )
             images.append(result.signal if image is None else image(result.signal))
             if len(images) >= 3:
@@ -595,6 +601,13 @@ def _check_sequence(repetitions: Repetitions) -> None:
             raise SimulationError(f"the sequence's {name} holds values that are not finite")
     if bool((repetitions.event_time < 0).any()):
         raise SimulationError("the sequence holds events of negative duration")
+
+
+def _positions_matter(repetitions: Repetitions) -> bool:
+    """Tell whether times or moments are differentiated by."""
+    given = repetitions.event_time.requires_grad or repetitions.gradient_moment.requires_grad
+    moving = repetitions.moving is None or bool(repetitions.moving.any())
+    return torch.is_grad_enabled() and given and moving
 
 
 def _same_sequence(one: Repetitions, other: Repetitions) -> bool:

@@ -24,7 +24,7 @@ class Voxels:
     D
         (voxels,) diffusion coefficients [m²/s].
     B0
-        (voxels,) off-resonance [Hz].
+        (voxels,) off-resonance [Hz]: transverse magnetisation turns by exp(2πi B0 t).
     B1
         (shims, voxels) magnitude of the transmit field relative to the nominal one.
     B1_phase

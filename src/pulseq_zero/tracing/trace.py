@@ -37,12 +37,17 @@ class Trace:
         Raises
         ------
         SequenceError
-            If it returned none.
+            If it returned none, or several.
         """
         results = self.result if isinstance(self.result, (tuple, list)) else (self.result,)
-        for result in results:
-            if issubclass(type(result), TracedSequence):
-                return result
+        sequences = [made for made in results if issubclass(type(made), TracedSequence)]
+        if len(sequences) == 1:
+            return sequences[0]
+        if sequences:
+            raise SequenceError(
+                f"the sequence function returned {len(sequences)} sequences, but only one is "
+                "simulated: return one, and choose which by an argument of the function"
+            )
         raise SequenceError(
             "the sequence function returned no sequence that it made: "
             "return the pypulseq.Sequence that the blocks were added to"

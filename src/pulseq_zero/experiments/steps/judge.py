@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pulseq_zero.acquisition import resolved_matrix, voxel_size
+from pulseq_zero.acquisition import image_of
 from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.settings import Experiment, JudgeSettings
 from pulseq_zero.experiments.stages import FULL, INSTANTANEOUS
@@ -15,7 +15,6 @@ from pulseq_zero.experiments.validation import judged_phantom
 from pulseq_zero.files.store import load_tensors, save_tensors
 from pulseq_zero.metrics import nrmse
 from pulseq_zero.phantom import Phantom
-from pulseq_zero.reconstruction import reconstruct
 from pulseq_zero.repetitions import Repetitions
 from pulseq_zero.simulation.bloch_seq import Physics, read_course
 from pulseq_zero.simulation.isochromats import converged_isochromats
@@ -89,17 +88,11 @@ def _judge(
     seconds = time.perf_counter() - begin
     # The trajectory, which labels a file's samples but does not enter their simulation
     tensors, metadata = load_tensors(sequence)
-    kspace = Repetitions.from_tensors(tensors, metadata).kspace()
-    fov = tuple(metadata["fov"])
+    repetitions = Repetitions.from_tensors(tensors, metadata)
+    data, fov = imaged.simulation_data(), tuple(metadata["fov"])
 
     def imaging(signal: Tensor) -> Tensor:
-        return reconstruct(
-            signal,
-            kspace,
-            matrix=experiment.image.matrix or resolved_matrix(kspace, fov),
-            fov=fov,
-            voxel_size=voxel_size(imaged.simulation_data()),
-        )
+        return image_of(signal, repetitions, data, matrix=experiment.image.matrix, fov=fov)
 
     one, other = (imaging(signal) for signal in found.seeds)
     mean = imaging(found.signal)

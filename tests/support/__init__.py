@@ -1,0 +1,1 @@
+"""Random sequences and phantoms, and a reference to judge their simulation by."""
