@@ -11,6 +11,7 @@ configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
 include: "workflow/rules/phantom.smk"
 include: "workflow/rules/optimization.smk"
 include: "workflow/rules/validation.smk"

@@ -62,62 +62,6 @@ def code(step):
     return library_files(Path("workflow/scripts/step.py"), STEPS / f"{step}.py")
 
 
-def kind_files(kind):
-    """Library files of a kind of experiment: they matter to the experiments of that kind."""
-    return library_files(kinds.module_of(kind))
-
-
-def kind_code(wildcards):
-    """Library files of the kind of an experiment."""
-    return kind_files(RUNS[wildcards.experiment].figure)
-
-
-def kind_of(wildcards):
-    """The kind of an experiment."""
-    return kinds.of(RUNS[wildcards.experiment].figure)
-
-
-def user_code(*sections):
-    """Files of the user's own functions that sections of an experiment name."""
-
-    def files(wildcards):
-        run = PLAN.settings(wildcards.experiment)
-        named = [getattr(run, section).function.rpartition(":")[0] for section in sections]
-        return [name for name in named if name.endswith(".py")]
-
-    return files
-
-
-def setting(step):
-    """Sections of an experiment that a step uses: only a change of these reruns the rule."""
-    return lambda wildcards: with_sections(PLAN.settings(wildcards.experiment), sections_of(step))
-
-
-def judge_settings(wildcards):
-    """Settings of an experiment's judge."""
-    return PLAN.judge_of(wildcards.experiment).model_dump()
-
-
-def phantom_of(wildcards):
-    """The phantom of a run."""
-    return RESULTS.phantom(PLAN.phantom_of(wildcards.experiment))
-
-
-def ensemble_of(wildcards):
-    """The phantoms that a run is optimized on beside its own."""
-    return [RESULTS.phantom(folder) for folder in PLAN.ensemble_of(wildcards.experiment)]
-
-
-def files_of(wildcards):
-    """The files of a run."""
-    return RESULTS.run(wildcards.experiment)
-
-
-def start_of(wildcards):
-    """The files of the run that has the start of a run."""
-    return RESULTS.run(PLAN.start_of(wildcards.experiment))
-
-
 def phantom_files(settings):
     """Files that a phantom's settings name, defaults included."""
     if isinstance(settings, dict):
@@ -139,13 +83,6 @@ def sweep_of(wildcards):
     """The sweep that a run belongs to: on a cluster, the group of its jobs."""
     sweep, _, run = wildcards.experiment.partition("/")
     return sweep if run else None
-
-
-def optimization_of(wildcards):
-    """The optimization that a stage's parameters come from; the start needs none."""
-    if wildcards.stage == START:
-        return {}
-    return {"optimization": files_of(wildcards).parameters}
 
 
 def growing(amount):

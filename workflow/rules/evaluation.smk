@@ -1,27 +1,6 @@
 # What the report shows: of each experiment, of each sweep, and of all together.
 
 
-def evaluated(start, run, wildcards):
-    """Files of a run that its numbers come from, and of the run that has its start."""
-    stages = [file for stage in PLAN.stages(wildcards) for file in of_stage(start, run, stage)]
-    scan = [run.scan] if RUNS[wildcards].scan is not None else []
-    return [run.parameters, run.history, *stages, *scan]
-
-
-def of_stage(start, run, stage):
-    """Files of one stage."""
-    return (start if stage == START else run).stage(stage).values()
-
-
-def evaluation_inputs(wildcards):
-    """What an experiment is reported from; its kind may need more than its numbers do."""
-    run, start, needs = files_of(wildcards), start_of(wildcards), kind_of(wildcards).needs
-    more = {"scan": [run.scan], "quality": [run.quality], "phantom": []}
-    more["judge"] = [start.judge(START, FULL), run.judge(OPTIMIZED, FULL)]
-    of_kind = [file for name in needs for file in more[name]]
-    return [*evaluated(start, run, wildcards.experiment), *of_kind]
-
-
 rule evaluate:
     input:
         evaluation_inputs,
@@ -55,7 +34,7 @@ rule evaluate:
             category="Sequences",
             labels={"figure": "{experiment}", "shows": "k-space order"},
         ),
-        pdf=[FILES.figure("{experiment}" + shows, "pdf") for shows in ("", "_pulses", "_kspace")],
+        pdf=[FILES.figure(f"{{experiment}}{shows}", "pdf") for shows in ("", "_pulses", "_kspace")],
     log:
         "<logs>/{experiment}/evaluate.log",
     benchmark:
@@ -79,18 +58,6 @@ rule evaluate:
         results=RESULTS,
     script:
         SCRIPT
-
-
-def sweep_inputs(wildcards):
-    """What the runs of a sweep are reported from, and what stands beside them."""
-    own = [
-        file
-        for run in PLAN.runs_of(wildcards.sweep)
-        for file in evaluated(RESULTS.run(PLAN.start_of(run)), RESULTS.run(run), run)
-    ]
-    others = [RESULTS.run(name).evaluation for name in SWEEPS[wildcards.sweep].compare]
-    beside = [RESULTS.run(name).image(at) for name, at in PLAN.compared(wildcards.sweep)]
-    return [*own, *others, *beside]
 
 
 # The runs of an experiment over lists of values, in one table and one figure

@@ -2,21 +2,6 @@
 # and against their scans.
 
 
-def judged(wildcards):
-    """For each stage the files of the run that has its judge; runs that start alike share that."""
-    first = PLAN.judged_start_of(wildcards.experiment)
-    return {START: RESULTS.run(first), OPTIMIZED: files_of(wildcards)}
-
-
-def validation_inputs(wildcards):
-    """Images of start and optimized sequence, by optimizer and judge, and what these are of."""
-    start, own = start_of(wildcards), files_of(wildcards)
-    stages = [*start.stage(START).values(), *own.stage(OPTIMIZED).values()]
-    images = [of.judge(stage, INSTANTANEOUS) for stage, of in judged(wildcards).items()]
-    in_full = [of.judge(stage, FULL) for stage, of in judged(wildcards).items()]
-    return [*stages, *images, *in_full]
-
-
 rule judge:
     input:
         code=code("judge"),
