@@ -53,8 +53,9 @@ _FEW = np.float32(2.0)
 # that they are not left out where it matters.
 _STRONGER = 100.0
 
-# So many samples of a readout tell what a state emits in it.
-_SAMPLES = 16
+# As many samples of a readout tell what its states emit, evenly spaced, as there is time for all of
+# them; but never fewer than the second number.
+_SEEN, _FEWEST_SAMPLES = 2**13, 16
 
 # States are made anew, a quarter as strong, while those that were too weak to be made would have
 # emitted more than this part of what may be left out.
@@ -146,10 +147,10 @@ def _follow(
             place, kinds, (real, imaginary, slope), factors, share, limits
         )
         left_out[0][:] += lost
-        seen = sampled[first_sample[number] : first_sample[number + 1]]
-        stride = max(1, len(seen) // _SAMPLES)
-        seen = seen[stride // 2 :: stride]
         transverse = place[: np.flatnonzero(kinds == UNDEPHASED)[0]]
+        seen = sampled[first_sample[number] : first_sample[number + 1]]
+        stride = max(1, len(seen) // max(_FEWEST_SAMPLES, _SEEN // max(len(transverse), 1)))
+        seen = seen[stride // 2 :: stride]
         bound, fair = _emissions(
             transverse, position[seen], linear[seen], quadratic[seen],
             _shape(data, transverse, position[seen]), spectrum, rates, np.float32(stride),
