@@ -28,10 +28,16 @@ from pulseq_zero.simulation.graph import (
 from pulseq_zero.simulation.main_pass import Job, magnetisation_at_samples, sample_states
 from pulseq_zero.simulation.plan import Plan, make_plan
 from pulseq_zero.simulation.prepass import make_graph
-from pulseq_zero.simulation.propagation import Backend, Drive, TorchBackend
+from pulseq_zero.simulation.propagation import Backend, Drive, PositionSlopes, TorchBackend
 from pulseq_zero.simulation.readouts import PatternTable
 from pulseq_zero.simulation.representatives import Representatives
-from pulseq_zero.simulation.timeline import Course, Timeline, make_timeline, state_positions
+from pulseq_zero.simulation.timeline import (
+    Course,
+    Timeline,
+    WeightingSlopes,
+    make_timeline,
+    state_positions,
+)
 from pulseq_zero.simulation.voxels import Voxels, check_maps, fingerprint, maps_require_grad
 
 Engine = Literal["pdg", "mrzero"]
@@ -359,7 +365,7 @@ class Simulator:
         self, states: StateGraph, course: Course, repetitions: Repetitions
     ) -> tuple[Plan, Timeline, float]:
         """Plan, and cut readouts shorter until diffusion inside them is accurate enough."""
-        start = state_positions(states, course.total)
+        start = state_positions(states, course.total, _moving_repetitions(repetitions))
         spread = _diffusion_spread(self.data)
         longest: int | None = None
         known = self._plan
@@ -386,10 +392,10 @@ class Simulator:
 
     def _signal(self, plan: Plan, timeline: Timeline, repetitions: Repetitions) -> Tensor:
         job, drive, voxels = self._prepare(plan, timeline, repetitions)
-        samples = sample_states(job, drive, self._real(timeline.offset), voxels)
         factor = self._real(_row_factor(timeline, self.data))
+        samples = sample_states(job, drive, self._real(timeline.offset), factor, voxels)
         signal = samples.new_zeros(plan.sample_count, voxels.coils)
-        signal = signal.index_add(0, plan.items.sample.to(self.device), samples * factor[:, None])
+        signal = signal.index_add(0, plan.items.sample.to(self.device), samples)
         return signal * self._receiver(repetitions)[:, None]
 
     def _prepare(
@@ -397,15 +403,17 @@ class Simulator:
     ) -> tuple[Job, Drive, Voxels]:
         shims, shim = _distinct_shims(repetitions)
         voxels = self._prepared_voxels(shims)
+        slopes, factor_slope = self._position_slopes(plan, timeline, repetitions)
         job = Job(
             plan=plan,
             shim=shim,
             backend=self._backend,
             cache=self._cache,
             memory=self._memory,
-            position=voxels.position,
             b_offset=self._real(timeline.b_offset.detach()),
             moving=_moving_patterns(plan, repetitions.moving),
+            slopes=slopes,
+            factor_slope=factor_slope,
         )
         drive = Drive(
             angle=self._real(repetitions.pulse_angle),
@@ -415,9 +423,36 @@ class Simulator:
             k_anchor=self._real(timeline.k_anchor),
             t_anchor=self._real(timeline.t_anchor),
             b_anchor=self._real(timeline.b_anchor),
+            total=self._real(timeline.total),
             shim=shim,
         )
         return job, drive, voxels
+
+    def _position_slopes(
+        self, plan: Plan, timeline: Timeline, repetitions: Repetitions
+    ) -> tuple[PositionSlopes | None, Tensor]:
+        """Return what the main pass needs to differentiate by states' positions, see `Job`."""
+        weighting = timeline.slopes
+        by_factor = torch.zeros(len(timeline.b_offset), 0)
+        if weighting is None or not torch.is_grad_enabled():
+            return None, self._real(by_factor)
+        axes: list[int] = []
+        if repetitions.gradient_moment.requires_grad:
+            by_factor = _row_factor_slope(timeline, weighting, self.data)
+            used = (by_factor != 0).any(0)
+            if bool(self.data.D.detach().any()):
+                used |= (weighting.b_end != 0).any(0) | (weighting.b_anchor != 0).any(0)
+            axes = torch.nonzero(used)[:, 0].tolist()
+            by_factor = by_factor[:, axes]
+        state, item = weighting.b_end.T[axes], weighting.b_anchor.T[axes]
+        item = torch.stack([torch.zeros_like(item), item], 2)
+        if repetitions.event_time.requires_grad and bool((1 / self.data.T2dash.detach()).any()):
+            axes.append(3)
+            sign = torch.from_numpy(plan.item_sign).to(item)
+            state = torch.cat([state, torch.zeros_like(timeline.b_end)[None]])
+            item = torch.cat([item, torch.stack([sign, torch.zeros_like(sign)], 1)[None]])
+        slopes = PositionSlopes(tuple(axes), self._real(state), self._real(item))
+        return slopes if axes else None, self._real(by_factor)
 
     def _receiver(self, repetitions: Repetitions) -> Tensor:
         phase = repetitions.adc_phase[repetitions.is_sample].double()
@@ -655,6 +690,19 @@ def _row_factor(timeline: Timeline, data: mr0.SimData) -> Tensor:
     return math.sqrt(2) * diffusion * shape
 
 
+def _row_factor_slope(timeline: Timeline, weighting: WeightingSlopes, data: mr0.SimData) -> Tensor:
+    """Differentiate the row factors by the states' k-space positions, (rows, xyz) [m]."""
+    k = timeline.k_sample.detach().requires_grad_()
+    shape = data.dephasing_func(k, data.nyquist.cpu())
+    by_shape = torch.zeros_like(k)
+    if shape.requires_grad:
+        (by_shape,) = torch.autograd.grad(shape.sum(), k)
+    mean = 1e-9 * _mean_diffusion(data)
+    diffusion = math.sqrt(2) * torch.exp(-mean * timeline.b_offset.detach())
+    by_diffusion = mean * weighting.b_offset * shape.detach()[:, None]
+    return diffusion[:, None] * (by_shape - by_diffusion)
+
+
 def _distinct_shims(repetitions: Repetitions) -> tuple[Tensor | None, tuple[int, ...]]:
     """Return (shims, channels) weights and which of them each repetition uses."""
     shim, count = repetitions.shim, len(repetitions.event_count)
@@ -665,6 +713,13 @@ def _distinct_shims(repetitions: Repetitions) -> tuple[Tensor | None, tuple[int,
     numbers: dict[tuple[complex, ...], int] = {}
     number = tuple(numbers.setdefault(tuple(weights), len(numbers)) for weights in shim.tolist())
     return torch.tensor(list(numbers), dtype=shim.dtype), number
+
+
+def _moving_repetitions(repetitions: Repetitions) -> Tensor | None:
+    """Return (repetitions,) whether any event may move, None where that is not known."""
+    if repetitions.moving is None:
+        return None
+    return torch.stack([part.any() for part in repetitions.moving.split(repetitions.event_count)])
 
 
 def _moving_patterns(plan: Plan, moving: Tensor | None) -> tuple[bool, ...]:

@@ -6,7 +6,7 @@ numbers, so they are made in float64 on the CPU, by plain differentiable torch o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -92,11 +92,32 @@ class Items:
 
 
 @dataclass(frozen=True)
+class WeightingSlopes:
+    """Derivatives of diffusion weightings by the k-space position at which a state starts [s/m].
+
+    Attributes
+    ----------
+    b_end, b_anchor, b_offset
+        (states, xyz), (items, xyz), (rows, xyz) of those of the `Timeline`.
+    """
+
+    b_end: Tensor
+    b_anchor: Tensor
+    b_offset: Tensor
+
+
+@dataclass(frozen=True)
 class Timeline:
     """The numbers that the main pass turns into magnetisation.
 
     Attributes
     ----------
+    total
+        (repetitions, 4) moments [1/m] and times [s] by which transverse states move. The values
+        are in all the others; this is where the gradient by the states' positions goes if paths
+        of different history meet in a state, so that it cannot flow through the positions.
+    slopes
+        What that gradient needs; None where it is not needed.
     duration
         (repetitions,) [s].
     b_end
@@ -115,6 +136,8 @@ class Timeline:
         (rows, xyz) k-space position of the state at the sample [1/m].
     """
 
+    total: Tensor
+    slopes: WeightingSlopes | None
     duration: Tensor
     b_end: Tensor
     k_anchor: Tensor
@@ -124,12 +147,8 @@ class Timeline:
     b_offset: Tensor
     k_sample: Tensor
 
-    def requires_grad(self) -> bool:
-        """Tell whether any of the numbers depends on something to be differentiated by."""
-        return any(getattr(self, entry.name).requires_grad for entry in fields(self))
 
-
-def state_positions(graph: StateGraph, total: Tensor) -> Tensor:
+def state_positions(graph: StateGraph, total: Tensor, moving: Tensor | None = None) -> Tensor:
     """K-space positions of all states right after the pulse that made them.
 
     Parameters
@@ -138,12 +157,17 @@ def state_positions(graph: StateGraph, total: Tensor) -> Tensor:
         The states.
     total
         (repetitions, 4) moments and durations of the repetitions, float64.
+    moving
+        (repetitions,) whether these may depend on what is differentiated by; None for all.
 
     Returns
     -------
     Tensor
-        (states, 4) position [1/m] and dephasing time [s].
+        (states, 4) position [1/m] and dephasing time [s]. Without gradient where paths meet that
+        come to the same position by different repetitions: it has no single derivative then.
     """
+    if total.requires_grad and not _one_history(graph, moving):
+        total = total.detach()
     return _StatePositions.apply(graph, total)
 
 
@@ -158,6 +182,7 @@ def make_timeline(graph: StateGraph, course: Course, start: Tensor, items: Items
     """
     repetition = torch.from_numpy(graph.repetition)
     transverse = torch.from_numpy(graph.is_transverse)
+    separate = course.total.requires_grad and not start.requires_grad
     k0 = start[:, :3]
     squared = (k0 * k0).sum(1)
     dephasing = (k0 * course.linear_total[repetition]).sum(1) + course.quadratic_total[repetition]
@@ -177,6 +202,8 @@ def make_timeline(graph: StateGraph, course: Course, start: Tensor, items: Items
     b_anchor = weighting(state, anchor)
     position = course.position[items.event]
     return Timeline(
+        total=course.total if separate else course.total.detach(),
+        slopes=_weighting_slopes(graph, course, start, items) if separate else None,
         duration=course.total[:, 3],
         b_end=_SQUARED_TURN * b_end,
         k_anchor=start[state] + course.position[anchor],
@@ -189,19 +216,38 @@ def make_timeline(graph: StateGraph, course: Course, start: Tensor, items: Items
     )
 
 
+@torch.no_grad()
+def _weighting_slopes(
+    graph: StateGraph, course: Course, start: Tensor, items: Items
+) -> WeightingSlopes:
+    """Differentiate the weightings of `make_timeline` by k0."""
+    repetition = torch.from_numpy(graph.repetition)
+    transverse = torch.from_numpy(graph.is_transverse)[:, None]
+    k0 = start[:, :3]
+    dephasing = torch.where(transverse, course.linear_total[repetition], 0.0)
+    b_end = 2 * k0 * course.total[repetition, 3:] + dephasing
+
+    def slope(state: Tensor, event: Tensor) -> Tensor:
+        return 2 * k0[state] * course.position[event, 3:] + course.linear[event]
+
+    rows_per_item = items.first_row.diff()
+    b_anchor = slope(items.state, items.anchor)
+    row_state = torch.repeat_interleave(items.state, rows_per_item)
+    at_anchor = torch.repeat_interleave(b_anchor, rows_per_item, dim=0)
+    return WeightingSlopes(
+        b_end=_SQUARED_TURN * b_end,
+        b_anchor=_SQUARED_TURN * b_anchor,
+        b_offset=_SQUARED_TURN * (slope(row_state, items.event) - at_anchor),
+    )
+
+
 class _StatePositions(torch.autograd.Function):
     """Follow each state's first ancestor: moves add the totals, conjugation mirrors."""
 
     @staticmethod
     def forward(ctx: Any, graph: StateGraph, total: Tensor) -> Tensor:
         ctx.graph = graph
-        moments = total.detach().numpy()
-        start = np.zeros((len(graph.emits), 4))
-        for states, before, moving, source, sign in _steps(graph):
-            end = start[before].copy()
-            end[:moving] += moments[graph.repetition[states.start] - 1]
-            start[states] = sign[:, None] * end[source]
-        return torch.from_numpy(start)
+        return torch.from_numpy(_follow(graph, total.detach().numpy()))
 
     @staticmethod
     def backward(ctx: Any, *gradient: Tensor) -> tuple[None, Tensor]:
@@ -214,6 +260,36 @@ class _StatePositions(torch.autograd.Function):
             total[graph.repetition[states.start] - 1] = end[:moving].sum(0)
             start[before] += end
         return None, torch.from_numpy(total)
+
+
+def _follow(graph: StateGraph, total: np.ndarray) -> np.ndarray:
+    """Return (states, ...) positions, of (repetitions, ...) totals."""
+    start = np.zeros((len(graph.emits), total.shape[1]), total.dtype)
+    for states, before, moving, source, sign in _steps(graph):
+        end = start[before].copy()
+        end[:moving] += total[graph.repetition[states.start] - 1]
+        start[states] = sign[:, None].astype(total.dtype) * end[source]
+    return start
+
+
+def _one_history(graph: StateGraph, moving: Tensor | None) -> bool:
+    """Tell whether all paths that meet in a state depend on the totals in the same way.
+
+    With random integers for totals, whose sums are exact, all ancestors then lead to the same
+    position.
+    """
+    if len(graph.hand_over.giver):
+        return False
+    total = np.random.default_rng(0).integers(-(2**62), 2**62, len(graph.count))
+    if moving is not None:
+        total *= moving.numpy()
+    start = _follow(graph, total[:, None])[:, 0]
+    end = start + total[graph.repetition] * graph.is_transverse
+    edge = graph.repetition[graph.target] > 0
+    target, kind = graph.target[edge], graph.kind[edge]
+    source = graph.first_state[graph.repetition[target] - 1] + graph.source[edge]
+    arriving = np.where(CONJUGATING[kind], -end[source], end[source])
+    return bool((arriving == start[target]).all())
 
 
 def _steps(graph: StateGraph) -> list[tuple[slice, slice, int, np.ndarray, np.ndarray]]:
