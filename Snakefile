@@ -11,20 +11,16 @@ configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
 include: "workflow/rules/phantom.smk"
-include: "workflow/rules/sequence.smk"
-include: "workflow/rules/simulation.smk"
 include: "workflow/rules/optimization.smk"
-include: "workflow/rules/limits.smk"
-include: "workflow/rules/figures.smk"
-include: "workflow/rules/robustness.smk"
-include: "workflow/rules/sweeps.smk"
 include: "workflow/rules/validation.smk"
-include: "workflow/rules/summary.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/report.smk"
 
 
 # Made by the run, for the table of its numbers
-report: Path.cwd() / RESULTS / "front_page.rst"
+report: Path.cwd() / RESULTS.front_page
 
 
 rule all:

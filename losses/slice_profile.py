@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pulseq_zero.losses import Loss, LossContext, LossFunction, Parameters
+from pulseq_zero.optimization.losses import Loss, LossContext, LossFunction, Parameters
 
 
 def slice_profile(

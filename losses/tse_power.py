@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor
 
-from pulseq_zero.losses import Loss, LossContext, LossFunction, Parameters
+from pulseq_zero.optimization.losses import Loss, LossContext, LossFunction, Parameters
 
 N_ECHO = 16
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pulseq_zero.loading import load_function
+from pulseq_zero.files.loading import load_function
 from pulseq_zero.phantom import Phantom, build_phantom
 
 ROOT = Path(__file__).parent.parent

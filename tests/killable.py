@@ -9,10 +9,10 @@ import torch
 import torch._dynamo  # by torch's optimizers, so that forks of this process need not
 
 import pulseq_zero.simulation.compiled  # noqa: F401 - likewise the first simulation
-from pulseq_zero.optimization import optimize
-from pulseq_zero.parameters import Parameter
+from pulseq_zero.files.store import save_table, save_tensors
+from pulseq_zero.optimization.optimize import optimize
+from pulseq_zero.optimization.parameters import Parameter
 from pulseq_zero.phantom import build_phantom
-from pulseq_zero.store import save_table, save_tensors
 
 PHANTOM = build_phantom({"source": "icbm152", "matrix": 16})
 ITERATIONS = {"adam": 24, "lbfgs": 8}

@@ -22,9 +22,9 @@ from click.testing import CliRunner
 
 import pulseq_zero
 from pulseq_zero.cli import main
-from pulseq_zero.config import validate
+from pulseq_zero.experiments.settings import Config, Experiment, read
+from pulseq_zero.experiments.sweeps import sweep_runs, sweep_table
 from pulseq_zero.phantom.settings import read_config
-from pulseq_zero.sweeps import sweep_runs, sweep_table
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
@@ -138,26 +138,23 @@ def test_the_yaml_of_a_page_is_valid(page):
     """Parts of an experiment or of the config are put into a whole one."""
     experiment = yaml.safe_load((ROOT / "config/experiments/tse_sar.yaml").read_text())
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-    schemas = {
-        name: ROOT / f"workflow/schemas/{name}.schema.yaml" for name in ("experiment", "config")
-    }
-    keys = yaml.safe_load(schemas["experiment"].read_text())["properties"].keys()
+    keys = Experiment.model_fields.keys()
     for block in (block for block in blocks_of(page) if block.language == "yaml"):
         name = f"{page}, line {block.line}"
         # Alternatives stand below each other
         for text in filter(str.strip, re.split(r"^(?=phantom:)", block.code, flags=re.M)):
             content = yaml.safe_load(text)
             if "sequence" in content:
-                validate(content, schemas["experiment"], name)
+                read(Experiment, content, name)
             elif content.keys() == {"phantom"}:
                 read_config(content["phantom"])
             elif content.keys() <= keys:
                 whole = {**experiment, **content}
-                validate(whole, schemas["experiment"], name)
+                read(Experiment, whole, name)
                 if "sweep" in content:
                     sweep_runs(whole, sweep_table("tse_sar", content["sweep"]))
             else:
-                validate({**config, **content}, schemas["config"], name)
+                read(Config, {**config, **content}, name)
 
 
 def test_the_command_line_is_as_written(tmp_path, monkeypatch):

@@ -7,12 +7,12 @@ import sys
 import pytest
 import torch
 
-from pulseq_zero.closed_forms import ernst_contrast, ernst_image, ernst_signal
+from pulseq_zero.experiments.closed_forms import ernst_contrast, ernst_image, ernst_signal
+from pulseq_zero.files.loading import load_function
 from pulseq_zero.imaging import ImagingModel
 from pulseq_zero.imported import imported_repetitions
-from pulseq_zero.loading import load_function
-from pulseq_zero.losses import LossContext
 from pulseq_zero.metrics import nrmse, ssim
+from pulseq_zero.optimization.losses import LossContext
 from pulseq_zero.phantom import Phantom, build_phantom
 from pulseq_zero.phantom.phantom import TissuePool
 from pulseq_zero.reconstruction import reconstruct

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from pulseq_zero.errors import ConfigError, SequenceError
-from pulseq_zero.limits import relative_sar
-from pulseq_zero.losses import LossContext, contrast, image_and_sar
 from pulseq_zero.metrics import nrmse, ssim
+from pulseq_zero.optimization.limits import relative_sar
+from pulseq_zero.optimization.losses import LossContext, contrast, image_and_sar
 
 
 def image(phantom, seed=0):

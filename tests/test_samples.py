@@ -9,7 +9,7 @@ from nibabel.affines import apply_affine
 
 from pulseq_zero.conversion import convert
 from pulseq_zero.errors import SequenceError
-from pulseq_zero.exports import image_affine
+from pulseq_zero.files.exports import image_affine
 from pulseq_zero.imaging import ImagingModel
 from pulseq_zero.imported import imported_repetitions
 from pulseq_zero.phantom import Phantom

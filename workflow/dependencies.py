@@ -1,31 +1,53 @@
-"""Which files of the library a script uses, found by reading its import statements."""
+"""What the steps of the library use, found by reading their code: nothing is imported for it."""
 
 import ast
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-LIBRARY = Path(__file__).parent.parent / "src" / "pulseq_zero"
+LIBRARY = Path(__file__).resolve().parent.parent / "src" / "pulseq_zero"
+STEPS = LIBRARY / "experiments" / "steps"
 
 
-def library_files(script: str) -> list[str]:
-    """Files of the library that a script imports, directly or through other library files."""
-    found: set[Path] = set()
-    waiting = [Path(script)]
+def library_files(*files: Path) -> list[str]:
+    """Files, and those of the library that they import, also through other library files."""
+    found = {file.resolve() for file in files}
+    waiting = list(found)
     while waiting:
         for file in _imported(waiting.pop()):
             if file not in found:
                 found.add(file)
                 waiting.append(file)
-    return sorted(
-        str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
-        for file in found
-    )
+    here = Path.cwd()
+    return sorted(str(f.relative_to(here) if f.is_relative_to(here) else f) for f in found)
+
+
+def sections_of(step: str) -> tuple[str, ...]:
+    """Sections of an experiment that a step declares to use."""
+    for node in _tree(STEPS / f"{step}.py").body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SECTIONS":
+            return ast.literal_eval(node.value)
+    raise LookupError(f"the step {step} declares no SECTIONS")
+
+
+@cache
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _running(node: ast.AST) -> Iterator[ast.AST]:
+    """All code but what is for type checkers only."""
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        return
+    yield node
+    for child in ast.iter_child_nodes(node):
+        yield from _running(child)
 
 
 @cache
 def _imported(file: Path) -> list[Path]:
     names = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in _running(_tree(file)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:

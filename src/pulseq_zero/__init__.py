@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pulseq_zero.conversion import SequenceModel, convert
     from pulseq_zero.errors import PulseqZeroError
     from pulseq_zero.imaging import ImagingModel
-    from pulseq_zero.limits import relative_sar
-    from pulseq_zero.optimization import OptimizationResult, optimize
-    from pulseq_zero.parameters import Parameter
+    from pulseq_zero.optimization.limits import relative_sar
+    from pulseq_zero.optimization.optimize import OptimizationResult, optimize
+    from pulseq_zero.optimization.parameters import Parameter
     from pulseq_zero.phantom import Phantom, build_phantom
     from pulseq_zero.reconstruction import reconstruct
     from pulseq_zero.repetitions import Repetitions, repetitions_from_mr0
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Acquisition": "acquisition",
     "ImagingModel": "imaging",
-    "OptimizationResult": "optimization",
-    "Parameter": "parameters",
+    "OptimizationResult": "optimization.run",
+    "Parameter": "optimization.parameters",
     "Phantom": "phantom",
     "PulseqZeroError": "errors",
     "Repetitions": "repetitions",
@@ -42,9 +42,9 @@ _HOMES = {
     "build_phantom": "phantom",
     "check_gradients": "tracing",
     "convert": "conversion",
-    "optimize": "optimization",
+    "optimize": "optimization.optimize",
     "reconstruct": "reconstruction",
-    "relative_sar": "limits",
+    "relative_sar": "optimization.limits",
     "repetitions_from_mr0": "repetitions",
     "simulate": "simulation",
     "trace": "tracing",
@@ -92,7 +92,7 @@ def _show_in_notebooks() -> None:
     """Let results show themselves as tables and figures, if this is IPython or a notebook."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is not None:
-        import_module("pulseq_zero.notebook").load_ipython_extension(shell)
+        import_module("pulseq_zero.cli.notebook").load_ipython_extension(shell)
 
 
 _show_in_notebooks()

@@ -31,7 +31,7 @@ def project(tmp_path, monkeypatch):
         "unknown": {**good, "sequnce": {}},
         "no_file": {**good, "sequence": {"function": "none.py:f"}},
         "no_function": {**good, "loss": {"function": "losses/echo_loss.py:none"}},
-        "no_results": config,
+        "no_experiments": {"results": "results"},
         "in_a_file": {**config, "results": "blank"},
     }.items():
         Path(f"{name}.yaml").write_text(yaml.safe_dump(content))
@@ -77,8 +77,8 @@ def project(tmp_path, monkeypatch):
             "Invalid value for '--config': File 'none.yaml' does not exist.",
         ),
         (
-            f"run {EXPERIMENT} --config no_results.yaml",
-            "no_results.yaml: the file: 'results' is a required property",
+            f"run {EXPERIMENT} --config no_experiments.yaml",
+            "no_experiments.yaml: the file: 'experiments' is a required property",
         ),
         (
             f"run {EXPERIMENT} --config in_a_file.yaml",

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from pulseq_zero.config import read_yaml
-from pulseq_zero.experiment import sequence_setup, stage_values
-from pulseq_zero.optimization import optimize
+from pulseq_zero.experiments.experiment import sequence_setup, stage_values
+from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.files.seq import read_seq
+from pulseq_zero.files.store import load_json, load_table, load_tensors, save_tensors
+from pulseq_zero.files.yaml import read_yaml
+from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.seq_files import read_seq
-from pulseq_zero.store import load_json, load_table, load_tensors, save_tensors
 from refusal import check
 from toy import inversion_recovery, one_voxel, signal_loss
 
@@ -144,7 +145,8 @@ def test_files(written, act, message):
 
 
 def test_a_stage_beyond_the_last_iteration(written, root):
-    setup = sequence_setup(read_yaml(root / "config/experiments/flair_ti.yaml"), root)
+    experiment = Experiment(**read_yaml(root / "config/experiments/flair_ti.yaml"))
+    setup = sequence_setup(experiment.sequence, experiment.parameters, root)
     check(
         lambda: stage_values(setup, "iteration_7", Path("good.safetensors")),
         "report_iterations asks for iteration 7, but the last one is 2",

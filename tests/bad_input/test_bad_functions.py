@@ -6,9 +6,10 @@ import pypulseq
 import pytest
 import torch
 
-from pulseq_zero.experiment import make_loss, sequence_setup
-from pulseq_zero.losses import LossContext
-from pulseq_zero.optimization import optimize
+from pulseq_zero.experiments.experiment import make_loss, sequence_setup
+from pulseq_zero.experiments.settings import LossSettings, only_sections
+from pulseq_zero.optimization.losses import LossContext
+from pulseq_zero.optimization.optimize import optimize
 from refusal import check
 from toy import inversion_recovery, one_voxel, signal_loss
 
@@ -81,7 +82,8 @@ def test_sequence_functions(tmp_path, monkeypatch, change, message):
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     experiment = {"parameters": {"TI": {"start": 1.0}}, "sequence": {"function": "fine.py:f"}}
-    check(lambda: sequence_setup({**experiment, **change}), message)
+    given = only_sections({**experiment, **change})
+    check(lambda: sequence_setup(given.sequence, given.parameters), message)
 
 
 def fails(TI):
@@ -183,7 +185,7 @@ def infinite_loss(parameters, image):
             signal_loss,
             {},
             "the sequence function must be a function, not 'sequences/tse.py'; of a file, "
-            "pulseq_zero.loading.load_function makes one",
+            "pulseq_zero.files.loading.load_function makes one",
         ),
         (
             inversion_recovery,
@@ -403,17 +405,17 @@ def image(context, weight=1.0):
             "loss 'losses.py:image': got an unexpected keyword argument 'wait'",
         ),
         (
-            {"function": "pulseq_zero.losses:contrast", "settings": {"dark": "bone"}},
+            {"function": "pulseq_zero.optimization.losses:contrast", "settings": {"dark": "bone"}},
             "the phantom has no region 'bone', only ['brain', 'csf', 'gm', 'wm']; name its "
             "file under masks in the phantom's config",
         ),
         (
-            {"function": "pulseq_zero.losses:contrast", "settings": {"share": 1.5}},
+            {"function": "pulseq_zero.optimization.losses:contrast", "settings": {"share": 1.5}},
             "no pixel of 32 x 32 lies to 1.5 in region 'csf', at most to 0.84; ask for a smaller "
             "share, refine the image or choose another slice",
         ),
         (
-            {"function": "pulseq_zero.losses:image_and_sar"},
+            {"function": "pulseq_zero.optimization.losses:image_and_sar"},
             "the loss counts the parameter 'flip_angles' as flip angles, but the parameters are []",
         ),
     ],
@@ -421,4 +423,4 @@ def image(context, weight=1.0):
 def test_loss_makers(tmp_path, small_brain, loss, message):
     (tmp_path / "losses.py").write_text(LOSSES)
     context = LossContext(small_brain, torch.ones(32, 32, dtype=torch.complex64), {})
-    check(lambda: make_loss(loss, context), message)
+    check(lambda: make_loss(LossSettings(**loss), context), message)

@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 import torch
 
-from pulseq_zero.checkpoints import save_checkpoint
 from pulseq_zero.errors import StoreError
-from pulseq_zero.logs import logged
-from pulseq_zero.optimization import optimize
+from pulseq_zero.files.logs import logged
+from pulseq_zero.files.store import save_json, save_table, save_tensors
+from pulseq_zero.optimization.checkpoints import save_checkpoint
+from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.phantom import Phantom, TissuePool
-from pulseq_zero.store import save_json, save_table, save_tensors
 from toy import inversion_recovery, one_voxel, signal_loss
 
 SOURCE = Path(__file__).parents[2]

@@ -17,10 +17,11 @@ from click.testing import CliRunner
 from pulseq_zero.cli import main
 from pulseq_zero.cli.new import new_experiment
 from pulseq_zero.cli.project import read_project
-from pulseq_zero.experiment import make_loss
-from pulseq_zero.losses import LossContext
+from pulseq_zero.experiments.experiment import make_loss
+from pulseq_zero.experiments.settings import LossSettings
+from pulseq_zero.files.store import load_table, load_tensors
+from pulseq_zero.optimization.losses import LossContext
 from pulseq_zero.phantom import Phantom, TissuePool, build_phantom
-from pulseq_zero.store import load_table, load_tensors
 
 EXPERIMENT = "config/experiments/echo.yaml"
 # The default brain, coarse
@@ -244,7 +245,7 @@ def test_the_templates_are_plain_pypulseq(tmp_path):
 
 
 def test_an_installed_package_needs_no_repository(root, tmp_path):
-    """From the wheel alone: templates, schemas, default config and phantom are in it."""
+    """From the wheel alone: templates, defaults and the phantom are in it."""
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=root, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
@@ -281,7 +282,7 @@ def test_defaults_are_those_of_the_repository(root, tmp_path, monkeypatch):
     call("new", "echo")
     project = read_project(tmp_path / EXPERIMENT, None)
     stated = yaml.safe_load((root / "config/config.yaml").read_text())
-    assert project.tight_accuracy == stated["simulation"]["tight_accuracy"]
+    assert project.config.simulation.tight_accuracy == stated["simulation"]["tight_accuracy"]
     assert project.phantoms[0]["source"] == stated["phantom"]["source"]
 
 
@@ -308,7 +309,7 @@ def test_the_optimum_is_that_of_the_closed_form(project):
         "settings": {"bright": "fluid", "dark": "tissue"},
     }
     context = LossContext(phantom, torch.zeros(16, 16), {})
-    evaluate = make_loss(loss, context)
+    evaluate = make_loss(LossSettings(**loss), context)
     # ln((1 / 0.08) / (1 / 1.0)) / (1 / 0.08 - 1 / 1.0)
     best = np.log(1.0 / 0.08) / (1 / 0.08 - 1 / 1.0)
 

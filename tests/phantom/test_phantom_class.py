@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pulseq_zero.errors import PhantomError, StoreError
+from pulseq_zero.files.store import save_tensors
 from pulseq_zero.phantom import Phantom, TissuePool
 from pulseq_zero.phantom.resample import resample
-from pulseq_zero.store import save_tensors
 
 
 @pytest.fixture(params=["brain", "tiny"])

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pipeline_copy import Pipeline
-from pulseq_zero.store import load_tensors
+from pulseq_zero.files.store import load_tensors
 
 pytestmark = pytest.mark.pipeline
 
@@ -172,7 +172,7 @@ def test_a_sweep_becomes_a_table_and_a_figure(pipeline):
     assert (results / "figures/swept.png").stat().st_size > 10_000
     # Its phantoms: the one with another T1, and that with another B1 as well
     settings = [p.parent for p in results.glob("phantom-*/phantom.safetensors")]
-    assert len(settings) == 3
+    assert len(settings) == 2
 
 
 def test_another_value_of_a_sweep_makes_one_more_run(pipeline):
@@ -181,10 +181,20 @@ def test_another_value_of_a_sweep_makes_one_more_run(pipeline):
     pipeline.edit(file, sweep={"loss.settings.weight": [1.0, 2.0]})
     planned = pipeline.planned()
     pipeline.write(file, before)
-    for rule in ("all", "sweep", "sweep_figure", "sweeps", "validated"):
+    for rule in ("all", "sweep", "summary", "validated"):
         assert planned.pop(rule) == {""}
-    assert set().union(*planned.values()) == {"swept/weight=2.0,T1=4.0"}
-    assert set(planned) == {"trace", "simulate", "optimize", "evaluate"}
+    assert planned == {key: {"swept/weight=2.0,T1=4.0"} for key in ("stage", "optimize")}
+
+
+def test_runs_that_start_alike_share_their_start(pipeline):
+    file = "config/experiments/swept.yaml"
+    before = pipeline.read(file)
+    swept = {**before, "sweep": {"loss.settings.weight": [1.0, 2.0]}}
+    pipeline.write(file, swept)
+    planned = pipeline.planned()
+    pipeline.write(file, before)
+    assert planned["stage"] == {"swept"}
+    assert planned["optimize"] == {"swept/weight=1.0", "swept/weight=2.0"}
 
 
 def test_optimized_sequences_are_evaluated_on_other_phantoms(pipeline):
@@ -212,12 +222,11 @@ def test_a_change_of_one_experiment_reruns_that_one_only(pipeline):
     pipeline.edit(file, loss={"settings": {"sar_weight": 2e-4, "image_scale": 2.0}})
     planned = pipeline.planned()
     pipeline.write(file, before)
-    for rule in ("all", "summary", "validation", "validated", "robustness_table"):
+    for rule in ("all", "summary", "validated", "overview_figures"):
+        # The schematic shows the last experiment's loss
         assert planned.pop(rule) == {""}
-    # The schematic shows the last experiment's loss
-    planned.pop("schematic_figure")
     assert set().union(*planned.values()) == {"tse_sar"}
-    assert {"optimize", "export", "simulate", "experiment_figure", "evaluate"} <= set(planned)
+    assert set(planned) == {"optimize", "quality", "judge", "validate", "robustness", "evaluate"}
 
 
 def edited(pipeline: Pipeline, file: str) -> dict[str, set[str]]:
@@ -233,21 +242,26 @@ def edited(pipeline: Pipeline, file: str) -> dict[str, set[str]]:
 
 def test_an_edit_of_a_sequence_reruns_what_uses_it(pipeline):
     planned = edited(pipeline, "sequences/tse.py")
-    assert planned["trace"] == {"tse_sar"}
+    assert planned["stage"] == {"tse_sar"}
     assert planned["optimize"] == {"tse_sar"}
     assert "phantom" not in planned
 
 
 def test_an_edit_of_a_figure_reruns_the_figure(pipeline):
-    planned = edited(pipeline, "src/pulseq_zero/figures/flip_angles.py")
-    assert set(planned) == {"experiment_figure", "all"}
+    planned = edited(pipeline, "src/pulseq_zero/figures/phantom.py")
+    assert set(planned) == {"overview_figures", "all"}
+
+
+def test_an_edit_of_a_kind_reruns_what_is_drawn_and_reported_of_its_experiments(pipeline):
+    planned = edited(pipeline, "src/pulseq_zero/experiments/kinds/flip_angles.py")
+    assert planned["evaluate"] == {"tse_sar"}
+    assert set(planned) == {"evaluate", "summary", "validated", "all"}
 
 
 def test_an_edit_of_the_simulation_reruns_what_simulates(pipeline):
     planned = edited(pipeline, "src/pulseq_zero/simulation/simulator.py")
     assert planned["optimize"] == {"flair_ti", "own", "tse_sar", SWEPT}
     assert "phantom" not in planned
-    assert "phantom_figure" not in planned
 
 
 def test_an_edit_of_the_phantoms_table_reruns_the_phantom(pipeline):
@@ -265,8 +279,7 @@ def test_a_gpu_is_asked_for_where_the_config_says_so(pipeline, device):
     pairs = zip(jobs[::2], jobs[1::2], strict=True)
     asking = {name for name, job in pairs if re.search(r"resources:.*\bgpu=1", job)}
     simulating = {
-        "optimize", "scan", "quality", "simulate", "simulate_seq", "evaluate", "validate",
-        "robustness",
+        "stage", "optimize", "scan", "quality", "evaluate", "sweep", "validate", "robustness"
     }  # fmt: skip
     assert asking == (simulating if device == "cuda" else set())
 

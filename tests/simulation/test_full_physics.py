@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pulseq_zero.conversion import SequenceModel
-from pulseq_zero.loading import load_function
+from pulseq_zero.files.loading import load_function
 from pulseq_zero.reconstruction import reconstruct
 from pulseq_zero.simulation import converged_isochromats, simulate
 from pulseq_zero.simulation.bloch_seq import read_course

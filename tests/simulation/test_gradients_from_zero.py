@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from pulseq_zero.imaging import ImagingModel
-from pulseq_zero.optimization import optimize
-from pulseq_zero.parameters import Parameter
+from pulseq_zero.optimization.optimize import optimize
+from pulseq_zero.optimization.parameters import Parameter
 from pulseq_zero.simulation import Simulator
 from support.phase_graph import phase_graph_signal, slopes
 from support.random_phantoms import DISTRIBUTIONS, SHAPES, random_phantom

@@ -15,7 +15,7 @@ import torch
 
 from cluster import Cluster, missing, wait
 from pipeline_copy import Pipeline
-from pulseq_zero.store import load_tensors
+from pulseq_zero.files.store import load_tensors
 
 pytestmark = [
     pytest.mark.slurm,
@@ -180,7 +180,8 @@ def test_all_jobs_ran_on_the_cluster_and_completed(runs):
     left = [job for job in runs.jobs if job["JobId"] not in runs.killed]
     assert {job["JobState"] for job in left} == {"COMPLETED"}
     assert {job["NodeList"] for job in left} == {"n1", "n2"}
-    # The phantom, the start of the one experiment, its optimization, scan and end; three runs
+    # The phantom, the start of the one experiment, its optimization and scan; the start that the
+    # three runs share, and these
     assert len(left) == 5 + len(SEEDS)
 
 

@@ -12,7 +12,7 @@ import pytest
 import pulseq_zero
 from bloch import apart, signal_of
 from pulseq_zero.conversion import convert
-from pulseq_zero.seq_files import read_seq
+from pulseq_zero.files.seq import read_seq
 from pulseq_zero.simulation.bloch_seq import read_course
 from pulseq_zero.simulation.isochromats import course_of
 

@@ -1,16 +1,55 @@
-# The optimization, and the brute-force scan that judges it.
+# The stages of an optimization, and the brute-force scan that judges it.
+#
+# A stage is traced, simulated, exported, and simulated as it was exported. These steps always go
+# together and are short: they are one job, and those of the best iteration belong to its
+# optimization.
+
+
+rule stage:
+    input:
+        unpack(optimization_of),
+        code=code("stage"),
+        functions=user_code("sequence"),
+        plain_script="workflow/scripts/plain_pypulseq.py",
+        phantom=phantom_of,
+    output:
+        **RUN.stage("{stage}"),
+    log:
+        "<logs>/{experiment}/{stage}.log",
+    benchmark:
+        "<benchmarks>/{experiment}/{stage}.tsv"
+    wildcard_constraints:
+        experiment=STARTING,
+        stage=OTHER_STAGES,
+    group:
+        sweep_of
+    conda:
+        "../envs/pulseq_zero.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2500),
+        runtime=growing(30),
+        gpu=gpus,
+    params:
+        experiment=setting("stage"),
+        simulation=SIMULATION.model_dump(),
+        files=files_of,
+    script:
+        SCRIPT
 
 
 rule optimize:
     input:
         code=code("optimize"),
-        sequence=user_code("sequence", "loss"),
+        functions=user_code("sequence", "loss"),
+        plain_script="workflow/scripts/plain_pypulseq.py",
         phantom=phantom_of,
         ensemble=ensemble_of,
-        start="<results>/{experiment}/start/image_optimization.safetensors",
+        start=lambda wildcards: start_of(wildcards).image(START, OPTIMIZATION),
     output:
-        parameters="<results>/{experiment}/optimization/parameters.safetensors",
-        history="<results>/{experiment}/optimization/history.csv",
+        **RUN.stage(OPTIMIZED),
+        parameters=RUN.parameters,
+        history=RUN.history,
     log:
         "<logs>/{experiment}/optimize.log",
     benchmark:
@@ -25,24 +64,23 @@ rule optimize:
         runtime=growing(60),
         gpu=gpus,
     params:
-        experiment=setting("sequence", "parameters", "image", "loss", "optimizer"),
-        accuracy=ACCURACY["optimization"],
-        tight_accuracy=ACCURACY["tight"],
-        simulation=SIMULATION,
+        experiment=setting("optimize"),
+        simulation=SIMULATION.model_dump(),
+        files=files_of,
         # Not an output: it must outlive an interrupted job, and Snakemake removes outputs
-        checkpoints=f"{RESULTS}/checkpoints",
+        checkpoints=RESULTS.checkpoints,
     script:
-        "../scripts/optimize.py"
+        SCRIPT
 
 
 rule scan:
     input:
         code=code("scan"),
-        sequence=user_code("sequence", "loss"),
+        functions=user_code("sequence", "loss"),
         phantom=phantom_of,
-        start="<results>/{experiment}/start/image_tight.safetensors",
+        start=lambda wildcards: start_of(wildcards).image(START),
     output:
-        scan="<results>/{experiment}/scan.csv",
+        scan=RUN.scan,
     log:
         "<logs>/{experiment}/scan.log",
     benchmark:
@@ -57,8 +95,38 @@ rule scan:
         runtime=growing(30),
         gpu=gpus,
     params:
-        experiment=setting("sequence", "parameters", "image", "loss", "scan"),
-        accuracy=ACCURACY["tight"],
-        simulation=SIMULATION,
+        experiment=setting("scan"),
+        accuracy=ACCURACY[TIGHT],
+        simulator=SIMULATOR,
     script:
-        "../scripts/scan.py"
+        SCRIPT
+
+
+rule quality:
+    input:
+        code=code("quality"),
+        functions=user_code("sequence"),
+        phantom=phantom_of,
+        start=lambda wildcards: start_of(wildcards).image(START),
+        optimization=RUN.parameters,
+    output:
+        quality=RUN.quality,
+    log:
+        "<logs>/{experiment}/quality.log",
+    benchmark:
+        "<benchmarks>/{experiment}/quality.tsv"
+    group:
+        sweep_of
+    conda:
+        "../envs/pulseq_zero.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2500),
+        runtime=growing(30),
+        gpu=gpus,
+    params:
+        experiment=setting("quality"),
+        accuracy=ACCURACY[TIGHT],
+        simulator=SIMULATOR,
+    script:
+        SCRIPT

@@ -4,10 +4,10 @@
 rule phantom:
     input:
         code=code("phantom"),
-        definition=lambda wildcards: phantom_files(phantom_settings(wildcards)),
+        definition=lambda wildcards: phantom_files(PLAN.phantom_settings(wildcards.phantom)),
     output:
-        phantom="<results>/{phantom}/phantom.safetensors",
-        nifti=directory("<results>/{phantom}/nifti"),
+        phantom=FILES.phantom("{phantom}"),
+        nifti=directory(FILES.nifti("{phantom}")),
     log:
         "<logs>/{phantom}.log",
     benchmark:
@@ -19,6 +19,6 @@ rule phantom:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        phantom=phantom_settings,
+        settings=lambda wildcards: PLAN.phantom_settings(wildcards.phantom),
     script:
-        "../scripts/phantom.py"
+        SCRIPT

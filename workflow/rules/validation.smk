@@ -1,18 +1,21 @@
-# The exported sequences again, simulated by a judge that shares no code with the optimizer's.
+# Whether results stand: under a judge that shares no code with the optimizer, on other phantoms,
+# and against their scans.
 
 
 rule judge:
     input:
         code=code("judge"),
         phantom=phantom_of,
-        seq=rules.export.output.seq,
-        sequence=rules.trace.output.sequence,
+        seq=RUN.seq("{stage}"),
+        sequence=RUN.sequence("{stage}"),
     output:
-        image="<results>/{experiment}/{stage}/judge_{physics}.safetensors",
+        [RUN.judge("{stage}", physics) for physics in (INSTANTANEOUS, FULL)],
     log:
-        "<logs>/{experiment}/judge_{stage}_{physics}.log",
+        "<logs>/{experiment}/judge_{stage}.log",
     benchmark:
-        "<benchmarks>/{experiment}/judge_{stage}_{physics}.tsv"
+        "<benchmarks>/{experiment}/judge_{stage}.tsv"
+    wildcard_constraints:
+        experiment=STARTING,
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1
@@ -20,35 +23,29 @@ rule judge:
         mem_mb=growing(2500),
         runtime=growing(60),
     params:
-        experiment=setting("image"),
-        validation=judge_settings,
+        experiment=setting("judge"),
+        settings=judge_settings,
+        files=files_of,
     script:
-        "../scripts/judge.py"
+        SCRIPT
 
 
 rule validate:
     input:
+        validation_inputs,
         code=code("validate"),
-        sequence=user_code("sequence", "loss"),
+        functions=user_code("sequence", "loss"),
         phantom=phantom_of,
-        optimization=rules.optimize.output.parameters,
-        seq=expand("<results>/{{experiment}}/{stage}/{{experiment}}.seq", stage=VALIDATED),
-        optimizer=expand(
-            "<results>/{{experiment}}/{stage}/image_optimization.safetensors", stage=VALIDATED
-        ),
-        tight=expand("<results>/{{experiment}}/{stage}/image_tight.safetensors", stage=VALIDATED),
-        imported=expand("<results>/{{experiment}}/{stage}/image_seq.safetensors", stage=VALIDATED),
-        bloch=judged_as_optimized,
-        bloch_full=judged_in_full,
+        optimization=RUN.parameters,
     output:
-        validation="<results>/{experiment}/validation.json",
+        validation=RUN.validation,
         png=report(
-            "<results>/figures/{experiment}_validation.png",
+            FILES.figure("{experiment}_validation", "png"),
             caption="../report/validation.rst",
             category="Validation",
             labels={"figure": "{experiment}", "shows": "images of simulation and judge"},
         ),
-        pdf="<results>/figures/{experiment}_validation.pdf",
+        pdf=FILES.figure("{experiment}_validation", "pdf"),
     log:
         "<logs>/{experiment}/validate.log",
     benchmark:
@@ -61,48 +58,61 @@ rule validate:
         runtime=growing(30),
         gpu=gpus,
     params:
-        experiment=setting("sequence", "parameters", "image", "loss"),
-        validation=judge_settings,
-        accuracy=ACCURACY["tight"],
-        simulation=SIMULATION,
+        name=lambda wildcards: wildcards.experiment,
+        experiment=setting("validate"),
+        settings=judge_settings,
+        accuracy=ACCURACY[TIGHT],
+        simulator=SIMULATOR,
+        files=files_of,
+        start=start_of,
+        judges=judged,
     script:
-        "../scripts/validate.py"
+        SCRIPT
 
 
-rule validation:
+rule robustness:
     input:
-        code=code("validation"),
-        experiments=expand(rules.validate.output.validation, experiment=EXPERIMENTS),
-    output:
-        validation="<results>/validation.json",
-        table=report(
-            "<results>/validation.csv",
-            caption="../report/validation_table.rst",
-            category="Validation",
-            labels={"figure": "all experiments", "shows": "table"},
+        code=code("robustness"),
+        functions=user_code("sequence", "loss"),
+        optimization=RUN.parameters,
+        phantom=phantom_of,
+        definitions=lambda wildcards: phantom_files(
+            list(PLAN.other_phantoms(wildcards.experiment).values())
         ),
+    output:
+        [RUN.phantom(number) for number in range(len(OTHER_PHANTOMS))],
+        robustness=RUN.robustness,
     log:
-        "<logs>/validation.log",
+        "<logs>/{experiment}/robustness.log",
     benchmark:
-        "<benchmarks>/validation.tsv"
+        "<benchmarks>/{experiment}/robustness.tsv"
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(10),
+        mem_mb=growing(2500),
+        runtime=growing(30),
+        gpu=gpus,
+    params:
+        name=lambda wildcards: wildcards.experiment,
+        experiment=setting("robustness"),
+        others=lambda wildcards: PLAN.other_phantoms(wildcards.experiment),
+        accuracy=ACCURACY[TIGHT],
+        simulator=SIMULATOR,
+        files=files_of,
     script:
-        "../scripts/validation.py"
+        SCRIPT
 
 
 # Fails, after the report's numbers are written, where a result does not stand
 rule validated:
     input:
+        [RESULTS.run(name).evaluation for name in EXPERIMENTS],
+        [RESULTS.evaluations(name) for name in SWEEPS],
         code=code("validated"),
-        validation=rules.validation.output.validation,
-        evaluations=expand("<results>/{experiment}/evaluation.json", experiment=RUNS),
+        validation=RESULTS.numbers("validation"),
     output:
-        touch("<results>/validated"),
+        touch(FILES.folder / "validated"),
     log:
         "<logs>/validated.log",
     benchmark:
@@ -114,6 +124,8 @@ rule validated:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        runs=list(RUNS),
+        experiments=list(EXPERIMENTS),
+        sweeps=list(SWEEPS),
+        results=RESULTS,
     script:
-        "../scripts/validated.py"
+        SCRIPT

@@ -1,4 +1,7 @@
-"""The command line: experiments without a workflow system. Nothing else imports it."""
+"""The command line, experiments without a workflow system, and how notebooks show results.
+
+Imports everything; nothing imports it.
+"""
 
 from pulseq_zero.cli.commands import main
 

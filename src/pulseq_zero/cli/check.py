@@ -18,13 +18,14 @@ from torch import Tensor
 
 from pulseq_zero.cli.project import Project
 from pulseq_zero.errors import PulseqZeroError
-from pulseq_zero.experiment import SequenceSetup, make_loss, sequence_setup
-from pulseq_zero.limits import check_limits
-from pulseq_zero.losses import LossContext
-from pulseq_zero.optimization import optimize
+from pulseq_zero.experiments.experiment import SequenceSetup, make_loss, sequence_setup
+from pulseq_zero.experiments.stages import START
+from pulseq_zero.experiments.steps import trace
+from pulseq_zero.files.seq import read_seq
+from pulseq_zero.optimization.limits import check_limits
+from pulseq_zero.optimization.losses import LossContext
+from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.phantom import build_phantom
-from pulseq_zero.seq_files import read_seq
-from pulseq_zero.steps.trace import trace_stage
 from pulseq_zero.tracing import GradientLossWarning, check_gradients
 
 # Relative difference of gradients from finite differences that deserves a look
@@ -83,7 +84,7 @@ def check_experiment(project: Project) -> list[Check]:
     list
         Sequence, timing and limits, tracing, gradients, and the first step of the optimization.
     """
-    setup = sequence_setup(project.experiment)
+    setup = sequence_setup(project.experiment.sequence, project.experiment.parameters)
     with TemporaryDirectory() as name, _warnings_once():
         folder = Path(name)
         checks = _attempt("sequence runs", lambda: _sequence(project, setup, folder))
@@ -155,7 +156,8 @@ def _sequence(project: Project, setup: SequenceSetup, folder: Path) -> list[Chec
         note = f"{_UNROUNDED}, where PyPulseq says: {' '.join(str(errors[0]).split())}"
         return [runs, replace(between, notes=(note,))]
     made.write(str(folder / "plain.seq"))
-    limits = check_limits(read_seq(folder / "plain.seq"), made.system, project.limits)
+    rf_limits = project.config.limits.model_dump(exclude_none=True)
+    limits = check_limits(read_seq(folder / "plain.seq"), made.system, rf_limits)
     return [
         runs,
         between,
@@ -174,7 +176,7 @@ def _sequence(project: Project, setup: SequenceSetup, folder: Path) -> list[Chec
 def _tracing(project: Project, folder: Path) -> list[Check]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", GradientLossWarning)
-        trace_stage(project.experiment, "start", None, folder / "sequence", folder / "traced.seq")
+        trace.run(project.experiment, START, folder / "sequence", folder / "traced.seq")
     lost = tuple(
         str(warning.message) for warning in caught if warning.category is GradientLossWarning
     )
@@ -233,26 +235,32 @@ def _off_the_raster(setup: SequenceSetup) -> dict[str, Tensor]:
 
 
 def _first_step(project: Project, setup: SequenceSetup) -> list[Check]:
-    phantom = build_phantom(project.phantoms[0])
-    with torch.no_grad():
-        image = setup.imaging_model(phantom, project.accuracy, project.simulation)(
-            setup.start
-        ).image
+    experiment, simulation = project.experiment, project.config.simulation
+    contexts = []
+    for phantom in map(build_phantom, project.phantoms):
+        model = setup.imaging_model(
+            phantom, experiment.image, simulation.accuracy, simulation.simulator
+        )
+        with torch.no_grad():
+            image = model(setup.start).image
+        contexts.append(LossContext(phantom, image, setup.start))
+    optimizer = {"iterations": 1, "verify_every": None}
     result = optimize(
         setup.function,
-        make_loss(project.experiment["loss"], LossContext(phantom, image, setup.start)),
+        [make_loss(experiment.loss, context) for context in contexts],
         setup.parameters,
-        phantom,
-        iterations=1,
+        [context.phantom for context in contexts],
         arguments=setup.arguments,
-        matrix=setup.matrix,
-        fov=setup.fov,
-        accuracy=project.accuracy,
-        simulation=project.simulation,
+        matrix=experiment.image.matrix,
+        fov=experiment.image.fov,
+        accuracy=simulation.accuracy,
+        sub_pulses=setup.sub_pulses,
+        simulation=simulation.simulator,
         progress=False,
+        **{**experiment.optimizer.model_dump(), **optimizer},
     )
     before, after = result.history["loss"]
-    pixels = " x ".join(map(str, image.shape))
+    pixels = " x ".join(map(str, contexts[0].start_image.shape))
     return [
         Check("image at the start", True, f"{pixels} pixels"),
         Check("loss at the start", True, f"{before:.5g}"),

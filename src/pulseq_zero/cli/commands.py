@@ -140,10 +140,10 @@ def show(results: Path) -> None:
     Example:
       pulseq-zero show results/my_sequence
     """
-    from pulseq_zero.cli.run import ResultFiles
     from pulseq_zero.cli.show import draw
+    from pulseq_zero.experiments.layout import RunFiles
 
-    click.echo("\n".join(map(str, draw(ResultFiles(results)))))
+    click.echo("\n".join(map(str, draw(RunFiles.in_folder(results)))))
 
 
 @main.command()
@@ -160,6 +160,6 @@ def export(results: Path) -> None:
       pulseq-zero export results/my_sequence
     """
     from pulseq_zero.cli.export import export_results
-    from pulseq_zero.cli.run import ResultFiles
+    from pulseq_zero.experiments.layout import RunFiles
 
-    click.echo("\n".join(map(str, export_results(ResultFiles(results)))))
+    click.echo("\n".join(map(str, export_results(RunFiles.in_folder(results)))))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pulseq_zero.cli.run import ResultFiles
 from pulseq_zero.errors import SequenceError
-from pulseq_zero.exports import save_image, save_ismrmrd
-from pulseq_zero.seq_files import read_seq
-from pulseq_zero.store import load_tensors
+from pulseq_zero.experiments.layout import RunFiles
+from pulseq_zero.experiments.stages import ENDS
+from pulseq_zero.files.exports import save_image, save_ismrmrd
+from pulseq_zero.files.seq import read_seq
+from pulseq_zero.files.store import load_tensors
 
 
-def export_results(files: ResultFiles) -> list[Path]:
+def export_results(files: RunFiles) -> list[Path]:
     """Write images as NIfTI and signals as ISMRMRD, of the start and of the optimized sequence.
 
     Parameters
@@ -32,7 +33,7 @@ def export_results(files: ResultFiles) -> list[Path]:
         If a result is missing, or a file cannot be written.
     """
     written = []
-    for stage in ("start", "optimized"):
+    for stage in ENDS:
         tensors, metadata = load_tensors(files.image(stage))
         sequence = read_seq(files.seq(stage))
         extent = sequence.definitions.get("FOV", ())

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from pulseq_zero.errors import ConfigError
-from pulseq_zero.store import atomic_path
+from pulseq_zero.files.store import atomic_path
 
 _TEMPLATES = Path(__file__).parent / "templates"
 # What the experiment of the templates is called

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pulseq_zero.cli.run import ResultFiles
-from pulseq_zero.config import read_yaml
+from pulseq_zero.experiments.layout import RunFiles
+from pulseq_zero.experiments.stages import ENDS, OPTIMIZED, START
 from pulseq_zero.figures.history import history_figure
 from pulseq_zero.figures.sequence import kspace_figure, pulse_diagram
 from pulseq_zero.figures.style import save_figure
+from pulseq_zero.files.seq import read_seq
+from pulseq_zero.files.store import load_table, load_tensors
+from pulseq_zero.files.yaml import read_yaml
 from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.seq_files import read_seq
-from pulseq_zero.store import load_table, load_tensors
 
 
-def draw(files: ResultFiles) -> list[Path]:
+def draw(files: RunFiles) -> list[Path]:
     """Draw images and history, the pulse diagrams, and k-space.
 
     Parameters
@@ -32,8 +33,8 @@ def draw(files: ResultFiles) -> list[Path]:
     StoreError
         If a result is missing.
     """
-    start, metadata = load_tensors(files.image("start"))
-    optimized, other_metadata = load_tensors(files.image("optimized"))
+    start, metadata = load_tensors(files.image(START))
+    optimized, other_metadata = load_tensors(files.image(OPTIMIZED))
     parameters, _ = load_tensors(files.parameters)
     settings = read_yaml(files.experiment)["parameters"] if files.experiment.is_file() else {}
     units = {name: settings.get(name, {}).get("unit", "") for name in parameters}
@@ -47,10 +48,10 @@ def draw(files: ResultFiles) -> list[Path]:
             max(metadata["accuracy"], other_metadata["accuracy"]),
         ),
         "kspace": kspace_figure(
-            Repetitions.from_tensors(*load_tensors(files.sequence("optimized"))), files.name
+            Repetitions.from_tensors(*load_tensors(files.sequence(OPTIMIZED))), files.name
         ),
     }
-    for stage in ("start", "optimized"):
+    for stage in ENDS:
         title = f"{files.name}, {stage}"
         figures[f"pulses_{stage}"] = pulse_diagram(read_seq(files.seq(stage)), title)
     paths = []

@@ -14,6 +14,11 @@ from pulseq_zero.figures.style import BLACK, RED, rows, show_image, style
 _NO_TERMS = ("iteration", "loss", "verified_loss", "accuracy", "seconds")
 
 
+def loss_terms(history: pd.DataFrame) -> list[str]:
+    """Names of the terms of the loss, in the order in which the loss function gave them."""
+    return [name for name in history.columns if name not in _NO_TERMS]
+
+
 def history_figure(
     start: Tensor,
     optimized: Tensor,
@@ -73,7 +78,7 @@ def _draw_courses(
 ) -> None:
     losses, *courses = figure.subplots(1, 1 + len(parameters), squeeze=False)[0]
     losses.plot(history["iteration"], history["loss"], color=BLACK, label="loss")
-    for term in history.columns.difference(_NO_TERMS, sort=False):
+    for term in loss_terms(history):
         losses.plot(history["iteration"], history[term], label=term)
     if history["verified_loss"].notna().any():
         losses.plot(

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from torch import Tensor
 
-from pulseq_zero.store import atomic_path
+from pulseq_zero.files.store import atomic_path
 
 # Okabe and Ito, Color Universal Design (2008)
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"

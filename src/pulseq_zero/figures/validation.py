@@ -31,7 +31,7 @@ def validation_figure(
         For each stage (x, y) complex images ``pdg``, ``pdg_sub_pulses``, ``bloch`` and
         ``bloch_full``.
     numbers
-        For each stage the row of `pulseq_zero.validation.judge_results`.
+        For each stage the row of `pulseq_zero.experiments.validation.judge_results`.
     """
     with style():
         figure = plt.figure(figsize=(11.2, 4.6))

@@ -13,7 +13,7 @@ import numpy as np
 from MRzeroCore.phantom.nifti_phantom import NiftiPhantom, ResliceConfig
 from torch import Tensor
 
-from pulseq_zero.store import atomic_path, save_json
+from pulseq_zero.files.store import atomic_path, save_json
 
 if TYPE_CHECKING:
     from pulseq_zero.phantom.phantom import Phantom

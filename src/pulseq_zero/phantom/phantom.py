@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.errors import PhantomError
+from pulseq_zero.files.store import load_tensors, save_tensors
 from pulseq_zero.phantom.grid import area_average
 from pulseq_zero.phantom.nifti import save_nifti
-from pulseq_zero.store import load_tensors, save_tensors
 
 MAP_UNITS: Mapping[str, str] = {
     "PD": "relative",

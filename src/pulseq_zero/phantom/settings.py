@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from pulseq_zero.config import explain, read_yaml
 from pulseq_zero.errors import ConfigError
+from pulseq_zero.files.yaml import explain, read_yaml
 
 
 def read_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import numpy as np
 import pypulseq
 
 from pulseq_zero.errors import SequenceError
-from pulseq_zero.seq_files import read_seq
+from pulseq_zero.files.seq import read_seq
 from pulseq_zero.simulation.isochromat_kernel import pulse_table
 from pulseq_zero.simulation.isochromats import Course, SpinPulse
 from pulseq_zero.system import system_of

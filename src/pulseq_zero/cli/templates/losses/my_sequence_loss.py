@@ -1,6 +1,6 @@
 """What makes an image of my_sequence good: the lower the loss, the better."""
 
-from pulseq_zero.losses import LossContext, LossFunction
+from pulseq_zero.optimization.losses import LossContext, LossFunction
 
 
 def t2_contrast(

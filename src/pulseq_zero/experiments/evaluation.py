@@ -1,0 +1,172 @@
+"""The numbers that an experiment is judged by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from pulseq_zero.errors import ValidationError
+from pulseq_zero.experiments import kinds
+from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.experiments.stages import OPTIMIZED, START, iteration_of
+from pulseq_zero.metrics import nrmse, ssim
+from pulseq_zero.optimization.limits import relative_sar
+from pulseq_zero.phantom import Phantom
+
+
+def evaluate(
+    experiment: Experiment,
+    phantom: Phantom,
+    *,
+    tight_images: Mapping[str, Tensor],
+    start_image: Tensor,
+    optimized_image: Tensor,
+    imported_image: Tensor,
+    point_spread_widths: Mapping[str, float | None],
+    start: Mapping[str, Tensor],
+    parameters: Mapping[str, Tensor],
+    found: Mapping[str, Any],
+    history: pd.DataFrame,
+    scan: pd.DataFrame | None,
+) -> dict[str, Any]:
+    """Collect the numbers of one experiment.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    phantom
+        What was imaged.
+    tight_images
+        (x, y) images of all stages at the tight accuracy.
+    start_image, optimized_image
+        (x, y) images at the optimization's accuracy.
+    imported_image
+        (x, y) image of the exported optimized file as MRzeroCore imports it, at the same accuracy.
+    point_spread_widths
+        Width of the point-spread function of each stage [m], None where it has none.
+    start
+        Start values of the parameters.
+    parameters
+        For each parameter its values (iterations + 1, ...).
+    found
+        ``best_iteration`` and ``seconds_per_iteration``.
+    history
+        The optimization's table.
+    scan
+        The brute-force scan, if there is one.
+    """
+    best = int(found["best_iteration"])
+    stages = {stage: iteration_of(stage, best) for stage in tight_images}
+    numbers: dict[str, Any] = {
+        "title": experiment.title,
+        "iterations": len(history) - 1,
+        "best_iteration": best,
+        "seconds_per_iteration": float(found["seconds_per_iteration"]),
+        "loss": {
+            "start": float(history["loss"].iloc[0]),
+            "best": float(history["loss"][best]),
+            "last": float(history["loss"].iloc[-1]),
+            "best_verified": _number(history["verified_loss"][best]),
+        },
+        "parameters": {
+            name: {
+                "start": _shown(start[name]),
+                "best": _shown(values[best]),
+                "last": _shown(values[-1]),
+            }
+            for name, values in parameters.items()
+        },
+        "stages": {
+            stage: {
+                "iteration": stages[stage],
+                "nrmse_to_start": nrmse(image.abs(), tight_images[START].abs()),
+                "ssim_to_start": ssim(image, tight_images[START]),
+                "point_spread_width_m": point_spread_widths[stage],
+            }
+            for stage, image in tight_images.items()
+        },
+    }
+    tight = tight_images[OPTIMIZED].abs()
+    numbers["nrmse_to_start_in_optimization"] = nrmse(optimized_image.abs(), start_image.abs())
+    numbers["loose_to_tight_nrmse"] = nrmse(optimized_image.abs(), tight)
+    numbers["export"] = {"imported_nrmse": nrmse(imported_image, optimized_image)}
+    flips = experiment.flip_angles
+    if flips is not None:
+        for stage, iteration in stages.items():
+            angles = start[flips] if stage == START else parameters[flips][iteration]
+            sar = relative_sar(angles, start[flips])
+            numbers["stages"][stage]["relative_sar"] = float(sar)
+    if scan is not None and experiment.scan is not None:
+        name = experiment.scan.parameter
+        numbers["scan"] = {
+            "parameter": name,
+            "optimum": scan_optimum(scan, name),
+            "found": float(parameters[name][best]),
+            "tolerance": experiment.scan.tolerance,
+        }
+    closed_forms = kinds.of(experiment.figure).closed_forms(experiment, phantom)
+    if closed_forms:
+        numbers["closed_forms"] = closed_forms
+    return numbers
+
+
+def scan_optimum(scan: pd.DataFrame, parameter: str) -> float:
+    """Where the loss of a scan is lowest, refined by a parabola through three points.
+
+    Parameters
+    ----------
+    scan
+        Evenly spaced values of the parameter, and ``loss``.
+    parameter
+        Name of the column of the parameter.
+    """
+    values, losses = scan[parameter].to_numpy(), scan["loss"].to_numpy()
+    lowest = int(np.argmin(losses))
+    if lowest in (0, len(losses) - 1):
+        return float(values[lowest])
+    left, middle, right = losses[lowest - 1 : lowest + 2]
+    shift = 0.5 * (left - right) / (left - 2 * middle + right)
+    return float(values[lowest] + shift * (values[1] - values[0]))
+
+
+def require_scans_agree(evaluations: Mapping[str, Mapping[str, Any]]) -> None:
+    """Stop if an optimization has not found what the scan of the same loss found.
+
+    Parameters
+    ----------
+    evaluations
+        For each experiment, or run of a sweep, what `evaluate` gave.
+
+    Raises
+    ------
+    ValidationError
+        Naming the first whose deviation is above the ``tolerance`` of its scan.
+    """
+    for name, numbers in evaluations.items():
+        scan = numbers.get("scan", {})
+        tolerance = scan.get("tolerance")
+        if tolerance is None:
+            continue
+        if not abs(scan["found"] - scan["optimum"]) <= tolerance * abs(scan["optimum"]):
+            raise ValidationError(
+                f"{name} found {scan['parameter']} = {scan['found']:.5g}, but the scan has its "
+                f"minimum at {scan['optimum']:.5g}, more than {100 * tolerance:g} % away; give "
+                "the optimizer more iterations"
+            )
+
+
+def _shown(values: Tensor) -> float | list[float]:
+    """Return a scalar, or the range of an array."""
+    if values.ndim == 0:
+        return float(values)
+    return [float(values.min()), float(values.max())]
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

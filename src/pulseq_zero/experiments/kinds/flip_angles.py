@@ -1,0 +1,273 @@
+"""Flip angles against RF power: courses, losses, image quality, and the front between both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure, SubFigure
+from torch import Tensor
+
+from pulseq_zero.experiments.experiment import SequenceSetup
+from pulseq_zero.experiments.kinds import kind
+from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.figures.history import loss_terms
+from pulseq_zero.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    rows,
+    show_image,
+    style,
+)
+
+# Of the runs of a sweep
+_SHOWN_IMAGES = 4
+
+
+class Kind(kind.Kind):
+    """Flip angles (shots, pulses) [rad], in each shot the excitation first.
+
+    Their name is the loss's setting ``flip_angles``.
+    """
+
+    sections = ("parameters", "loss")
+    needs = (kind.QUALITY,)
+    abstract = "tse"
+    sweep_caption = (
+        "Relative SAR against the error of the image, its similarity to the image of the start "
+        "values, and the width of the point-spread function along the phase-encoding direction; "
+        "every point is simulated at the tight accuracy."
+    )
+
+    def check(self, experiment: Experiment, setup: SequenceSetup) -> None:
+        """Check that there are flip angles."""
+        name = experiment.flip_angles
+        kind.require(
+            name is not None and setup.start[name].ndim == 2,
+            "flip_angles",
+            "a parameter flip_angles, or as the loss's setting flip_angles calls it, with a value "
+            "for each shot and each pulse of it",
+        )
+
+    def draw(self, experiment: Experiment, results: kind.RunResults) -> Figure:
+        """Draw images, the courses of the angles, losses and quality."""
+        return flip_angles_figure(
+            results.start,
+            results.optimized,
+            results.history,
+            results.parameters[kind.given(experiment.flip_angles)],
+            results.quality,
+            results.best,
+            results.accuracy,
+        )
+
+    def draw_sweep(self, experiment: Experiment, results: kind.SweepResults) -> Figure:
+        """Draw the front between RF power and image quality."""
+        return front_figure(
+            results.runs, results.compared, results.images, results.start, results.accuracy
+        )
+
+    def summary(self, numbers: Mapping[str, Any]) -> dict[str, Any]:
+        """Choose power and image errors."""
+        stages = numbers["stages"]
+        best = stages["optimized"]
+        summary = {
+            "iterations": numbers["iterations"],
+            "best_iteration": numbers["best_iteration"],
+            "sar_ratio_best": best["relative_sar"],
+            "nrmse_best": numbers["nrmse_to_start_in_optimization"],
+            "nrmse_best_tight": best["nrmse_to_start"],
+            "ssim_best": best["ssim_to_start"],
+            "seconds_per_iteration": numbers["seconds_per_iteration"],
+        }
+        for stage in stages.values():
+            at = f"at_{stage['iteration']}"
+            if stage is not best and stage["iteration"] > 0:
+                summary[f"sar_ratio_{at}"] = stage["relative_sar"]
+                summary[f"nrmse_{at}"] = stage["nrmse_to_start"]
+                summary[f"ssim_{at}"] = stage["ssim_to_start"]
+        return summary
+
+
+def flip_angles_figure(
+    target: Tensor,
+    optimized: Tensor,
+    history: pd.DataFrame,
+    flip_angles: Tensor,
+    quality: pd.DataFrame,
+    best_iteration: int,
+    accuracy: float,
+) -> Figure:
+    """Draw the flip angle experiment.
+
+    Parameters
+    ----------
+    target, optimized
+        (x, y) images of the start and of the best angles.
+    history
+        A row an iteration with ``loss`` and its terms.
+    flip_angles
+        (iterations, shots, pulses) the course of the angles [rad]; in each shot the excitation
+        comes first.
+    quality
+        ``iteration``, ``nrmse``, ``ssim`` and ``relative_sar`` at a tight accuracy.
+    best_iteration
+        The iteration that the optimized image belongs to.
+    accuracy
+        Accuracy of the simulation that images and quality were made with.
+    """
+    brightest = float(target.abs().max())
+    difference = optimized.abs() - target.abs()
+    largest = float(difference.abs().max())
+    with style():
+        figure = plt.figure(figsize=(7.2, 8.2))
+        upper, middle, lower = rows(figure, 1.0, 1.05, 1.05)
+        first, second, third = upper.subplots(1, 3)
+        show_image(first, target.abs(), "Target", vmin=0, vmax=brightest)
+        title = f"Optimized, iteration {best_iteration}"
+        show_image(second, optimized.abs(), title, vmin=0, vmax=brightest)
+        show_image(third, difference, "Difference", cmap="PuOr", vmin=-largest, vmax=largest)
+
+        _draw_angles(middle.subplots(1, 1), middle, flip_angles)
+
+        losses, error = lower.subplots(1, 2)
+        iteration, scale = history["iteration"], history["loss"].iloc[0]
+        losses.plot(iteration, history["loss"] / scale, color=BLUE, label="total")
+        terms = list(zip(loss_terms(history), (ORANGE, GREEN, PURPLE), strict=False))
+        for term, colour in reversed(terms):
+            label = {"sar": "SAR"}.get(term, term)
+            losses.plot(iteration, history[term] / scale, color=colour, label=label)
+        losses.axvline(best_iteration, color=GREY, lw=0.8, ls=":")
+        losses.set(title="Losses, relative to the start", xlabel="Iteration", ylim=(0, None))
+        losses.legend()
+        losses.grid(True)
+
+        error.plot(quality["iteration"], quality["nrmse"], color=RED, label="NRMSE")
+        error.plot(quality["iteration"], 1 - quality["ssim"], color=PURPLE, label="1 - SSIM")
+        error.set(title=f"Image error at accuracy {accuracy:g}", xlabel="Iteration", ylim=(0, None))
+        error.axvline(best_iteration, color=GREY, lw=0.8, ls=":")
+        error.legend()
+        error.grid(True)
+    return figure
+
+
+def _draw_angles(axes: Axes, figure: SubFigure, flip_angles: Tensor) -> None:
+    """Draw angles over iterations, coloured by their place in the echo train."""
+    degrees = torch.rad2deg(flip_angles).numpy()
+    iterations = np.arange(len(degrees))
+    echoes = degrees.shape[2] - 1
+    colours, norm = plt.get_cmap("cividis"), Normalize(1, echoes)
+    for shot in range(degrees.shape[1]):
+        dashes = "--" if shot == 0 else "-"
+        axes.plot(iterations, degrees[:, shot, 0], color=BLACK, lw=0.9, ls=dashes)
+        for echo in range(1, echoes + 1):
+            colour = colours(norm(echo))
+            axes.plot(iterations, degrees[:, shot, echo], color=colour, lw=0.9, ls=dashes)
+    axes.plot([], [], color=BLACK, lw=0.9, label="excitation")
+    axes.plot([], [], color=GREY, lw=0.9, ls="--", label="shot without ADC")
+    axes.set(title="Flip angles", xlabel="Iteration", ylabel="Flip angle [°]")
+    axes.set_yticks(np.arange(0, 226, 45))
+    axes.grid(True)
+    axes.legend(loc="lower left")
+    mappable = plt.cm.ScalarMappable(norm, colours)
+    figure.colorbar(mappable, ax=axes, label="Refocusing pulse")
+
+
+def front_figure(
+    results: pd.DataFrame,
+    compared: pd.DataFrame,
+    images: Mapping[str, Tensor],
+    target: Tensor,
+    accuracy: float,
+) -> Figure:
+    """Draw the front between RF power and image quality, and images along it.
+
+    Parameters
+    ----------
+    results
+        The runs of the sweep, with ``relative_sar``, ``nrmse_to_start``, ``ssim_to_start`` and
+        ``point_spread_width_m``.
+    compared
+        Stages of other experiments with the same columns.
+    images
+        (x, y) images of rows of both tables, by ``run``, and ``run stage`` for the others.
+    target
+        (x, y) image of the start values.
+    accuracy
+        Accuracy of the simulation of all images.
+    """
+    chosen = _spread(results)
+    shown = {f"run {label}": images[str(results["run"][label])] for label in chosen}
+    rows_shown = [results.loc[label] for label in chosen]
+    if len(compared):
+        other = compared.iloc[-1]
+        shown = {**shown, str(other["run"]): images[f"{other['run']} {other['stage']}"]}
+        rows_shown.append(other)
+    differences = [image.abs() - target.abs() for image in shown.values()]
+    largest = max(float(difference.abs().max()) for difference in differences)
+    brightest = float(target.abs().max())
+    with style():
+        figure = plt.figure(figsize=(7.2, 6.2))
+        upper, lower = rows(figure, 1.0, 1.6)
+        _fronts(upper.subplots(1, 3), results, compared)
+        panels, below = lower.subplots(2, len(shown) + 1)
+        show_image(panels[0], target.abs(), "Target", vmin=0, vmax=brightest, colour_bar=False)
+        below[0].set_axis_off()
+        for axes, under, image, difference, row in zip(
+            panels[1:], below[1:], shown.values(), differences, rows_shown, strict=True
+        ):
+            title = f"{'' if row['run'] in set(results['run']) else row['run'] + ': '}SAR "
+            title += f"{row['relative_sar']:.2f}"
+            show_image(axes, image.abs(), title, vmin=0, vmax=brightest, colour_bar=False)
+            drawn = show_image(
+                under,
+                difference,
+                f"NRMSE {row['nrmse_to_start']:.3f}",
+                cmap="PuOr",
+                vmin=-largest,
+                vmax=largest,
+                colour_bar=False,
+            )
+        bar = below[0].inset_axes((0.75, 0.1, 0.08, 0.8))
+        lower.colorbar(drawn, cax=bar, label="Difference", ticklocation="left")
+        figure.supxlabel(f"Images simulated at accuracy {accuracy:g}", fontsize=7)
+    return figure
+
+
+def _fronts(panels: np.ndarray, results: pd.DataFrame, compared: pd.DataFrame) -> None:
+    table = results.sort_values("relative_sar")
+    for axes, column, title, factor in (
+        (panels[0], "nrmse_to_start", "Image error (NRMSE)", 1.0),
+        (panels[1], "ssim_to_start", "Similarity (SSIM)", 1.0),
+        (panels[2], "point_spread_width_m", "Point spread, FWHM [mm]", 1e3),
+    ):
+        axes.plot(table["relative_sar"], factor * table[column], "o-", color=BLUE, label="sweep")
+        for number, (name, stages) in enumerate(compared.groupby("run", sort=False)):
+            axes.plot(
+                stages["relative_sar"],
+                factor * stages[column],
+                "s",
+                color=(ORANGE, RED)[number % 2],
+                label=name,
+            )
+        axes.set(title=title, xlabel="Relative SAR")
+        axes.grid(True)
+    panels[0].legend()
+
+
+def _spread(results: pd.DataFrame) -> list[int]:
+    """Choose runs along the front, its ends among them."""
+    order = results.sort_values("relative_sar").index.tolist()
+    places = np.linspace(0, len(order) - 1, min(_SHOWN_IMAGES - 1, len(order))).round()
+    return [order[int(place)] for place in places]

@@ -1,0 +1,223 @@
+"""The inversion time that nulls a tissue: its course, the loss, and a scan of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pulseq_zero.experiments.experiment import SequenceSetup, loss_setting
+from pulseq_zero.experiments.kinds import kind
+from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.figures.history import loss_terms
+from pulseq_zero.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, rows, show_image, style
+from pulseq_zero.phantom import Phantom
+
+
+class Kind(kind.Kind):
+    """A scalar parameter, an inversion time [s], that is scanned as well.
+
+    The tissue to be nulled is the one that the loss's setting ``dark`` names.
+    """
+
+    sections = ("loss", "scan")
+    needs = (kind.SCAN, kind.PHANTOM)
+    abstract = "flair"
+    sweep_caption = "The minimum of the scan is that of the same loss; dotted lines are 1 % off it."
+
+    def check(self, experiment: Experiment, setup: SequenceSetup) -> None:
+        """Check that there are a scan and a tissue."""
+        kind.require(
+            kind.is_scanned(experiment, setup), "inversion_time", "a scan of the inversion time"
+        )
+        kind.require(
+            loss_setting(experiment.loss, "dark") is not None,
+            "inversion_time",
+            "a loss whose setting dark names the tissue that is nulled, as "
+            "in pulseq_zero.optimization.losses:contrast",
+        )
+
+    def draw(self, experiment: Experiment, results: kind.RunResults) -> Figure:
+        """Draw images, the course of the inversion time, the loss, and its scan."""
+        name = _name(experiment)
+        dark, bright = (loss_setting(experiment.loss, tissue) for tissue in ("dark", "bright"))
+        return inversion_time_figure(
+            results.start,
+            results.optimized,
+            results.history,
+            results.parameters[name],
+            results.best,
+            results.scan.rename(columns={name: "TI"}),
+            self.closed_forms(experiment, kind.given(results.phantom))["analytic_null_s"],
+            results.accuracy,
+            dark=dark,
+            bright=bright,
+        )
+
+    def draw_sweep(self, experiment: Experiment, results: kind.SweepResults) -> Figure:
+        """Draw what was found beside minima of scans and analytic nulls."""
+        return inversion_time_sweep_figure(
+            results.runs.rename(columns={_name(experiment): "TI"}),
+            results.settings,
+            loss_setting(experiment.loss, "dark"),
+        )
+
+    def closed_forms(self, experiment: Experiment, phantom: Phantom) -> dict[str, float]:
+        """Give the inversion time that nulls the tissue."""
+        return {"analytic_null_s": analytic_null(phantom, loss_setting(experiment.loss, "dark"))}
+
+    def summary(self, numbers: Mapping[str, Any]) -> dict[str, Any]:
+        """Choose inversion times and losses."""
+        inversion_time = numbers["parameters"][numbers["scan"]["parameter"]]
+        return {
+            "ti_start_s": inversion_time["start"],
+            "ti_final_s": inversion_time["last"],
+            "ti_best_s": inversion_time["best"],
+            "ti_scan_optimum_s": numbers["scan"]["optimum"],
+            "ti_analytic_null_s": numbers["closed_forms"]["analytic_null_s"],
+            "iterations": numbers["iterations"],
+            "seconds_per_iteration": numbers["seconds_per_iteration"],
+            "loss_start": numbers["loss"]["start"],
+            "loss_final": numbers["loss"]["last"],
+        }
+
+
+def _name(experiment: Experiment) -> str:
+    """Name of the inversion time."""
+    return kind.given(experiment.scan).parameter
+
+
+def analytic_null(phantom: Phantom, region: str) -> float:
+    r"""Inversion time at which a perfect inversion nulls a region [s].
+
+    .. math:: 1 - 2 e^{-TI / T_1} = 0 \Rightarrow TI = \ln 2 \; T_1
+
+    for full relaxation before the inversion, with the T1 of the tissue pool of that name, or,
+    where the phantom has none, of the voxels that lie in the region most wholly.
+    """
+    share = phantom.masks[region]
+    pool = phantom.pools.get(region)
+    T1 = phantom.maps()["T1"] if pool is None else pool.T1
+    return math.log(2) * float(T1[share >= share.max()].mean())
+
+
+def inversion_time_figure(
+    start: Tensor,
+    optimized: Tensor,
+    history: pd.DataFrame,
+    inversion_time: Tensor,
+    best_iteration: int,
+    scan: pd.DataFrame,
+    analytic_null: float,
+    accuracy: float,
+    *,
+    dark: str,
+    bright: str | None,
+) -> Figure:
+    """Draw the inversion time experiment.
+
+    Parameters
+    ----------
+    start, optimized
+        (x, y) images at the start and at the best inversion time.
+    history
+        A row an iteration with ``loss`` and its terms; that of the bright tissue is negative.
+    inversion_time
+        (iterations,) its course [s].
+    best_iteration
+        The iteration that the optimized image belongs to.
+    scan
+        ``loss`` over the inversion time in the column ``TI`` [s].
+    analytic_null
+        Where inversion recovery after a perfect inversion nulls the dark tissue, ln(2) T1 [s].
+    accuracy
+        Accuracy of the simulation that images and scan were made with.
+    dark, bright
+        Names of the tissues.
+    """
+    optimum = float(scan["TI"][scan["loss"].idxmin()])
+    best, best_loss = float(inversion_time[best_iteration]), history["loss"][best_iteration]
+    brightest = float(max(start.abs().max(), optimized.abs().max()))
+    with style():
+        figure = plt.figure(figsize=(7.2, 6.0))
+        upper, lower = rows(figure, 1.0, 1.05)
+        first, second = upper.subplots(1, 2)
+        for axes, image, title in (
+            (first, start, f"Start, TI = {float(inversion_time[0]):.2f} s"),
+            (second, optimized, f"Optimized, TI = {best:.2f} s"),
+        ):
+            show_image(axes, image.abs(), title, vmin=0, vmax=brightest)
+
+        course, losses, brute_force = lower.subplots(1, 3)
+        course.plot(history["iteration"], inversion_time, color=BLUE)
+        course.axhline(analytic_null, color=GREY, ls="--", lw=1, label=_null(dark))
+        course.axhline(optimum, color=RED, ls=":", lw=1.2, label="scan minimum")
+        course.set(title="Inversion time", xlabel="Iteration", ylabel="TI [s]")
+        course.legend(loc="lower right")
+
+        losses.plot(history["iteration"], history["loss"], color=BLUE, label="loss")
+        for term, colour in zip(reversed(loss_terms(history)), (ORANGE, GREEN, RED), strict=False):
+            # What is made brighter is a negative term of the loss
+            sign, label = (-1, f"mean {term}") if term == bright else (1, kind.tissue(term))
+            losses.plot(history["iteration"], sign * history[term], color=colour, label=label)
+        losses.set(title="Loss and mean signals", xlabel="Iteration", ylabel="Signal [a.u.]")
+        losses.legend(loc="upper right", bbox_to_anchor=(1.0, 0.62))
+
+        brute_force.plot(scan["TI"], scan["loss"], color=BLACK, lw=1)
+        brute_force.plot(best, best_loss, "o", color=BLUE, label="optimized")
+        brute_force.axvline(analytic_null, color=GREY, ls="--", lw=1)
+        brute_force.axvline(optimum, color=RED, ls=":", lw=1.2)
+        brute_force.set(title="Scan of TI", xlabel="TI [s]", ylabel="Loss [a.u.]")
+        brute_force.legend(loc="upper right")
+        for axes in (course, losses, brute_force):
+            axes.grid(True)
+        figure.supxlabel(f"Images and scan simulated at accuracy {accuracy:g}", fontsize=7)
+    return figure
+
+
+def inversion_time_sweep_figure(results: pd.DataFrame, settings: list[str], dark: str) -> Figure:
+    """Draw the found inversion times beside the minima of the scans and the analytic null.
+
+    Parameters
+    ----------
+    results
+        The table, with ``TI``, ``scan_optimum`` and ``analytic_null_s`` [s].
+    settings
+        The swept settings; drawn is over the first.
+    dark
+        Name of the tissue that is nulled.
+    """
+    table = results.sort_values(settings[0])
+    at = table[settings[0]]
+    with style():
+        figure = plt.figure(figsize=(7.2, 3.2))
+        times, deviation = figure.subplots(1, 2)
+        times.plot(at, table["scan_optimum"], "o", mfc="none", color=RED, label="scan minimum")
+        times.plot(at, table["TI"], "x", color=BLUE, label="found by gradient descent")
+        times.plot(at, table["analytic_null_s"], color=GREY, ls="--", label=_null(dark))
+        times.set(title="Inversion time", xlabel=settings[0], ylabel="TI [s]")
+        times.legend()
+        percent = 100 * (table["TI"] / table["scan_optimum"] - 1)
+        deviation.plot(at, percent, "o-", color=BLUE)
+        deviation.axhline(0, color=BLACK, lw=0.8)
+        for bound in (-1, 1):
+            deviation.axhline(bound, color=GREY, ls=":", lw=1)
+        largest = max(1.2, 1.1 * float(percent.abs().max()))
+        deviation.set(
+            title="Found against scan minimum",
+            xlabel=settings[0],
+            ylabel="deviation [%]",
+            ylim=(-largest, largest),
+        )
+        for axes in (times, deviation):
+            axes.grid(True)
+    return figure
+
+
+def _null(tissue: str) -> str:
+    return rf"$\ln 2\,T_1$ ({kind.tissue(tissue)})"

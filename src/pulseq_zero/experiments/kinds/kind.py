@@ -1,0 +1,164 @@
+"""What a kind of experiment is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pulseq_zero.errors import ConfigError
+from pulseq_zero.experiments.experiment import SequenceSetup
+from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.figures.sweep import sweep_figure
+from pulseq_zero.phantom import Phantom
+
+# What a figure may need beside images and history, see `RunResults`
+SCAN, QUALITY, JUDGE, PHANTOM = "scan", "quality", "judge", "phantom"
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """What the figure of a run is drawn from.
+
+    Attributes
+    ----------
+    start, optimized
+        (x, y) complex images at the start and at the best iteration.
+    accuracy
+        Accuracy of their simulation.
+    fov
+        Field of view in x and y [m].
+    history
+        A row an iteration: ``loss`` and its terms.
+    parameters
+        For each parameter its values (iterations + 1, ...).
+    best
+        The best iteration.
+    scan, quality, judge, phantom
+        What the kind needs: the tables of scan and quality, the (x, y) images of the judge by
+        their stages, with pulses that take their time, and the phantom.
+    """
+
+    start: Tensor
+    optimized: Tensor
+    accuracy: float
+    fov: tuple[float, float]
+    history: pd.DataFrame
+    parameters: Mapping[str, Tensor]
+    best: int
+    scan: pd.DataFrame
+    quality: pd.DataFrame
+    judge: Mapping[str, Tensor]
+    phantom: Phantom | None
+
+
+@dataclass(frozen=True)
+class SweepResults:
+    """What the figure of a sweep is drawn from.
+
+    Attributes
+    ----------
+    settings
+        The swept settings.
+    runs, compared
+        The table of the sweep: its runs, and stages of other experiments.
+    images
+        (x, y) images of all rows, by ``run``, and ``run stage`` for the others.
+    start
+        (x, y) image of the start values.
+    accuracy
+        Accuracy of their simulation.
+    """
+
+    settings: list[str]
+    runs: pd.DataFrame
+    compared: pd.DataFrame
+    images: Mapping[str, Tensor]
+    start: Tensor
+    accuracy: float
+
+
+class Kind(ABC):
+    """One kind of experiment; what it does not say otherwise is as for any experiment."""
+
+    sections: ClassVar[tuple[str, ...]] = ("parameters",)
+    """Sections of an experiment that it uses."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """What its figure needs beside images and history."""
+    abstract: ClassVar[str | None] = None
+    """The abstract's experiment that the first of this kind repeats."""
+    sweep_caption: ClassVar[str] = ""
+    """What the caption of a sweep's figure says beside the settings."""
+
+    def check(self, experiment: Experiment, setup: SequenceSetup) -> None:  # noqa: B027
+        """Check that an experiment can be of this kind.
+
+        Raises
+        ------
+        ConfigError
+            If it cannot, in one sentence.
+        """
+
+    @abstractmethod
+    def draw(self, experiment: Experiment, results: RunResults) -> Figure:
+        """Draw a run."""
+
+    def draw_sweep(self, experiment: Experiment, results: SweepResults) -> Figure:
+        """Draw a sweep."""
+        rows = pd.concat([results.runs, results.compared])
+        found = [name for name in experiment.parameters if name in rows]
+        return sweep_figure(rows, results.settings, found)
+
+    def closed_forms(self, experiment: Experiment, phantom: Phantom) -> dict[str, float]:
+        """Give the numbers of closed forms that a run is reported beside."""
+        return {}
+
+    def summary(self, numbers: Mapping[str, Any]) -> dict[str, Any]:
+        """Choose the numbers of a run that stand beside the abstract's.
+
+        Parameters
+        ----------
+        numbers
+            What `pulseq_zero.experiments.evaluation.evaluate` gave.
+        """
+        return {}
+
+
+_TISSUES = {"csf": "CSF", "gm": "grey matter", "wm": "white matter"}
+
+T = TypeVar("T")
+
+
+def tissue(region: str) -> str:
+    """Name of a region as a figure has it."""
+    return _TISSUES.get(region, region)
+
+
+def is_scanned(experiment: Experiment, setup: SequenceSetup) -> bool:
+    """Tell whether one of the scalar parameters is scanned."""
+    name = experiment.scan.parameter if experiment.scan else None
+    return name in setup.start and setup.start[name].ndim == 0
+
+
+def given(value: T | None) -> T:
+    """Return what `Kind.check` and `Kind.needs` have made sure of."""
+    if value is None:
+        raise TypeError("a kind uses what it neither checks nor needs")
+    return value
+
+
+def require(condition: bool, kind: str, what: str) -> None:
+    """Refuse an experiment that cannot be of a kind.
+
+    Raises
+    ------
+    ConfigError
+        If the condition does not hold.
+    """
+    if not condition:
+        raise ConfigError(f"figure: {kind} needs {what}")

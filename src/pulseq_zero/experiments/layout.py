@@ -1,0 +1,173 @@
+"""Where results lie: the folders and files of a run, and those of all runs together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pulseq_zero.experiments.stages import OPTIMIZATION, TIGHT
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of one run: the same for pipeline and command line.
+
+    Attributes
+    ----------
+    folder
+        Folder of the run.
+    name
+        Name of the run.
+    """
+
+    folder: Path
+    name: str
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> RunFiles:
+        """Find the files of a run that is called as its folder is."""
+        return cls(folder, folder.resolve().name)
+
+    @property
+    def experiment(self) -> Path:
+        """Copy of the experiment file, as it was run; the pipeline makes none."""
+        return self.folder / "experiment.yaml"
+
+    @property
+    def history(self) -> Path:
+        """Losses of all iterations."""
+        return self.folder / "optimization" / "history.csv"
+
+    @property
+    def parameters(self) -> Path:
+        """Parameters of all iterations."""
+        return self.folder / "optimization" / "parameters.safetensors"
+
+    @property
+    def scan(self) -> Path:
+        """Loss over one parameter."""
+        return self.folder / "scan.csv"
+
+    @property
+    def quality(self) -> Path:
+        """Quality of the images over the iterations."""
+        return self.folder / "quality.csv"
+
+    @property
+    def limits(self) -> Path:
+        """What the exported sequences need of the limits."""
+        return self.folder / "limits.csv"
+
+    @property
+    def robustness(self) -> Path:
+        """Losses on other phantoms."""
+        return self.folder / "robustness.csv"
+
+    @property
+    def validation(self) -> Path:
+        """Whether the results stand."""
+        return self.folder / "validation.json"
+
+    @property
+    def evaluation(self) -> Path:
+        """The numbers of the run."""
+        return self.folder / "evaluation.json"
+
+    def phantom(self, number: int) -> Path:
+        """Phantom of this number, of those that nothing but this run is simulated on."""
+        return self.folder / "phantoms" / f"phantom_{number}.safetensors"
+
+    def sequence(self, stage: str) -> Path:
+        """Traced sequence of a stage."""
+        return self.folder / stage / "sequence.safetensors"
+
+    def traced(self, stage: str) -> Path:
+        """``.seq`` file of a stage, as it is written with traced numbers."""
+        return self.folder / stage / "traced.seq"
+
+    def seq(self, stage: str) -> Path:
+        """``.seq`` file of a stage, by the unchanged script."""
+        return self.folder / stage / f"{self.name}.seq"
+
+    def export(self, stage: str) -> Path:
+        """Whether that file is what PyPulseq alone writes."""
+        return self.folder / stage / "export.json"
+
+    def image(self, stage: str, accuracy: str = TIGHT) -> Path:
+        """Image and signal of a stage."""
+        return self.folder / stage / f"image_{accuracy}.safetensors"
+
+    def imported(self, stage: str) -> Path:
+        """Image of the ``.seq`` file of a stage, as it is imported."""
+        return self.folder / stage / "image_seq.safetensors"
+
+    def stage(self, stage: str) -> dict[str, Path]:
+        """All that is made of a stage, by names."""
+        return {
+            "sequence": self.sequence(stage),
+            "traced": self.traced(stage),
+            "loose": self.image(stage, OPTIMIZATION),
+            "tight": self.image(stage, TIGHT),
+            "seq": self.seq(stage),
+            "check": self.export(stage),
+            "imported": self.imported(stage),
+        }
+
+    def judge(self, stage: str, physics: str) -> Path:
+        """Image of the ``.seq`` file of a stage by the judge."""
+        return self.folder / stage / f"judge_{physics}.safetensors"
+
+
+@dataclass(frozen=True)
+class ResultFiles:
+    """The files of all runs.
+
+    Attributes
+    ----------
+    folder
+        Folder of the results.
+    """
+
+    folder: Path
+
+    def run(self, name: str) -> RunFiles:
+        """Files of a run."""
+        return RunFiles(self.folder / name, name)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the states of optimizations that have not ended."""
+        return self.folder / "checkpoints"
+
+    def phantom(self, folder: str) -> Path:
+        """Phantom in a folder of its own."""
+        return self.folder / folder / "phantom.safetensors"
+
+    def nifti(self, folder: str) -> Path:
+        """Folder of a phantom's maps for other programs."""
+        return self.folder / folder / "nifti"
+
+    def figure(self, name: str, suffix: str) -> Path:
+        """Figure of this name, ``png`` or ``pdf``."""
+        return self.folder / "figures" / f"{name}.{suffix}"
+
+    def sweep(self, name: str) -> Path:
+        """Table of the runs of a sweep."""
+        return self.folder / name / "sweep.csv"
+
+    def evaluations(self, name: str) -> Path:
+        """Numbers of the runs of a sweep."""
+        return self.folder / name / "evaluations.json"
+
+    def table(self, name: str) -> Path:
+        """Table of all experiments: ``validation`` or ``robustness``."""
+        return self.folder / f"{name}.csv"
+
+    def numbers(self, name: str) -> Path:
+        """Numbers of all experiments: ``validation``, ``robustness``, ``sweep``, ``summary``."""
+        return self.folder / f"{name}.json"
+
+    @property
+    def front_page(self) -> Path:
+        """First page of the report."""
+        return self.folder / "front_page.rst"

@@ -1,0 +1,213 @@
+"""What a config asks for: the runs of its experiments, and the phantoms that these need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pulseq_zero.errors import ConfigError, PulseqZeroError
+from pulseq_zero.experiments import kinds, stages
+from pulseq_zero.experiments.settings import Config, Experiment, JudgeSettings, read
+from pulseq_zero.experiments.sweeps import sweep_runs, sweep_table
+from pulseq_zero.files.yaml import read_yaml
+from pulseq_zero.optimization.checkpoints import fingerprint
+from pulseq_zero.phantom.settings import changed, read_config
+
+FOLDER = Path("config/experiments")
+# Folder of the phantom that the config describes
+PHANTOM = "phantom"
+# Sections that the start of a run follows from
+_OF_THE_START = ("sequence", "parameters", "image", "phantom")
+
+PhantomSettings = dict[str, Any]
+
+
+@dataclass
+class Plan:
+    """The runs of a config and their phantoms.
+
+    Attributes
+    ----------
+    config
+        The config.
+    experiments
+        The experiments of one run each, by their names.
+    sweeps
+        The experiments of many runs each.
+    runs
+        All runs, by their names; that of a run of a sweep is ``sweep/setting=value,...``.
+    phantoms
+        Settings of the phantoms by their folders, as far as they have been asked for: the
+        config's own, and others by a hash of their settings.
+    """
+
+    config: Config
+    experiments: dict[str, Experiment] = field(default_factory=dict)
+    sweeps: dict[str, Experiment] = field(default_factory=dict)
+    runs: dict[str, Experiment] = field(default_factory=dict)
+    phantoms: dict[str, PhantomSettings] = field(default_factory=dict)
+    _folders: dict[str, str] = field(default_factory=dict)
+
+    def settings(self, name: str) -> Experiment:
+        """Return a run, or a sweep whose runs start alike."""
+        return self.runs[name] if name in self.runs else self.sweeps[name]
+
+    def start_of(self, run: str) -> str:
+        """Name under which the start of a run is: its own, or that of a sweep that has but one."""
+        sweep = run.partition("/")[0]
+        if sweep not in self.sweeps:
+            return run
+        swept = {setting.partition(".")[0] for setting in self.sweeps[sweep].sweep}
+        return run if swept & set(_OF_THE_START) else sweep
+
+    def phantom(self, changes: Mapping[str, Any]) -> str:
+        """Folder of a phantom that differs from the config's by some settings."""
+        # A sweep of thousands of runs asks for the same ones again and again
+        key = fingerprint(changes)
+        if key not in self._folders:
+            settings = read_config(changed(self.config.phantom, changes))
+            is_own = settings == self.phantoms[PHANTOM]
+            folder = PHANTOM if is_own else f"{PHANTOM}-{fingerprint(settings)[:8]}"
+            self.phantoms[folder] = settings
+            self._folders[key] = folder
+        return self._folders[key]
+
+    def phantom_of(self, run: str) -> str:
+        """Folder of the phantom of a run."""
+        return self.phantom(self.settings(run).phantom)
+
+    def ensemble_of(self, run: str) -> list[str]:
+        """Folders of the phantoms that a run is optimized on beside its own."""
+        own = self.runs[run].phantom
+        return [self.phantom(changed(own, further)) for further in self.runs[run].ensemble]
+
+    def other_phantoms(self, run: str) -> dict[str, PhantomSettings]:
+        """Return the phantoms that an optimized sequence is also evaluated on, by their names."""
+        own = changed(self.config.phantom, self.runs[run].phantom)
+        others = self.config.other_phantoms or {}
+        return {name: read_config(changed(own, change)) for name, change in others.items()}
+
+    def phantom_settings(self, folder: str) -> PhantomSettings:
+        """Find the settings of the phantom in a folder, whichever run needs it."""
+        if folder not in self.phantoms:
+            for run in self.runs:
+                self.phantom_of(run)
+                self.ensemble_of(run)
+        return self.phantoms[folder]
+
+    def stages(self, run: str) -> list[str]:
+        """List the stages that are simulated, exported and reported."""
+        return stages.reported(self.runs[run].report_iterations)
+
+    def judge_of(self, run: str) -> JudgeSettings:
+        """Return the config's judge with what the run changes of it."""
+        changes = self.settings(run).validation.model_dump(exclude_unset=True)
+        return self.config.validation.model_copy(update=changes)
+
+    def judged_start_of(self, run: str) -> str:
+        """Name under which the start of a run is judged: that of the first that starts alike."""
+        own = self._start(run)
+        first = next(each for each in [*self.experiments, *self.runs] if self._start(each) == own)
+        return self.start_of(first)
+
+    def runs_of(self, sweep: str) -> list[str]:
+        """Names of a sweep's runs."""
+        return [run for run in self.runs if run.startswith(f"{sweep}/")]
+
+    def compared(self, sweep: str) -> list[tuple[str, str]]:
+        """Run and stage of what stands beside the runs of a sweep."""
+        return [
+            (name, stage)
+            for name in self.sweeps[sweep].compare
+            for stage in self.stages(name)
+            if stage != stages.START
+        ]
+
+    def _start(self, run: str) -> list[Any]:
+        given = self.runs[run]
+        values = {name: parameter.start for name, parameter in given.parameters.items()}
+        return [given.sequence, values, given.image, self.judge_of(run), self.phantom_of(run)]
+
+
+def read_plan(content: Any, folder: Path = FOLDER) -> Plan:
+    """Read what a config asks for, and check all that a schema can know.
+
+    Parameters
+    ----------
+    content
+        The config, as YAML has it.
+    folder
+        Where its experiments are.
+
+    Raises
+    ------
+    ConfigError
+        If the config or an experiment is wrong; names the file and the key.
+    """
+    config = read(Config, content, "the config")
+    plan = Plan(config, phantoms={PHANTOM: read_config(config.phantom)})
+    for name in config.experiments:
+        file = folder / f"{name}.yaml"
+        content = read_yaml(file)
+        experiment = read(Experiment, content, str(file))
+        if not experiment.sweep:
+            plan.experiments[name] = plan.runs[name] = experiment
+            continue
+        plan.sweeps[name] = experiment
+        try:
+            runs = sweep_runs(content, sweep_table(name, experiment.sweep))
+        except ConfigError as error:
+            raise ConfigError(f"{file}: {error}") from error
+        for run, settings in runs.items():
+            plan.runs[run] = read(Experiment, settings, _place(folder, run))
+    for name, sweep in plan.sweeps.items():
+        strangers = [other for other in sweep.compare if other not in plan.experiments]
+        if strangers:
+            raise ConfigError(
+                f"{folder / name}.yaml: compare: {strangers[0]!r} is no experiment of the config "
+                "that has one run"
+            )
+    _check_phantoms(plan, folder)
+    return plan
+
+
+def check_functions(plan: Plan, folder: Path = FOLDER) -> None:
+    """Check what only the functions know that the experiments of a plan name.
+
+    Raises
+    ------
+    ConfigError
+        If a sequence function or a loss maker cannot be used as an experiment says.
+    """
+    # They need all that simulates, which reading a plan does not
+    from pulseq_zero.experiments.experiment import load_loss_maker, sequence_setup
+
+    for run, experiment in plan.runs.items():
+        try:
+            setup = sequence_setup(experiment.sequence, experiment.parameters)
+            load_loss_maker(experiment.loss)
+            kinds.of(experiment.figure).check(experiment, setup)
+        except PulseqZeroError as error:
+            raise ConfigError(f"{_place(folder, run)}: {error}") from error
+
+
+def _check_phantoms(plan: Plan, folder: Path) -> None:
+    for run in plan.runs:
+        try:
+            plan.phantom_of(run), plan.ensemble_of(run)
+        except PulseqZeroError as error:
+            raise ConfigError(f"{_place(folder, run)}: {error}") from error
+    for name, changes in (plan.config.other_phantoms or {}).items():
+        try:
+            read_config(changed(plan.config.phantom, changes))
+        except PulseqZeroError as error:
+            raise ConfigError(f"the config: other_phantoms: {name}: {error}") from error
+
+
+def _place(folder: Path, run: str) -> str:
+    """Say where a run stands."""
+    name, _, label = run.partition("/")
+    file = f"{folder / name}.yaml"
+    return f"{file}, run {label}" if label else file

@@ -1,0 +1,350 @@
+"""What the config and the experiment files hold: every section, its defaults, what it must be.
+
+Typed sections, their JSON schemas and all defaults are made from these classes and stand nowhere
+else; those of an optimization are the library's own. Lengths in m, times in s, as everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from typing_extensions import TypeAliasType
+
+from pulseq_zero.errors import ConfigError
+from pulseq_zero.experiments import kinds
+from pulseq_zero.files.yaml import validate
+from pulseq_zero.optimization.settings import Method, OnNotFinite, OptimizationSettings
+
+# A $ alone would let a line break pass
+_END = r"$(?!\n)"
+_NAME = rf"^[A-Za-z_][A-Za-z0-9_]*{_END}"
+_SWEPT = ("sequence", "parameters", "image", "loss", "optimizer", "scan", "phantom")
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Function = Annotated[
+    str,
+    Field(
+        pattern=rf"^[A-Za-z0-9_./-]+:[A-Za-z_][A-Za-z0-9_]*{_END}",
+        description="file.py:function or package.module:function",
+    ),
+]
+Numbers = TypeAliasType(
+    "Numbers",
+    Annotated[
+        "float | Annotated[list[Numbers], Field(min_length=1)]",
+        Field(description="a number or a list of numbers"),
+    ],
+)
+Unique = {"uniqueItems": True}
+
+
+class Section(BaseModel):
+    """Part of a config: no other keys than these, and never changed."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, regex_engine="python-re"
+    )
+
+
+class SimulationSettings(Section):
+    """Accuracy and engine of the simulation."""
+
+    accuracy: Share = OptimizationSettings.accuracy
+    """Of the optimization: relative error of the signal by the states that are left out"""
+    tight_accuracy: Share = 1e-5
+    """Of everything that is reported"""
+    tight_change: Share = 1e-4
+    """Relative change of an image by half the accuracy that counts as none"""
+    engine: Literal["pdg", "mrzero"] = "pdg"
+    """This project's engine, or MRzeroCore's own main pass"""
+    device: Annotated[
+        str, Field(pattern=rf"^(cpu|cuda(:[0-9]+)?){_END}", description="cpu or cuda")
+    ] = "cpu"
+
+    @property
+    def simulator(self) -> dict[str, Any]:
+        """Settings of the `Simulator` beside its accuracy."""
+        return {"engine": self.engine, "device": self.device}
+
+    @property
+    def accuracies(self) -> dict[str, float]:
+        """The levels of accuracy by their names, see `pulseq_zero.experiments.stages`."""
+        return {"optimization": self.accuracy, "tight": self.tight_accuracy}
+
+
+class JudgeSettings(Section):
+    """The judge of exported sequences, a simulation by Bloch isochromats."""
+
+    tolerance: Positive = 5e-3
+    """How far two runs with different spins may differ, with instantaneous pulses"""
+    full_tolerance: Positive = 4e-2
+    """The same with pulses that take their time"""
+    largest: Annotated[
+        int,
+        Field(json_schema_extra={"enum": [2**power for power in range(6, 17)]}),
+    ] = 32768
+    """Spins in a voxel at most, a power of 2"""
+    thickness: Annotated[float, Field(ge=1)] = 2.0
+    """Of the slice of spins, full physics, relative to the phantom's"""
+    sub_pulses: Count = 8
+    """Rotations of each pulse, to see whether they explain what full physics does otherwise"""
+    full_accuracy: Annotated[float, Field(gt=0, lt=1)] = 2e-3
+    """Of the simulation with them"""
+
+
+class LimitSettings(Section):
+    """Limits of the RF pulses of exported sequences; without one, a value is only stated."""
+
+    rf_energy: Positive | None = None
+    """T² s"""
+    b1_rms: Positive | None = None
+    """T"""
+    b1_peak: Positive | None = None
+    """T"""
+
+
+class Config(Section):
+    """What to run, on which phantom, how accurately."""
+
+    experiments: Annotated[
+        list[
+            Annotated[
+                str,
+                Field(
+                    pattern=rf"^[A-Za-z][A-Za-z0-9_]*{_END}",
+                    description="letters, digits and underscores, a letter first",
+                ),
+            ]
+        ],
+        Field(min_length=1, json_schema_extra=Unique),
+    ]
+    """Names of the files in config/experiments, without .yaml"""
+    results: Annotated[
+        str,
+        Field(
+            pattern=rf"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*{_END}",
+            description="the path of a folder below the working directory, without spaces",
+        ),
+    ] = "results"
+    phantom: dict[str, Any] = {}
+    """The phantom; the library's phantom schema has the details"""
+    other_phantoms: Annotated[
+        dict[str, dict[str, Any]] | None,
+        Field(json_schema_extra={"type": ["object", "null"], "minProperties": 1}),
+    ] = None
+    """Changes of the phantom, by name; the optimized sequences are evaluated on each"""
+    simulation: SimulationSettings = SimulationSettings()
+    validation: JudgeSettings = JudgeSettings()
+    limits: LimitSettings = LimitSettings()
+
+
+class SequenceSettings(Section):
+    """The sequence function."""
+
+    function: Function
+    arguments: dict[str, Any] = {}
+    """Constant arguments of the sequence function"""
+    sub_pulses: Annotated[int, Field(json_schema_extra={"minimum": 2})] = 1
+    """Into how many rotations each pulse is cut"""
+
+
+class ParameterSettings(Section):
+    """What is optimized."""
+
+    start: Numbers | None = None
+    """Start value or values; by default those of the sequence function"""
+    begin: Numbers | None = None
+    """Where the optimization begins, if not at the start values"""
+    lower: float | None = None
+    upper: float | None = None
+    learning_rate: Positive | None = None
+    unit: str = ""
+
+
+class ImageSettings(Section):
+    """Pixels and field of view (m); by default what the sequence resolves."""
+
+    matrix: tuple[Count, Count] | None = None
+    fov: tuple[Positive, Positive] | None = None
+
+
+class LossSettings(Section):
+    """The loss maker."""
+
+    function: Function
+    settings: dict[str, Any] = {}
+    """Keyword arguments of the loss maker"""
+
+
+class OptimizerSettings(Section):
+    """How the parameters are optimized."""
+
+    iterations: Count
+    method: Method = OptimizationSettings.method
+    learning_rate: Positive = OptimizationSettings.learning_rate
+    """Of the parameters without one"""
+    verify_every: Count | None = None
+    """Compute the loss again at the tight accuracy every so many iterations"""
+    verify_share: Annotated[float, Field(ge=0, le=1)] = OptimizationSettings.verify_share
+    """Least share of the improvement that the verification has to confirm"""
+    seed: Annotated[int, Field(ge=0)] = OptimizationSettings.seed
+    on_not_finite: OnNotFinite = OptimizationSettings.on_not_finite
+
+    @property
+    def look_every(self) -> int:
+        """Iterations between the images whose quality is looked at."""
+        return self.verify_every or 10
+
+
+class ScanSettings(Section):
+    """Brute force over one scalar parameter."""
+
+    parameter: str
+    first: float
+    last: float
+    count: Annotated[int, Field(ge=2)]
+    tolerance: Positive | None = None
+    """How far the found value may be from the scan's minimum, relative to this"""
+
+
+class Experiment(Section):
+    """One experiment, or a sweep over many."""
+
+    model_config = ConfigDict(json_schema_extra={"dependentRequired": {"compare": ["sweep"]}})
+
+    title: str
+    phantom: dict[str, Any] = {}
+    """Settings of the phantom that differ from the config's"""
+    ensemble: Annotated[
+        list[dict[str, Any]], Field(json_schema_extra={**Unique, "minItems": 1})
+    ] = []
+    """Further phantoms; what is optimized is the mean of the losses on all"""
+    sequence: SequenceSettings
+    parameters: Annotated[
+        dict[str, ParameterSettings],
+        Field(
+            min_length=1,
+            json_schema_extra={
+                "propertyNames": {"pattern": _NAME, "description": "the name of an argument"}
+            },
+        ),
+    ]
+    """What is optimized, by the names of the sequence function's arguments"""
+    image: ImageSettings = ImageSettings()
+    loss: LossSettings
+    optimizer: OptimizerSettings
+    report_iterations: Annotated[
+        list[Annotated[int, Field(ge=0)]], Field(json_schema_extra=Unique)
+    ] = []
+    """Iterations that are simulated again at the tight accuracy and reported"""
+    scan: ScanSettings | None = None
+    validation: JudgeSettings = JudgeSettings()
+    """Settings of the judge that differ from the config's"""
+    figure: Annotated[str, Field(json_schema_extra={"enum": kinds.names()})] = kinds.ANY
+    """Kind of the experiment: how its results are checked, drawn and reported"""
+    sweep: Annotated[
+        dict[str, list[Any]],
+        Field(
+            json_schema_extra={
+                "minProperties": 1,
+                "propertyNames": {
+                    "pattern": rf"^({'|'.join(_SWEPT)})(\.[A-Za-z_][A-Za-z0-9_]*)+{_END}",
+                    "description": "the dotted name of a setting inside "
+                    f"{', '.join(_SWEPT[:-1])} or {_SWEPT[-1]}, such as loss.settings.share",
+                },
+                "additionalProperties": {"type": "array", "minItems": 1, **Unique},
+            }
+        ),
+    ] = {}
+    """Lists of values; all combinations are run"""
+    compare: Annotated[list[str], Field(json_schema_extra={**Unique, "minItems": 1})] = []
+    """Experiments that stand beside the runs of the sweep in its table and figure"""
+
+    @property
+    def flip_angles(self) -> str | None:
+        """Name of the parameter whose squares count as SAR, if the experiment has one."""
+        name = self.loss.settings.get("flip_angles", "flip_angles")
+        return name if name in self.parameters else None
+
+
+class _Schema(GenerateJsonSchema):
+    """A schema as a person writes it: what may be left out cannot be null, and has no title."""
+
+    def nullable_schema(self, schema: Any) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: Any) -> JsonSchemaValue:
+        made = super().default_schema(schema)
+        return {key: value for key, value in made.items() if key != "default" or value is not None}
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+S = TypeVar("S", bound=Section)
+
+
+@cache
+def schema(section: type[Section]) -> dict[str, Any]:
+    """JSON schema of a section."""
+    made = section.model_json_schema(schema_generator=_Schema)
+    return {"$schema": GenerateJsonSchema.schema_dialect, **made}
+
+
+def read(section: type[S], content: Any, name: str) -> S:
+    """Read a section, such as a whole config.
+
+    Parameters
+    ----------
+    section
+        What it must be.
+    content
+        What was given, as YAML has it.
+    name
+        What to call it in the message.
+
+    Raises
+    ------
+    ConfigError
+        Names the first key that is wrong and says what it must be.
+    """
+    validate(content, schema(section), name)
+    try:
+        return section.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"{name}: {where or 'the file'}: {first['msg']}") from error
+
+
+@cache
+def _class_of(sections: tuple[str, ...]) -> type[Section]:
+    fields: dict[str, Any] = {
+        name: (Experiment.model_fields[name].annotation, Experiment.model_fields[name])
+        for name in sections
+    }
+    functions = {"flip_angles": Experiment.flip_angles}
+    return create_model("ExperimentSections", __base__=type("_", (Section,), functions), **fields)
+
+
+def with_sections(experiment: Experiment, sections: Sequence[str]) -> dict[str, Any]:
+    """Write out some sections of an experiment, defaults included, as YAML has them."""
+    return experiment.model_dump(mode="json", include=set(sections))
+
+
+def only_sections(content: Mapping[str, Any]) -> Experiment:
+    """Read what `with_sections` wrote: an experiment of which nothing else can be read.
+
+    Raises
+    ------
+    AttributeError
+        Later, where a section is used that is not there, rather than its default.
+    """
+    # An experiment for whoever keeps to its sections
+    return cast("Experiment", _class_of(tuple(content)).model_validate(content))

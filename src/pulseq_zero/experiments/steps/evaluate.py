@@ -1,0 +1,111 @@
+"""Report a run: its numbers, what it needs of the limits, and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pulseq_zero.errors import SequenceError
+from pulseq_zero.experiments.evaluation import evaluate
+from pulseq_zero.experiments.experiment import sequence_setup
+from pulseq_zero.experiments.layout import ResultFiles, RunFiles
+from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.experiments.stages import ENDS, OPTIMIZATION, OPTIMIZED, START
+from pulseq_zero.experiments.steps import experiment_figure, limits, sequence_figures
+from pulseq_zero.files.store import load_json, load_table, load_tensors, save_json
+from pulseq_zero.phantom import Phantom
+from pulseq_zero.point_spread import point_spread_width
+from pulseq_zero.repetitions import Repetitions
+
+SECTIONS = ("title", "sequence", "parameters", "loss", "scan", "figure")
+
+
+def run(
+    experiment: Experiment,
+    stages: Sequence[str],
+    simulator: Mapping[str, Any],
+    rf_limits: Mapping[str, float],
+    phantom: Path,
+    files: RunFiles,
+    start: RunFiles,
+    results: ResultFiles,
+) -> None:
+    """Report a run.
+
+    Parameters
+    ----------
+    experiment, stages, simulator, phantom, files, start
+        As for `numbers_of`. ``evaluation`` and ``limits`` of the run are made.
+    rf_limits
+        Limits of the RF pulses, see `pulseq_zero.optimization.limits.check_limits`.
+    results
+        The files of all runs, of which the figures are made.
+    """
+    save_json(files.evaluation, numbers_of(experiment, stages, simulator, phantom, files, start))
+    limits.run(experiment, rf_limits, files, start)
+    sequence_figures.run(experiment, files, results)
+    experiment_figure.run(experiment, phantom, files, start, results)
+
+
+def numbers_of(
+    experiment: Experiment,
+    stages: Sequence[str],
+    simulator: Mapping[str, Any],
+    phantom: Path,
+    files: RunFiles,
+    start: RunFiles,
+) -> dict[str, Any]:
+    """Collect the numbers of a run.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    stages
+        The stages that are reported.
+    simulator
+        Settings of the `Simulator`.
+    phantom
+        What was imaged.
+    files, start
+        The files of the run, and of the run that has its start.
+    """
+    values, found = load_tensors(files.parameters)
+    imaged = Phantom.load(phantom)
+    at = {stage: start if stage == START else files for stage in stages}
+    numbers = evaluate(
+        experiment,
+        imaged,
+        tight_images={stage: _image(of.image(stage)) for stage, of in at.items()},
+        start_image=_image(start.image(START, OPTIMIZATION)),
+        optimized_image=_image(files.image(OPTIMIZED, OPTIMIZATION)),
+        imported_image=_image(files.imported(OPTIMIZED)),
+        point_spread_widths={
+            stage: _width(of.sequence(stage), imaged, simulator) for stage, of in at.items()
+        },
+        start=sequence_setup(experiment.sequence, experiment.parameters).start,
+        parameters=values,
+        found=found,
+        history=load_table(files.history),
+        scan=None if experiment.scan is None else load_table(files.scan),
+    )
+    for stage in ENDS:
+        numbers["export"][stage] = load_json(at[stage].export(stage))
+    return numbers
+
+
+def _image(file: Path) -> Tensor:
+    return load_tensors(file)[0]["image"]
+
+
+def _width(sequence: Path, phantom: Phantom, simulator: Mapping[str, Any]) -> float | None:
+    """Width of the point-spread function, unless the sequence encodes none along y."""
+    tensors, metadata = load_tensors(sequence)
+    repetitions = Repetitions.from_tensors(tensors, metadata)
+    try:
+        return point_spread_width(repetitions, phantom, metadata["fov"], simulation=simulator)
+    except SequenceError:
+        return None

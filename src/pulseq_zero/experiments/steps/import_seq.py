@@ -1,0 +1,47 @@
+"""Simulate an exported ``.seq`` file as it is imported, without the script that wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pulseq_zero.acquisition import acquire, defined_fov
+from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.files.seq import read_seq
+from pulseq_zero.files.store import save_tensors
+from pulseq_zero.imported import imported_repetitions
+from pulseq_zero.phantom import Phantom
+from pulseq_zero.simulation import Simulator
+
+SECTIONS = ("sequence", "image")
+
+
+def run(
+    experiment: Experiment,
+    accuracy: float,
+    simulator: Mapping[str, Any],
+    phantom: Path,
+    seq: Path,
+    image: Path,
+) -> None:
+    """Simulate a ``.seq`` file.
+
+    Parameters
+    ----------
+    experiment
+        The experiment that it was exported for.
+    accuracy, simulator
+        Accuracy and further settings of the `Simulator`.
+    phantom, seq
+        What is imaged, and the file.
+    image
+        ``image`` (x, y) as safetensors.
+    """
+    acquisition = acquire(
+        imported_repetitions(seq, experiment.sequence.sub_pulses),
+        Simulator(Phantom.load(phantom).simulation_data(), accuracy=accuracy, **simulator),
+        matrix=experiment.image.matrix,
+        fov=experiment.image.fov or defined_fov(read_seq(seq)),
+    )
+    save_tensors(image, {"image": acquisition.image}, {"accuracy": accuracy})

@@ -1,0 +1,58 @@
+"""Check the exported sequences of an experiment against the limits that a scanner has."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+
+from pulseq_zero.experiments.experiment import sequence_setup, stage_values
+from pulseq_zero.experiments.layout import RunFiles
+from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.experiments.stages import OPTIMIZED, START
+from pulseq_zero.files.seq import read_seq
+from pulseq_zero.files.store import save_table
+from pulseq_zero.optimization.limits import check_limits, relative_sar
+
+logger = logging.getLogger(__name__)
+
+SECTIONS = ("sequence", "parameters", "loss")
+
+
+def run(
+    experiment: Experiment,
+    rf_limits: Mapping[str, float],
+    files: RunFiles,
+    start: RunFiles,
+) -> None:
+    """Check the start and the optimized sequence.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    rf_limits
+        Limits of the RF pulses, see `pulseq_zero.optimization.limits.check_limits`.
+    files, start
+        The files of the run, of which ``limits`` is made, and of the run that has its start.
+    """
+    setup = sequence_setup(experiment.sequence, experiment.parameters)
+    flips = experiment.flip_angles
+    tables = []
+    for stage, seq in ((START, start.seq(START)), (OPTIMIZED, files.seq(OPTIMIZED))):
+        # A file states no limits: those of the system that the script sets up
+        values = stage_values(setup, stage, files.parameters)
+        made = setup.sequence(values)
+        table = check_limits(read_seq(seq), made.system, rf_limits)
+        for row in table[table["passed"].eq(False)].itertuples():
+            logger.warning(
+                "%s: %s is %g %s, above %g", stage, row.quantity, row.value, row.unit, row.limit
+            )
+        if flips is not None:
+            proxy = float(relative_sar(values[flips], setup.start[flips]))
+            table.loc[len(table)] = ["relative_sar", proxy, "", math.nan, pd.NA]
+        table.insert(0, "stage", stage)
+        tables.append(table)
+    save_table(files.limits, pd.concat(tables))

@@ -1,0 +1,64 @@
+"""Simulate iterations of an optimization accurately and compare their images with the start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from pulseq_zero.experiments.experiment import sequence_setup, stage_values
+from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.experiments.stages import at_iteration
+from pulseq_zero.files.store import load_tensors, save_table
+from pulseq_zero.metrics import nrmse, ssim
+from pulseq_zero.optimization.limits import relative_sar
+from pulseq_zero.phantom import Phantom
+
+SECTIONS = ("sequence", "parameters", "image", "loss", "optimizer", "report_iterations")
+
+
+def run(
+    experiment: Experiment,
+    accuracy: float,
+    simulator: Mapping[str, Any],
+    phantom: Path,
+    start: Path,
+    optimization: Path,
+    quality: Path,
+) -> None:
+    """Look at the images of every few iterations, of the last, and of those that are reported.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    accuracy, simulator
+        Accuracy and further settings of the `Simulator`.
+    phantom, start
+        What is imaged, and the image at the start values.
+    optimization
+        The parameters of all iterations.
+    quality
+        A row an image: ``iteration``, ``nrmse``, ``ssim``, and ``relative_sar`` of experiments
+        with flip angles.
+    """
+    setup = sequence_setup(experiment.sequence, experiment.parameters)
+    model = setup.imaging_model(Phantom.load(phantom), experiment.image, accuracy, simulator)
+    target = load_tensors(start)[0]["image"].abs()
+    last, step = experiment.optimizer.iterations, experiment.optimizer.look_every
+    name = experiment.flip_angles
+    looked_at = sorted({*range(0, last + 1, step), last, *experiment.report_iterations})
+    rows = []
+    for iteration in tqdm(looked_at, unit="image"):
+        values = stage_values(setup, at_iteration(iteration), optimization)
+        with torch.no_grad():
+            image = model(values).image.abs()
+        row = {"iteration": iteration, "nrmse": nrmse(image, target), "ssim": ssim(image, target)}
+        if name is not None:
+            row["relative_sar"] = float(relative_sar(values[name], setup.start[name]))
+        rows.append(row)
+    save_table(quality, pd.DataFrame(rows))

@@ -1,0 +1,36 @@
+"""Draw the pulse diagram and the k-space order of an exported sequence."""
+
+from __future__ import annotations
+
+from pulseq_zero.experiments.layout import ResultFiles, RunFiles
+from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.experiments.stages import OPTIMIZED
+from pulseq_zero.figures.sequence import kspace_figure, pulse_diagram
+from pulseq_zero.figures.style import save_figure
+from pulseq_zero.files.seq import read_seq
+from pulseq_zero.files.store import load_tensors
+from pulseq_zero.repetitions import Repetitions
+
+SECTIONS = ("title",)
+
+
+def run(experiment: Experiment, files: RunFiles, results: ResultFiles) -> None:
+    """Draw the optimized sequence.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    files
+        The files of the run.
+    results
+        The files of all runs, of which the figures are made.
+    """
+    repetitions = Repetitions.from_tensors(*load_tensors(files.sequence(OPTIMIZED)))
+    figures = {
+        "pulses": pulse_diagram(read_seq(files.seq(OPTIMIZED)), experiment.title),
+        "kspace": kspace_figure(repetitions, experiment.title),
+    }
+    for shows, figure in figures.items():
+        name = f"{files.name}_{shows}"
+        save_figure(figure, *(results.figure(name, suffix) for suffix in ("png", "pdf")))

@@ -1,0 +1,92 @@
+"""Simulate and reconstruct a traced sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pulseq_zero.acquisition import acquire, image_of
+from pulseq_zero.errors import SimulationError
+from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.files.store import load_tensors, save_tensors
+from pulseq_zero.phantom import Phantom
+from pulseq_zero.repetitions import Repetitions
+from pulseq_zero.simulation import Simulator, converged_accuracy
+
+SECTIONS = ("image",)
+
+
+def run(
+    experiment: Experiment,
+    accuracy: float,
+    change: float | None,
+    simulator: Mapping[str, Any],
+    phantom: Path,
+    sequence: Path,
+    image: Path,
+) -> None:
+    """Simulate the sequence of a stage.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    accuracy
+        Accuracy of the simulation.
+    change
+        Halve the accuracy until the image changes by less than this, see `converged_accuracy`;
+        None to take it as it is.
+    simulator
+        Further settings of the `Simulator`.
+    phantom, sequence
+        What is imaged, and the traced sequence.
+    image
+        ``image`` (x, y), ``signal`` (samples, coils) and ``kspace`` (samples, 4) [1/m] as
+        safetensors, with the accuracy, the change of the image by higher accuracy, the field of
+        view [m] and the phantom's position and orientation as metadata.
+
+    Raises
+    ------
+    SimulationError
+        If the image still changes at the smallest accuracy.
+    """
+    tensors, metadata = load_tensors(sequence)
+    repetitions = Repetitions.from_tensors(tensors, metadata)
+    imaged = Phantom.load(phantom)
+    data = imaged.simulation_data()
+    matrix, fov = experiment.image.matrix, tuple(metadata["fov"])
+    changed = None
+    if change is not None:
+        try:
+            found = converged_accuracy(
+                repetitions,
+                data,
+                change=change,
+                start=accuracy,
+                image=lambda signal: image_of(signal, repetitions, data, matrix=matrix, fov=fov),
+                **simulator,
+            )
+        except SimulationError as error:
+            raise SimulationError(
+                f"{image.parent}: {error} (simulation.tight_accuracy, tight_change)"
+            ) from error
+        accuracy, changed = found.accuracy, found.change
+    acquisition = acquire(
+        repetitions, Simulator(data, accuracy=accuracy, **simulator), matrix=matrix, fov=fov
+    )
+    save_tensors(
+        image,
+        {
+            "image": acquisition.image,
+            "signal": acquisition.signal,
+            "kspace": repetitions.kspace(),
+        },
+        {
+            "accuracy": accuracy,
+            "change": changed,
+            "fov": metadata["fov"],
+            "position": imaged.position,
+            "orientation": imaged.orientation,
+        },
+    )

@@ -1,0 +1,94 @@
+"""Report a sweep: the numbers of its runs, their table, and its figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pulseq_zero.experiments import kinds
+from pulseq_zero.experiments.kinds.kind import SweepResults
+from pulseq_zero.experiments.layout import ResultFiles
+from pulseq_zero.experiments.settings import Experiment, only_sections
+from pulseq_zero.experiments.stages import OPTIMIZED, START
+from pulseq_zero.experiments.steps.evaluate import numbers_of
+from pulseq_zero.experiments.sweeps import comparison_results, sweep_results, sweep_table
+from pulseq_zero.figures.style import save_figure
+from pulseq_zero.files.store import load_json, load_table, load_tensors, save_json, save_table
+
+SECTIONS = ("parameters", "loss", "scan", "figure", "sweep")
+
+
+def run(
+    name: str,
+    experiment: Experiment,
+    runs: Mapping[str, Mapping[str, Any]],
+    starts: Mapping[str, str],
+    phantoms: Sequence[Path],
+    stages: Sequence[str],
+    compare: Mapping[str, Mapping[str, Any]],
+    compared: Sequence[tuple[str, str]],
+    simulator: Mapping[str, Any],
+    results: ResultFiles,
+) -> None:
+    """Report a sweep.
+
+    Parameters
+    ----------
+    name, experiment
+        The sweep.
+    runs
+        The sections of its runs that `pulseq_zero.experiments.steps.evaluate` uses.
+    starts, phantoms
+        For each run the run that has its start, and what was imaged.
+    stages
+        The stages of a run that are reported.
+    compare, compared
+        The experiments that stand beside it, as their files have them, and their stages.
+    simulator
+        Settings of the `Simulator`.
+    results
+        The files of all runs, of which ``evaluations``, ``sweep`` and the figure are made.
+    """
+    numbers = {
+        run: numbers_of(
+            only_sections(sections),
+            stages,
+            simulator,
+            phantom,
+            results.run(run),
+            results.run(starts[run]),
+        )
+        for (run, sections), phantom in zip(runs.items(), phantoms, strict=True)
+    }
+    save_json(results.evaluations(name), numbers)
+    tables = [sweep_results(sweep_table(name, experiment.sweep), numbers)]
+    tables += [
+        comparison_results(
+            list(experiment.sweep), other, content, load_json(results.run(other).evaluation)
+        )
+        for other, content in compare.items()
+    ]
+    save_table(results.sweep(name), pd.concat(tables))
+
+    # As it is read, values of a setting that are lists are text
+    rows = load_table(results.sweep(name))
+    own, others = rows.iloc[: len(runs)], rows.iloc[len(runs) :]
+    at = {
+        **{row: (run, OPTIMIZED) for row, run in zip(own["run"], runs, strict=True)},
+        **{f"{other} {stage}": (other, stage) for other, stage in compared},
+    }
+    loaded = {row: load_tensors(results.run(run).image(stage)) for row, (run, stage) in at.items()}
+    begin, metadata = load_tensors(results.run(next(iter(starts.values()))).image(START))
+    drawn = SweepResults(
+        settings=list(experiment.sweep),
+        runs=own,
+        compared=others,
+        images={row: tensors["image"] for row, (tensors, _) in loaded.items()},
+        start=begin["image"],
+        accuracy=max(each["accuracy"] for each in (metadata, *(m for _, m in loaded.values()))),
+    )
+    figure = kinds.of(experiment.figure).draw_sweep(experiment, drawn)
+    save_figure(figure, *(results.figure(name, suffix) for suffix in ("png", "pdf")))

@@ -1,0 +1,54 @@
+"""Trace a sequence at the parameters of a stage and store what the simulation needs of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pulseq_zero.acquisition import defined_fov
+from pulseq_zero.conversion import SequenceModel
+from pulseq_zero.errors import SequenceError
+from pulseq_zero.experiments.experiment import sequence_setup, stage_values
+from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.files.store import atomic_path, save_tensors
+
+SECTIONS = ("sequence", "parameters", "image")
+
+
+def run(
+    experiment: Experiment,
+    stage: str,
+    sequence: Path,
+    traced: Path,
+    optimization: Path | None = None,
+) -> None:
+    """Trace the sequence of a stage.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    stage
+        ``start``, ``optimized`` or ``iteration_N``.
+    sequence
+        The repetitions as safetensors, with the field of view [m] as metadata.
+    traced
+        The ``.seq`` file as it is written with traced numbers.
+    optimization
+        File with the parameters of all iterations; not needed for the start.
+    """
+    setup = sequence_setup(experiment.sequence, experiment.parameters)
+    values = stage_values(setup, stage, optimization)
+    model = SequenceModel(setup.function, arguments=setup.arguments, sub_pulses=setup.sub_pulses)
+    repetitions = model({name: value.requires_grad_() for name, value in values.items()}).detach()
+    tensors, metadata = repetitions.to_tensors()
+    fov = experiment.image.fov or defined_fov(model.sequence)
+    save_tensors(sequence, tensors, {**metadata, "fov": fov})
+    with atomic_path(traced) as path:
+        try:
+            model.sequence.write(str(path))
+        except AssertionError as error:
+            raise SequenceError(
+                f"PyPulseq cannot write the sequence at {stage}, as a block's duration is no "
+                "multiple of the raster; round it in the sequence function, as in "
+                "round(time / raster) * raster"
+            ) from error

@@ -1,0 +1,110 @@
+"""Compare the images of an experiment's exported sequences with those of the judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pulseq_zero.acquisition import acquire
+from pulseq_zero.experiments.experiment import make_loss, sequence_setup, stage_values
+from pulseq_zero.experiments.layout import RunFiles
+from pulseq_zero.experiments.settings import Experiment, JudgeSettings
+from pulseq_zero.experiments.stages import ENDS, FULL, INSTANTANEOUS, OPTIMIZATION, START
+from pulseq_zero.experiments.validation import judge_results, judged_phantom, validation_row
+from pulseq_zero.figures.style import save_figure
+from pulseq_zero.figures.validation import validation_figure
+from pulseq_zero.files.store import load_tensors, save_json
+from pulseq_zero.imported import imported_repetitions
+from pulseq_zero.optimization.losses import LossContext, loss_of
+from pulseq_zero.phantom import Phantom
+from pulseq_zero.simulation import Simulator
+
+SECTIONS = ("sequence", "parameters", "image", "loss")
+
+
+def run(
+    name: str,
+    experiment: Experiment,
+    settings: JudgeSettings,
+    accuracy: float,
+    simulator: Mapping[str, Any],
+    phantom: Path,
+    files: RunFiles,
+    start: RunFiles,
+    judges: Mapping[str, RunFiles],
+    png: Path,
+    pdf: Path,
+) -> None:
+    """Validate the start and the optimized sequence.
+
+    Parameters
+    ----------
+    name, experiment
+        The experiment.
+    settings
+        Settings of the judge.
+    accuracy, simulator
+        Accuracy and further settings of the `Simulator`.
+    phantom
+        What is imaged.
+    files, start
+        The files of the run, of which ``validation`` is made, a row a stage; and of the run that
+        has its start.
+    judges
+        For each stage the files of the run that has its judge.
+    png, pdf
+        The figure.
+    """
+    setup = sequence_setup(experiment.sequence, experiment.parameters)
+    imaged = Phantom.load(phantom)
+    thickness = settings.thickness * imaged.slice_thickness
+    sub_pulses = max(setup.sub_pulses, settings.sub_pulses)
+    in_full = judged_phantom(imaged, thickness)
+    simulations = {
+        "pdg": (
+            setup.sub_pulses,
+            Simulator(judged_phantom(imaged), accuracy=accuracy, **simulator),
+        ),
+        "pdg_sub_pulses": (
+            sub_pulses,
+            Simulator(in_full, accuracy=settings.full_accuracy, **simulator),
+        ),
+    }
+    # A judge of sub-pulses lets pulses take their time
+    as_optimized = FULL if setup.sub_pulses > 1 else INSTANTANEOUS
+    images: dict[str, dict[str, Tensor]] = {}
+    scatter = {}
+    for stage in ENDS:
+        own, judge = start if stage == START else files, judges[stage]
+        stored = {
+            "optimizer": load_tensors(own.image(stage, OPTIMIZATION)),
+            "tight": load_tensors(own.image(stage)),
+            "imported": load_tensors(own.imported(stage)),
+            "bloch": load_tensors(judge.judge(stage, as_optimized)),
+            "bloch_full": load_tensors(judge.judge(stage, FULL)),
+        }
+        images[stage] = {kind: tensors["image"] for kind, (tensors, _) in stored.items()}
+        scatter[stage] = {kind: stored[kind][1] for kind in ("bloch", "bloch_full")}
+        for kind, (count, simulates) in simulations.items():
+            images[stage][kind] = acquire(
+                imported_repetitions(own.seq(stage), count),
+                simulates,
+                matrix=experiment.image.matrix,
+                fov=tuple(stored["tight"][1]["fov"]),
+            ).image
+    # Each simulation is held against its own start image
+    losses = {
+        kind: make_loss(experiment.loss, LossContext(imaged, images[START][kind], setup.start))
+        for kind in ("optimizer", "tight", "bloch")
+    }
+    rows = []
+    for stage in ENDS:
+        values = stage_values(setup, stage, files.parameters)
+        found = {kind: loss_of(loss, values, images[stage][kind]) for kind, loss in losses.items()}
+        rows.append(validation_row(name, stage, images[stage], found, scatter[stage]))
+    rows = judge_results(rows)
+    save_json(files.validation, rows)
+    save_figure(validation_figure(images, rows), png, pdf)

@@ -1,0 +1,95 @@
+"""The numbers of a whole run, and the table that sets them beside the abstract's."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import pandas as pd
+
+from pulseq_zero.experiments import kinds
+from pulseq_zero.experiments.stages import OPTIMIZED, START
+
+PACKAGES = ("pulseq-zero", "pypulseq", "MRzeroCore", "torch", "numpy", "snakemake")
+
+
+def summarize(
+    evaluations: Mapping[str, Mapping[str, Any]], figures: Mapping[str, str]
+) -> dict[str, Any]:
+    """Bring the evaluations of all experiments into one summary.
+
+    Parameters
+    ----------
+    evaluations
+        For each experiment what `pulseq_zero.experiments.evaluation.evaluate` and the exports gave.
+    figures
+        For each experiment its kind; the first of a kind that repeats an experiment of the
+        abstract is that part of the summary.
+    """
+    summary: dict[str, Any] = {"export": {}}
+    for name, numbers in evaluations.items():
+        kind = kinds.of(figures[name])
+        part = kind.abstract
+        if part is None or part in summary:
+            continue
+        summary[part] = kind.summary(numbers)
+        export = numbers["export"]
+        summary["export"] |= {
+            f"{part}_start_identical": _identical(export[START]),
+            f"{part}_optimized_identical": _identical(export[OPTIMIZED]),
+            f"{part}_optimized_nrmse": export["imported_nrmse"],
+        }
+    summary["experiments"] = dict(evaluations)
+    summary["versions"] = {"python": platform.python_version()}
+    summary["versions"] |= {package: version(package) for package in PACKAGES}
+    return summary
+
+
+def _identical(export: Mapping[str, Any]) -> bool:
+    return bool(export["identical_to_plain_pypulseq"] and export["identical_to_traced"])
+
+
+def comparison(summary: Mapping[str, Any], abstract: Mapping[str, Any]) -> pd.DataFrame:
+    """Table of the abstract's numbers, ours, and why they differ.
+
+    Parameters
+    ----------
+    summary
+        What `summarize` returned.
+    abstract
+        For each part of the summary a list of rows with ``quantity``, ``abstract``, ``ours``
+        (a format string over that part) and ``reason``.
+    """
+    return pd.DataFrame(
+        [
+            {
+                "Quantity": f"{part.upper()}: {row['quantity']}",
+                "Abstract": row["abstract"],
+                "This run": row["ours"].format(**summary[part]),
+                "Why they differ": row["reason"],
+            }
+            for part, part_rows in abstract.items()
+            if part in summary
+            for row in part_rows
+            if _known(row["ours"], summary[part])
+        ]
+    )
+
+
+def _known(template: str, values: Mapping[str, Any]) -> bool:
+    """Tell whether a run has all that a row shows; a short run lacks late iterations."""
+    try:
+        template.format(**values)
+    except KeyError:
+        return False
+    return True
+
+
+def list_table(table: pd.DataFrame) -> str:
+    """Write a table as reStructuredText has it."""
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in [list(table.columns), *table.to_numpy().tolist()]:
+        lines += [f"   {' ' if index else '*'} - {cell}" for index, cell in enumerate(row)]
+    return "\n".join(lines)

@@ -1,0 +1,174 @@
+"""Whether results stand: exported sequences simulated again, by a judge that shares no code.
+
+Like is compared with like: the phase distribution graphs (PDG) and the judge both take box-shaped
+voxels without diffusion, and both start from the ``.seq`` file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import MRzeroCore as mr0
+import pandas as pd
+import torch
+from torch import Tensor
+
+from pulseq_zero.errors import ValidationError
+from pulseq_zero.metrics import nrmse
+from pulseq_zero.phantom import Phantom
+
+Images = Mapping[str, Tensor]
+
+# NRMSE below which the exported file's image is that of the traced sequence: six digits of
+# amplitudes and the rasters of the file leave less than a tenth of this.
+AS_EXPORTED = 1e-2
+
+
+def judged_phantom(phantom: Phantom, thickness: float | None = None) -> mr0.SimData:
+    """Return the phantom as both simulations take it: box voxels, no diffusion.
+
+    Parameters
+    ----------
+    phantom
+        The phantom.
+    thickness
+        Extent of the voxels along z [m], with magnetisation in proportion; None for the
+        phantom's own. A thicker one holds what a pulse excites beyond the slice.
+    """
+    share = 1.0
+    if thickness is not None:
+        share = thickness / phantom.slice_thickness
+        phantom = dataclasses.replace(phantom, slice_thickness=thickness)
+    data = phantom.simulation_data("box")
+    data.D = torch.zeros_like(data.D)
+    data.PD = data.PD * share
+    return data
+
+
+def validation_row(
+    experiment: str,
+    stage: str,
+    images: Images,
+    losses: Mapping[str, float],
+    judge: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Compare the images of one stage of an experiment.
+
+    Parameters
+    ----------
+    experiment, stage
+        Their names.
+    images
+        (x, y) complex: ``optimizer`` and ``tight`` (traced sequence, at the accuracies of the
+        optimization and of what is reported), ``imported`` (exported file, as ``optimizer``),
+        ``pdg`` (exported file, box voxels, as ``tight``), ``pdg_sub_pulses`` (as ``pdg``, with
+        pulses in pieces and spins beyond the slice), ``bloch`` and ``bloch_full`` (exported file,
+        judge).
+    losses
+        ``optimizer``, ``tight`` and ``bloch``: the loss of these images.
+    judge
+        For ``bloch`` and ``bloch_full``: ``scatter``, ``spins`` and ``seconds`` of the judge.
+    """
+    row: dict[str, Any] = {
+        "experiment": experiment,
+        "stage": stage,
+        "pdg_vs_bloch_nrmse": nrmse(images["pdg"], images["bloch"]),
+        "pdg_vs_bloch_full_nrmse": nrmse(images["pdg"], images["bloch_full"]),
+        "pdg_sub_pulses_vs_bloch_full_nrmse": nrmse(images["pdg_sub_pulses"], images["bloch_full"]),
+        "pdg_loose_vs_tight_nrmse": nrmse(images["optimizer"], images["tight"]),
+        "import_vs_trace_nrmse": nrmse(images["imported"], images["optimizer"]),
+    }
+    row |= {f"loss_{name}": float(losses[name]) for name in ("optimizer", "tight", "bloch")}
+    for name, found in judge.items():
+        row |= {f"{name}_{key}": float(found[key]) for key in ("scatter", "spins", "seconds")}
+    return row
+
+
+def judge_results(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add to each row whether the result passed.
+
+    A result fails if its loss improves on the start's in the optimizer, but not under the judge,
+    or if the exported file's image is not that of the traced sequence.
+
+    Parameters
+    ----------
+    rows
+        What `validation_row` returned, for the stages ``start`` and ``optimized`` of each
+        experiment.
+
+    Returns
+    -------
+    list
+        The rows with ``passed``.
+    """
+    start = {row["experiment"]: row for row in rows if row["stage"] == "start"}
+
+    def improves(row: Mapping[str, Any], loss: str) -> bool:
+        return bool(row[loss] < start[row["experiment"]][loss])
+
+    def stands(row: Mapping[str, Any]) -> bool:
+        return improves(row, "loss_bloch") or not improves(row, "loss_optimizer")
+
+    return [{**row, "passed": stands(row) and _is_as_exported(row)} for row in rows]
+
+
+def _is_as_exported(row: Mapping[str, Any]) -> bool:
+    return bool(row["import_vs_trace_nrmse"] < AS_EXPORTED)
+
+
+def require_passed(rows: list[dict[str, Any]]) -> None:
+    """Stop if a result failed.
+
+    Raises
+    ------
+    ValidationError
+        Naming the experiments whose loss improves in the optimizer only, or whose exported file
+        makes another image.
+    """
+    failed = [row for row in rows if not row["passed"]]
+    others = _names(row for row in failed if not _is_as_exported(row))
+    if others:
+        raise ValidationError(
+            f"the exported files of {others} make other images than the traced sequences: look "
+            "for what the file leaves out (import_vs_trace_nrmse in validation.json)"
+        )
+    if failed:
+        raise ValidationError(
+            f"the loss of {_names(failed)} improves in the optimizer, but not under the Bloch "
+            "judge: the optimizer found an error of the simulation; tighten simulation.accuracy "
+            "and run it again"
+        )
+
+
+def _names(rows: Iterable[Mapping[str, Any]]) -> str:
+    return ", ".join(f"{row['experiment']} ({row['stage']})" for row in rows)
+
+
+def validation_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return the rows as a table to read."""
+
+    def percent(value: float) -> str:
+        return f"{100 * value:.2g} %"
+
+    return pd.DataFrame(
+        [
+            {
+                "Experiment": row["experiment"],
+                "Stage": row["stage"],
+                "Result": "passed" if row["passed"] else "FAILED",
+                "PDG and judge, same physics": percent(row["pdg_vs_bloch_nrmse"]),
+                "Scatter of the judge": percent(row["bloch_scatter"]),
+                "PDG and judge, full physics": percent(row["pdg_vs_bloch_full_nrmse"]),
+                "The same, PDG with sub-pulses": percent(row["pdg_sub_pulses_vs_bloch_full_nrmse"]),
+                "Scatter of the judge, full physics": percent(row["bloch_full_scatter"]),
+                "PDG, loose and tight": percent(row["pdg_loose_vs_tight_nrmse"]),
+                "Imported and traced": percent(row["import_vs_trace_nrmse"]),
+                "Loss in the optimizer": f"{row['loss_optimizer']:.4g}",
+                "Loss, tight": f"{row['loss_tight']:.4g}",
+                "Loss under the judge": f"{row['loss_bloch']:.4g}",
+            }
+            for row in rows
+        ]
+    )

@@ -1,0 +1,162 @@
+"""Images and signals for other programs: NIfTI for viewers, ISMRMRD for reconstructions."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import MRzeroCore as mr0
+import nibabel
+import numpy as np
+import pypulseq
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from pulseq_zero.errors import SequenceError, StoreError
+from pulseq_zero.files.store import atomic_path
+
+
+def image_affine(
+    matrix: Sequence[int],
+    fov: Sequence[float],
+    slice_thickness: float,
+    position: Sequence[float] = (0.0, 0.0, 0.0),
+    orientation: ArrayLike | None = None,
+) -> NDArray[np.float64]:
+    r"""Where the pixels of an image lie.
+
+    .. math:: r(i, j, k) = p + O \, \mathrm{diag}(\Delta) \,
+              (i - \lfloor X/2 \rfloor, j - \lfloor Y/2 \rfloor, k)^T
+
+    with the pixel size :math:`\Delta`, as the reconstruction and the phantom have it.
+
+    Parameters
+    ----------
+    matrix
+        Pixels X, Y along x and y.
+    fov
+        Field of view along x and y [m].
+    slice_thickness
+        Thickness of the slice [m].
+    position
+        Where the k-space centre's pixel (X // 2, Y // 2) lies [m]: towards the right, front and
+        top of the patient: the position of the phantom.
+    orientation
+        (3, 3) directions of x, y and z (columns) in these coordinates; by default they agree.
+
+    Returns
+    -------
+    ndarray
+        (4, 4) pixel indices to positions [mm] in NIfTI's coordinates (RAS+).
+
+    Raises
+    ------
+    StoreError
+        If a length is not above zero, or the directions are not orthonormal.
+    """
+    size = np.array([fov[0] / matrix[0], fov[1] / matrix[1], slice_thickness])
+    if not (np.isfinite(size).all() and (size > 0).all()):
+        raise StoreError(
+            f"the image's pixels measure {size.tolist()} m; give a field of view and a slice "
+            "thickness above zero"
+        )
+    axes = np.eye(3) if orientation is None else np.asarray(orientation, dtype=float)
+    if axes.shape != (3, 3) or not np.allclose(axes.T @ axes, np.eye(3), atol=1e-6):
+        raise StoreError(
+            "the image's orientation must be three orthogonal directions of length 1, the columns "
+            "of a 3 x 3 matrix"
+        )
+    affine = np.eye(4)
+    affine[:3, :3] = 1e3 * axes * size
+    centre = np.array([matrix[0] // 2, matrix[1] // 2, 0])
+    affine[:3, 3] = 1e3 * np.asarray(position, dtype=float) - affine[:3, :3] @ centre
+    return affine
+
+
+def save_image(
+    path: Path | str,
+    image: Tensor,
+    fov: Sequence[float],
+    slice_thickness: float,
+    position: Sequence[float] = (0.0, 0.0, 0.0),
+    orientation: ArrayLike | None = None,
+) -> None:
+    """Save the magnitude of an image as NIfTI.
+
+    Parameters
+    ----------
+    path
+        The file, ``.nii`` or ``.nii.gz``.
+    image
+        (x, y) complex or real image.
+    fov, slice_thickness, position, orientation
+        Its geometry, see `image_affine`.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be written or the geometry is wrong.
+    """
+    if not str(path).endswith((".nii", ".nii.gz")):
+        raise StoreError(f"{path} must end in .nii or .nii.gz to be a NIfTI file")
+    affine = image_affine(image.shape, fov, slice_thickness, position, orientation)
+    magnitude = image.detach().abs().float().cpu().numpy()[..., None]
+    nifti = nibabel.Nifti1Image(magnitude, affine)
+    # 2: aligned to another image, to what the phantom was made of
+    nifti.set_sform(affine, code=2)
+    nifti.set_qform(affine, code=2)
+    nifti.header.set_xyzt_units("mm", "sec")
+    with atomic_path(path) as temporary:
+        nibabel.save(nifti, temporary)
+
+
+def save_ismrmrd(
+    path: Path | str,
+    signal: Tensor,
+    sequence: pypulseq.Sequence,
+    matrix: Sequence[int],
+) -> None:
+    """Save a simulated signal as ISMRMRD, an acquisition for each ADC event.
+
+    MRzeroCore writes the file, with trajectory [1/m] and labels of the sequence. Programs that
+    read it reconstruct with exp(2πi k·r), whereas the signal turns by just that: the file holds its
+    complex conjugate, so that the image is that of `reconstruct`, complex conjugated.
+
+    Parameters
+    ----------
+    path
+        The file.
+    signal
+        (samples, coils) complex signal.
+    sequence
+        The sequence that it was simulated of, as `pulseq_zero.files.seq.read_seq` reads it.
+    matrix
+        Pixels along x and y that it shall be reconstructed to.
+
+    Raises
+    ------
+    SequenceError
+        If the sequence does not define its field of view, or samples another signal.
+    StoreError
+        If the file cannot be written.
+    """
+    if len(sequence.definitions.get("FOV", ())) != 3:
+        raise SequenceError(
+            "the sequence has no definition FOV, which an ISMRMRD file must state; add "
+            "seq.set_definition('FOV', [x, y, z]) in m"
+        )
+    described = copy.copy(sequence)
+    described.definitions = {**sequence.definitions, "RES": [int(matrix[0]), int(matrix[1]), 1]}
+    samples = sum(
+        int(block.adc.num_samples)
+        for block in map(described.get_block, described.block_events)
+        if block.adc is not None
+    )
+    if samples != len(signal):
+        raise SequenceError(
+            f"the signal has {len(signal)} samples, but the sequence takes {samples}; export the "
+            "signal with the sequence that it was simulated of"
+        )
+    with atomic_path(path) as temporary:
+        mr0.sig_to_mrd(str(temporary), signal.conj().resolve_conj(), described)

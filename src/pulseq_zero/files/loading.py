@@ -1,0 +1,118 @@
+"""Find the user's functions: sequences and loss makers, in files or in modules."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+from pulseq_zero.errors import ConfigError, SequenceError
+
+
+def load_function(reference: str, base: Path | None = None) -> Callable[..., Any]:
+    """Find a function by a reference such as ``package.module:name`` or ``folder/file.py:name``.
+
+    The file is ordinary Python and runs with all rights of its user.
+
+    Parameters
+    ----------
+    reference
+        Module or Python file, a colon, and the name of the function.
+    base
+        Folder that file names are relative to; by default the working directory.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such file, module or function, or if it cannot be imported.
+    """
+    source, _, name = reference.rpartition(":")
+    is_file = source.endswith(".py")
+    parts = source.split(".")
+    if not name.isidentifier() or not (is_file or all(part.isidentifier() for part in parts)):
+        raise ConfigError(f"{reference!r} must look like 'module:function' or 'file.py:function'")
+    if is_file:
+        module = _import_file((base or Path()) / source)
+    else:
+        try:
+            module = importlib.import_module(source)
+        except ImportError as error:
+            raise ConfigError(
+                f"cannot import {source!r}, named by {reference!r}: {error}"
+            ) from error
+        except (Exception, SystemExit) as error:
+            raise ConfigError(_fails_on_import(source, error)) from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise ConfigError(f"{source} has no function {name!r}; its name goes behind the colon")
+    return cast("Callable[..., Any]", function)
+
+
+def failure(error: Exception, function: Callable[..., Any]) -> str:
+    """Say what went wrong in a user's function, and in which line of its file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    frame = next((f for f in reversed(frames) if f.filename == file), frames[-1])
+    # Of an assertion without a message, the line says what is asserted
+    text = " ".join((str(error) or frame.line or "").split())
+    return f"{type(error).__name__}: {text} ({frame.filename}, line {frame.lineno})"
+
+
+def check_arguments(function: Callable[..., Any], names: Iterable[str]) -> None:
+    """Check that a function can be called with these keyword arguments.
+
+    Raises
+    ------
+    SequenceError
+        If it is no function, or has no argument of that name; names those that it has.
+    """
+    if not callable(function):
+        raise SequenceError(
+            f"the sequence function must be a function, not {function!r}; of a file, "
+            "pulseq_zero.files.loading.load_function makes one"
+        )
+    arguments = inspect.signature(function).parameters
+    if any(a.kind is inspect.Parameter.VAR_KEYWORD for a in arguments.values()):
+        return
+    unknown = sorted(set(names) - set(arguments))
+    if unknown:
+        name = getattr(function, "__name__", repr(function))
+        raise SequenceError(
+            f"{name} has no argument {unknown[0]!r}; its arguments are {', '.join(arguments)}"
+        )
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Import a Python file by its path, with its folder open for imports of its neighbours."""
+    path = path.resolve()
+    if not path.is_file():
+        raise ConfigError(f"there is no Python file {path}; mend the name or create the file")
+    folder = str(path.parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    # A registered module is what pickling, inspect and tracing of its helpers expect; a name
+    # that is taken already (a sequence called "random.py") must not be replaced.
+    if path.stem not in sys.modules:
+        sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        if sys.modules.get(path.stem) is module:
+            del sys.modules[path.stem]
+        raise ConfigError(_fails_on_import(path, error)) from error
+    return module
+
+
+def _fails_on_import(source: Path | str, error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{source} fails on import: {type(error).__name__}: {text}"

@@ -1,0 +1,158 @@
+"""The state of an optimization on disk: written whole, read without pickle, refused if foreign."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import MRzeroCore as mr0
+import numpy as np
+import torch
+from torch import Tensor
+
+from pulseq_zero.errors import OptimizationError, PulseqZeroError
+from pulseq_zero.files.store import load_tensors, save_tensors
+
+
+def fingerprint(settings: Any) -> str:
+    """Hash of JSON-like settings: what a checkpoint must share with the run that reads it."""
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def identity(function: Callable[..., Any]) -> Any:
+    """Describe a function, JSON-like: its name, its file's code, and the values that it holds.
+
+    What a loss maker puts into its loss function (weights, a target image) counts as much as
+    the code; objects that are neither numbers, text, tensors nor functions do not count.
+    """
+    return _content(function, seen=[])
+
+
+def checksum(data: mr0.SimData) -> str:
+    """Hash of a phantom's maps."""
+    names = ("PD", "T1", "T2", "T2dash", "D", "B0", "B1", "coil_sens", "voxel_pos")
+    return _hash(b"".join(_bytes(getattr(data, name)) for name in names))
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any], settings: str) -> None:
+    """Write a state made of nested mappings, lists, tensors and plain values.
+
+    Parameters
+    ----------
+    path
+        The file; replaced atomically.
+    state
+        The state.
+    settings
+        Fingerprint of the run's settings.
+    """
+    tensors: dict[str, Tensor] = {}
+    structure = _take_apart(state, tensors, "")
+    metadata = {"settings": settings, "structure": structure}
+    save_tensors(path, tensors, {**metadata, "content": _seal(structure, tensors)})
+
+
+def load_checkpoint(path: Path, settings: str) -> dict[str, Any]:
+    """Read a state that was written under the same settings.
+
+    Raises
+    ------
+    OptimizationError
+        If the file is damaged, or belongs to a run with other settings.
+    """
+    mend = f"delete {path} to start afresh"
+    try:
+        tensors, metadata = load_tensors(path)
+        structure, written_under = metadata["structure"], metadata["settings"]
+        is_whole = metadata["content"] == _seal(structure, tensors)
+    except (PulseqZeroError, LookupError, TypeError) as error:
+        raise OptimizationError(f"{path} is no checkpoint, or a damaged one; {mend}") from error
+    if not is_whole:
+        raise OptimizationError(f"{path} is no checkpoint, or a damaged one; {mend}")
+    if written_under != settings:
+        raise OptimizationError(f"{path} belongs to a run with other settings; {mend}")
+    return dict(_put_together(structure, tensors))
+
+
+def _seal(structure: Any, tensors: Mapping[str, Tensor]) -> str:
+    """Tell whether a state is what was written: safetensors has no checksum."""
+    content = {name: [str(t.dtype), t.shape, _hash(_bytes(t))] for name, t in tensors.items()}
+    return fingerprint([structure, content])
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    content: bytes = tensor.detach().cpu().contiguous().numpy().tobytes()
+    return content
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _code(function: Callable[..., Any]) -> str:
+    """Hash of the file that the function stands in, helpers included, or else of the function."""
+    for source in (inspect.getmodule(function), function):
+        try:
+            return _hash(inspect.getsource(source).encode())  # type: ignore[arg-type]
+        except (OSError, TypeError):
+            continue
+    return ""
+
+
+def _content(value: Any, seen: list[Any]) -> Any:
+    """Describe what a function is and holds; ``seen`` ends the chase of functions in a circle."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray):
+        return _hash(value.tobytes())
+    if isinstance(value, Mapping):
+        return [[str(key), _content(item, seen)] for key, item in value.items()]
+    if isinstance(value, list | tuple):
+        return [_content(item, seen) for item in value]
+    if value is None or isinstance(value, str | int | float | complex):
+        return repr(value)
+    if isinstance(value, partial):
+        return _content([value.func, value.args, value.keywords], seen)
+    if not inspect.isroutine(value) or any(value is one for one in seen):
+        return ""
+    seen.append(value)
+    held = inspect.getclosurevars(value).nonlocals if inspect.isfunction(value) else {}
+    defaults = [getattr(value, name, None) for name in ("__defaults__", "__kwdefaults__")]
+    name = f"{value.__module__}.{value.__qualname__}"
+    return [name, _code(value), _content([held, *defaults], seen)]
+
+
+def _take_apart(value: Any, tensors: dict[str, Tensor], name: str) -> Any:
+    """Move tensors into a flat table and return the JSON-like rest with references to them."""
+    if isinstance(value, Tensor):
+        tensors[name] = value.detach().contiguous()
+        return {"tensor": name}
+    if isinstance(value, Mapping):
+        items = [[key, _take_apart(v, tensors, f"{name}/{key}")] for key, v in value.items()]
+        return {"items": items}
+    if isinstance(value, list | tuple):
+        return {"list": [_take_apart(v, tensors, f"{name}/{i}") for i, v in enumerate(value)]}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"not_finite": repr(value)}
+    return {"value": value}
+
+
+def _put_together(structure: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
+    kind, content = next(iter(structure.items()))
+    if kind == "tensor":
+        # A copy of its own: several tensors of a file may share one buffer
+        return torch.clone(tensors[content])
+    if kind == "items":
+        return {key: _put_together(value, tensors) for key, value in content}
+    if kind == "list":
+        return [_put_together(value, tensors) for value in content]
+    if kind == "not_finite":
+        return float(content)
+    return content

@@ -1,0 +1,287 @@
+r"""What a sequence costs the patient and the hardware, and whether both can bear it.
+
+Before the optimization ends, as differentiable penalties of parameters (`relative_sar`,
+`PulseShapes`, `gradient_amplitude`, `excess`); as bounds that parameters cannot leave
+(`pulseq_zero.Parameter`); and afterwards as a check of the sequence that was exported
+(`check_limits`).
+
+A pulse of amplitude :math:`s(t)` in Hz is the field :math:`B_1 = s / \gamma`, with
+:math:`\gamma` in Hz/T.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pypulseq
+import torch
+from numpy.typing import NDArray
+from pypulseq.Sequence.calc_pns import calc_pns
+from pypulseq.utils import safe_pns_prediction
+from pypulseq.utils.safe_pns_prediction import safe_example_hw
+from scipy.signal import lfilter
+from torch import Tensor
+
+from pulseq_zero.conversion.pulses import sample_durations
+from pulseq_zero.errors import ConfigError, SequenceError
+from pulseq_zero.repetitions import Repetitions
+from pulseq_zero.tracing.twin import on_globals
+
+# Numbers in a .seq file have six digits
+_DIGITS = 1e-5
+
+# Waveforms are made of corners; corners this near to each other [s] are one
+_SAME_TIME = 1e-9
+
+# The SAFE model looks at every raster time; its slowest filter forgets within 3 ms, so that the
+# seconds that a sequence waits may be cut to this [s]
+_NERVES_FORGET = 0.1
+
+RF_LIMITS = {"rf_energy": "T² s", "b1_rms": "T", "b1_peak": "T"}
+
+
+def relative_sar(flip_angles: Tensor, reference: Tensor) -> Tensor:
+    """Sum of squared flip angles, relative to a reference.
+
+    The energy of a pulse of fixed shape and duration grows with the square of its flip angle,
+    hence so does the specific absorption rate (SAR) of a train of such pulses.
+
+    Parameters
+    ----------
+    flip_angles
+        (...) flip angles [rad].
+    reference
+        (...) the flip angles that count as 1 [rad].
+
+    Raises
+    ------
+    SequenceError
+        If all reference angles are zero.
+    """
+    energy = reference.square().sum()
+    if float(energy) == 0.0:
+        raise SequenceError("the reference flip angles are all zero: nothing to be relative to")
+    return flip_angles.square().sum() / energy
+
+
+@dataclass(frozen=True)
+class PulseShapes:
+    r"""What each pulse of a sequence costs for its flip angle, while its shape stays.
+
+    A pulse of shape :math:`s` turns by :math:`\alpha = 2\pi |\int s\,dt|`. Scaled to another
+    angle, its energy and its peak are
+
+    .. math:: \int |B_1|^2 dt = \alpha^2 \frac{\int |s|^2 dt}{(2\pi\gamma |\int s\,dt|)^2},
+              \qquad \max |B_1| = \alpha \frac{\max |s|}{2\pi\gamma |\int s\,dt|}.
+
+    Adiabatic pulses turn by another angle, and do not scale so.
+
+    Attributes
+    ----------
+    energy_per_square
+        (pulses,) energy of a pulse of one radian [T² s / rad²].
+    peak_per_radian
+        (pulses,) peak of a pulse of one radian [T / rad].
+    duration
+        Duration of the sequence [s].
+    """
+
+    energy_per_square: Tensor
+    peak_per_radian: Tensor
+    duration: float
+
+    @classmethod
+    def of(cls, sequence: pypulseq.Sequence) -> PulseShapes:
+        """Find the shapes of a sequence's pulses, in the order in which they are played.
+
+        Raises
+        ------
+        SequenceError
+            If a pulse turns nothing, and so has no shape that could be scaled.
+        """
+        pulses = _pulses(sequence)
+        turns = 2 * math.pi * np.array([pulse.integral for pulse in pulses])
+        if not np.all(turns > 0):
+            number = int(np.argmin(turns))
+            raise SequenceError(
+                f"pulse {number} has a flip angle of zero, which no factor scales; take the "
+                "shapes of a sequence whose flip angles are not zero"
+            )
+        return cls(
+            torch.from_numpy(np.array([pulse.energy for pulse in pulses]) / turns**2),
+            torch.from_numpy(np.array([pulse.peak for pulse in pulses]) / turns),
+            float(sequence.duration()[0]),
+        )
+
+    def energy(self, flip_angles: Tensor) -> Tensor:
+        """RF energy ∫|B1|² dt of all pulses [T² s], of (pulses,) flip angles [rad]."""
+        return (self.energy_per_square * flip_angles.square()).sum()
+
+    def b1_rms(self, flip_angles: Tensor) -> Tensor:
+        """B1+rms over the sequence [T], of (pulses,) flip angles [rad]."""
+        return (self.energy(flip_angles) / self.duration).sqrt()
+
+    def peak(self, flip_angles: Tensor) -> Tensor:
+        """(pulses,) peak B1 of each pulse [T], of (pulses,) flip angles [rad]."""
+        return self.peak_per_radian * flip_angles.abs()
+
+
+def gradient_amplitude(repetitions: Repetitions) -> Tensor:
+    """Mean gradient of each event.
+
+    Events end at the corners of gradients, unless conversion was told otherwise, so that this
+    is the amplitude on a flat top.
+
+    Returns
+    -------
+    Tensor
+        (events, xyz) [Hz/m], differentiable; zero for events that take no time.
+    """
+    time = repetitions.event_time[:, None]
+    lasts = time > 0
+    return torch.where(lasts, repetitions.gradient_moment / torch.where(lasts, time, 1.0), 0.0)
+
+
+def excess(values: Tensor, limit: float) -> Tensor:
+    r"""Penalty :math:`\langle \max(0, |v| / l - 1)^2 \rangle`: zero, smoothly, within a limit."""
+    return (values.abs() / limit - 1).clamp_min(0).square().mean()
+
+
+def check_limits(
+    sequence: pypulseq.Sequence, system: pypulseq.Opts, rf_limits: Mapping[str, float] | None = None
+) -> pd.DataFrame:
+    """Check a sequence against the limits that a scanner has.
+
+    Gradients are checked against the system that the sequence was made for, timing by
+    PyPulseq, and peripheral nerve stimulation (PNS) by the SAFE model (Hebrank and Gebhardt,
+    Proc. ISMRM 8, 2000, 2007) with the example hardware of safe_pns_prediction (Szczepankiewicz
+    and Witzel), which is no real scanner: for one, its own values have to be taken.
+
+    Parameters
+    ----------
+    sequence
+        The sequence, as `pulseq_zero.files.seq.read_seq` reads it.
+    system
+        The system that it was made for.
+    rf_limits
+        Limits of ``rf_energy`` [T² s], ``b1_rms`` [T] and ``b1_peak`` [T]; without one, the
+        value is stated and not judged.
+
+    Returns
+    -------
+    DataFrame
+        ``quantity``, ``value``, ``unit``, ``limit``, and ``passed``: true, false, or missing
+        where there is no limit.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such quantity.
+    SequenceError
+        If the sequence is empty.
+    """
+    limits = dict(rf_limits or {})
+    unknown = sorted(set(limits) - set(RF_LIMITS))
+    if unknown:
+        raise ConfigError(f"there is no RF limit {unknown[0]!r}; the limits are {list(RF_LIMITS)}")
+    if not sequence.block_events:
+        raise SequenceError("the sequence holds no blocks, so there is nothing to check")
+    # A file states neither limits nor dead times
+    sequence = copy.copy(sequence)
+    sequence.system, sequence.block_cache = system, {}
+    pulses, duration = _pulses(sequence), float(sequence.duration()[0])
+    energy = sum(pulse.energy for pulse in pulses)
+    found = {
+        "rf_energy": energy,
+        "b1_rms": math.sqrt(energy / duration) if duration > 0 else 0.0,
+        "b1_peak": max((pulse.peak for pulse in pulses), default=0.0),
+    }
+    rows = [(name, value, RF_LIMITS[name], limits.get(name)) for name, value in found.items()]
+    amplitude, slew = _gradients(sequence)
+    rows += [
+        ("gradient_amplitude", amplitude, "T/m", system.max_grad / system.gamma),
+        ("gradient_slew", slew, "T/m/s", system.max_slew / system.gamma),
+        ("timing_errors", len(sequence.check_timing()[1]), "", 0),
+        ("pns", _nerve_stimulation(sequence), "", 1.0),
+    ]
+    table = pd.DataFrame(rows, columns=["quantity", "value", "unit", "limit"])
+    passed = table["value"] <= table["limit"] * (1 + _DIGITS)
+    table["passed"] = passed.astype("boolean").mask(table["limit"].isna())
+    return table.astype({"value": float, "limit": float})
+
+
+@dataclass(frozen=True)
+class _Pulse:
+    """Integral |∫ s dt| [rotations], energy [T² s] and peak [T] of a pulse."""
+
+    integral: float
+    energy: float
+    peak: float
+
+
+def _pulses(sequence: pypulseq.Sequence) -> list[_Pulse]:
+    gamma = sequence.system.gamma
+    pulses = []
+    for number in sequence.block_events:
+        rf = sequence.get_block(number).rf
+        if rf is not None:
+            durations, signal = sample_durations(rf), np.asarray(rf.signal)
+            pulses.append(
+                _Pulse(
+                    float(abs(np.sum(signal * durations))),
+                    float(np.sum(np.abs(signal) ** 2 * durations)) / gamma**2,
+                    float(np.abs(signal).max()) / gamma,
+                )
+            )
+    return pulses
+
+
+def _gradients(sequence: pypulseq.Sequence) -> tuple[float, float]:
+    """Largest amplitude [T/m] and slew rate [T/m/s] of any axis."""
+    amplitude = slew = 0.0
+    for time, strength in sequence.waveforms():
+        if len(time) > 1:
+            step, change = np.diff(time), np.abs(np.diff(strength))
+            amplitude = max(amplitude, float(np.abs(strength).max()))
+            lasts = step > _SAME_TIME
+            slew = max(slew, float(np.max(change[lasts] / step[lasts], initial=0.0)))
+            if np.any(change[~lasts] > _DIGITS * sequence.system.max_grad):
+                slew = math.inf
+    return amplitude / sequence.system.gamma, slew / sequence.system.gamma
+
+
+def _nerve_stimulation(sequence: pypulseq.Sequence) -> float:
+    """Largest stimulation over the sequence, 1 at the limit."""
+    if all(gradient is None for gradient in sequence.get_gradients()):
+        return 0.0
+    brief = copy.copy(sequence)
+    brief.block_durations = {
+        number: min(duration, _gradient_end(sequence.get_block(number)) + _NERVES_FORGET)
+        for number, duration in sequence.block_durations.items()
+    }
+    # A copy of PyPulseq's own model finds the faster filter; PyPulseq itself stays as it is
+    model = {**vars(safe_pns_prediction), "safe_tau_lowpass": _lowpass}
+    for name in ("safe_pns_model", "safe_gwf_to_pns"):
+        model[name] = on_globals(model[name], model)
+    _, stimulation, _, _ = on_globals(calc_pns, calc_pns.__globals__ | model)(
+        brief, safe_example_hw(), do_plots=False
+    )
+    return float(stimulation.max())
+
+
+def _lowpass(slope: NDArray[np.float64], tau: float, dt: float) -> NDArray[np.float64]:
+    """PyPulseq's filter as the recursion that it is, not as a sum of 11,000 terms a sample."""
+    alpha = dt / (tau + dt)
+    return np.asarray(lfilter([alpha], [1, alpha - 1], slope))
+
+
+def _gradient_end(block: SimpleNamespace) -> float:
+    """When the last gradient of a block ends [s]."""
+    gradients = [each for each in (block.gx, block.gy, block.gz) if each is not None]
+    return float(pypulseq.calc_duration(*gradients)) if gradients else 0.0

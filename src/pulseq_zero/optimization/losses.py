@@ -1,0 +1,165 @@
+"""Loss functions for images and contrasts.
+
+A *loss function* takes the parameters and the image of an iteration and returns a scalar, or
+named scalars of which the loss is the sum. A *loss maker* builds one for an experiment from
+its phantom, its start image and its settings. The functions here are loss makers; an own one
+looks just like them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pulseq_zero.errors import ConfigError, OptimizationError
+from pulseq_zero.phantom import Phantom
+
+Parameters = Mapping[str, Tensor]
+Loss = Tensor | Mapping[str, Tensor]
+LossFunction = Callable[[Parameters, Tensor], Loss]
+
+
+@dataclass(frozen=True)
+class LossContext:
+    """What a loss maker may build on.
+
+    Attributes
+    ----------
+    phantom
+        The phantom with its region masks.
+    start_image
+        (x, y) complex image at the start values.
+    start_parameters
+        The start values.
+    """
+
+    phantom: Phantom
+    start_image: Tensor
+    start_parameters: Parameters
+
+    def region(self, name: str, share: float = 0.9) -> Tensor:
+        """(x, y) bool: pixels that lie in a region of the phantom to at least this share."""
+        x, y = self.start_image.shape
+        return self.phantom.mask(name, matrix=(x, y), threshold=share)
+
+
+LossMaker = Callable[..., LossFunction]
+
+
+def terms_of(given: Loss) -> dict[str, Tensor]:
+    """Name the terms of what a loss function returned; the loss is their sum.
+
+    Raises
+    ------
+    OptimizationError
+        If it returned anything but real scalars, or no term at all.
+    """
+    terms = dict(given) if isinstance(given, Mapping) else {"loss": given}
+    for term in terms.values():
+        if not isinstance(term, Tensor) or term.numel() != 1 or term.is_complex():
+            what = repr(term)
+            if isinstance(term, Tensor):
+                kind = "complex tensor" if term.is_complex() else "tensor"
+                what = f"a {kind} of shape {tuple(term.shape)}"
+            raise OptimizationError(
+                f"the loss function returned {what}, but every loss must be a real scalar "
+                "tensor; take the mean, or the magnitude"
+            )
+    if not terms:
+        raise OptimizationError("the loss function returned no terms; return at least one")
+    return terms
+
+
+def sum_of(terms: Mapping[str, Tensor]) -> Tensor:
+    """Loss of which these are the terms, in double precision."""
+    return torch.stack([term.double().reshape(()) for term in terms.values()]).sum()
+
+
+def loss_of(loss: LossFunction, parameters: Parameters, image: Tensor) -> float:
+    """Loss of an image, its terms added up."""
+    with torch.no_grad():
+        return float(sum_of(terms_of(loss(parameters, image))))
+
+
+def contrast(
+    context: LossContext, dark: str = "csf", bright: str = "brain", share: float = 0.9
+) -> LossFunction:
+    """Mean magnitude in one region minus mean magnitude in another.
+
+    Parameters
+    ----------
+    context
+        Phantom and start image.
+    dark, bright
+        Names of the regions whose signal shall vanish, and grow.
+    share
+        Share of a pixel that must lie in the region for the pixel to count.
+
+    Returns
+    -------
+    LossFunction
+        Its terms are the mean signal of the dark and the *negative* mean signal of the bright
+        region.
+    """
+    dark_region, bright_region = context.region(dark, share), context.region(bright, share)
+
+    def loss(parameters: Parameters, image: Tensor) -> Loss:
+        magnitude = image.abs()
+        return {
+            dark: magnitude[dark_region].mean(),
+            bright: -magnitude[bright_region].mean(),
+        }
+
+    return loss
+
+
+def image_and_sar(
+    context: LossContext,
+    flip_angles: str = "flip_angles",
+    image_scale: float = 1.0,
+    image_weight: float = 1e3,
+    sar_weight: float = 1e-4,
+) -> LossFunction:
+    r"""Keep the magnitude image of the start values at a lower RF power.
+
+    .. math:: L = w_i \langle (s|x| - s|x_0|)^2 \rangle + w_s \langle \alpha^2 \rangle
+
+    with the image :math:`x`, the image :math:`x_0` of the start values, and the flip angles
+    :math:`\alpha` in degrees.
+
+    Parameters
+    ----------
+    context
+        The start image is the target.
+    flip_angles
+        Name of the parameter that holds the flip angles [rad].
+    image_scale
+        Factor s between this project's image (1 for fully relaxed, undephased magnetisation
+        of proton density 1) and the scale that the weight is meant for.
+    image_weight, sar_weight
+        The two weights.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such parameter.
+    """
+    if flip_angles not in context.start_parameters:
+        raise ConfigError(
+            f"the loss counts the parameter {flip_angles!r} as flip angles, but the parameters "
+            f"are {sorted(context.start_parameters)}"
+        )
+    target = context.start_image.abs().detach()
+
+    def loss(parameters: Parameters, image: Tensor) -> Loss:
+        difference = image_scale * (image.abs() - target)
+        flips_deg = torch.rad2deg(parameters[flip_angles])
+        return {
+            "image": image_weight * difference.square().mean(),
+            "sar": sar_weight * flips_deg.square().mean(),
+        }
+
+    return loss

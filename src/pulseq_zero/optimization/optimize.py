@@ -1,0 +1,129 @@
+"""The one call: a sequence function, a loss function, better parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+
+from pulseq_zero.errors import OptimizationError
+from pulseq_zero.files.loading import check_arguments
+from pulseq_zero.imaging import SequenceFunction
+from pulseq_zero.optimization.checkpoints import checksum, fingerprint, identity
+from pulseq_zero.optimization.losses import LossFunction
+from pulseq_zero.optimization.parameters import Parameter, as_parameters
+from pulseq_zero.optimization.problem import Ensemble, Imaged, members_of
+from pulseq_zero.optimization.run import OptimizationResult, Run
+from pulseq_zero.optimization.settings import OptimizationSettings
+from pulseq_zero.optimization.steppers import make_stepper
+
+__all__ = ["OptimizationResult", "optimize"]
+
+
+def optimize(
+    sequence_function: SequenceFunction,
+    loss_function: LossFunction | Sequence[LossFunction],
+    parameters: Mapping[str, Any],
+    phantom: Imaged | Sequence[Imaged],
+    **settings: Any,
+) -> OptimizationResult:
+    """Find sequence parameters with a lower loss, by gradient descent through the simulation.
+
+    Parameters
+    ----------
+    sequence_function
+        A plain PyPulseq function that takes the parameters and returns its ``Sequence``.
+    loss_function
+        Takes the parameters and the complex image (x, y) of an iteration and returns a scalar
+        tensor, or a mapping of named ones whose sum is the loss. For an ensemble of phantoms,
+        one for all or one for each.
+    parameters
+        For each parameter its start value, or a `Parameter` with bounds and learning rate.
+    phantom
+        What is imaged; of an ensemble of several, the mean of the losses is made lower.
+    **settings
+        ``iterations``, ``method``, ``verify_every``, ...: see `OptimizationSettings`.
+
+    Raises
+    ------
+    OptimizationError
+        If a setting is wrong, if a parameter has no effect on the loss, if the loss is no
+        scalar or has no gradient, or if the checkpoint is not this run's.
+    NotFiniteError
+        If the loss or its gradient is not finite; names iteration, values, and the last
+        checkpoint.
+    SequenceError
+        If the sequence function cannot be used.
+    """
+    given = _settings(settings)
+    started_from = _with_learning_rates(as_parameters(parameters), given.learning_rate)
+    check_arguments(sequence_function, [*started_from, *(given.arguments or {})])
+    members = members_of(phantom, loss_function)
+    problem = Ensemble.at_accuracy(given.accuracy, sequence_function, members, given)
+    verification = None
+    if given.verify_every is not None:
+        verification = Ensemble.at_accuracy(given.finest, sequence_function, members, given)
+    torch.manual_seed(given.seed)
+    stepper = make_stepper(given.method, started_from)
+    functions = [sequence_function, *(loss for _, loss in members)]
+    run = Run(
+        given, problem, verification, stepper, _shared(functions, started_from, given, problem)
+    )
+    run.resume()
+    return run.finish()
+
+
+def _settings(given: Mapping[str, Any]) -> OptimizationSettings:
+    known = [field.name for field in fields(OptimizationSettings)]
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise OptimizationError(
+            f"optimize has no setting {unknown[0]!r}; its settings are {', '.join(known)}"
+        )
+    return OptimizationSettings(**given)
+
+
+def _with_learning_rates(
+    parameters: Mapping[str, Parameter], default: float
+) -> dict[str, Parameter]:
+    return {
+        name: parameter
+        if parameter.learning_rate is not None
+        else replace(parameter, learning_rate=default)
+        for name, parameter in parameters.items()
+    }
+
+
+def _shared(
+    functions: Sequence[Any],
+    parameters: Mapping[str, Parameter],
+    settings: OptimizationSettings,
+    problem: Ensemble,
+) -> str:
+    """Fingerprint of all that two runs of which one goes on from the other's state have alike."""
+    return fingerprint(
+        {
+            "functions": [identity(function) for function in functions],
+            "parameters": {
+                n: [p.start.tolist(), *list(vars(p).values())[1:]] for n, p in parameters.items()
+            },
+            "method": settings.method,
+            "imaging": [
+                dict(settings.arguments or {}),
+                settings.matrix,
+                settings.fov,
+                settings.accuracy,
+                settings.sub_pulses,
+                dict(settings.simulation or {}),
+            ],
+            "phantom": [checksum(member.model.simulator.data) for member in problem.members],
+            "verification": [
+                settings.verify_every,
+                settings.verify_accuracy,
+                settings.verify_share,
+            ],
+            "seed": settings.seed,
+        }
+    )

@@ -1,0 +1,120 @@
+"""The settings of an optimization, and their defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pulseq_zero.errors import OptimizationError
+
+Method = Literal["adam", "lbfgs"]
+OnNotFinite = Literal["stop", "halve"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizationSettings:
+    """What `optimize` takes by keyword.
+
+    Attributes
+    ----------
+    iterations
+        Number of steps.
+    method
+        ``"adam"`` (Kingma and Ba, arXiv:1412.6980) with steps projected into the bounds, or
+        ``"lbfgs"`` with a line search, in a free variable that keeps the bounds.
+    learning_rate
+        Default of the parameters' learning rates.
+    seed
+        Seed of torch's random numbers, for loss functions that draw some.
+    on_not_finite
+        Where the loss or its gradient is NaN or infinite: ``"stop"``, or ``"halve"`` the step
+        that led there until they are finite.
+    arguments
+        Further arguments of the sequence function.
+    matrix, fov
+        Pixels and field of view [m] of the image, see `ImagingModel`.
+    accuracy
+        Accuracy of the simulation during the optimization.
+    sub_pulses
+        Into how many rotations each pulse is cut; more than one let the profile of a slice and
+        off-resonance during pulses matter, see `SequenceModel`.
+    simulation
+        Further settings of the simulation, such as ``device``.
+    verify_every
+        Compute the loss again at ``verify_accuracy`` every so many iterations and at the last
+        one, and choose the best iteration by it: an optimizer finds the errors of a simulation
+        as readily as better sequences.
+    verify_accuracy
+        Accuracy of the verification; by default a tenth of ``accuracy``.
+    verify_share
+        Least share of the improvement that the verification has to confirm. Where it confirms
+        less, the optimization goes on at a tenth of its accuracy, down to that of the
+        verification.
+    checkpoint
+        File for the state of the optimization. An interrupted run that finds it goes on there,
+        bit for bit as if it had not been interrupted, with as many threads on the same machine.
+    checkpoint_seconds
+        Least time between two writes of it [s].
+    progress
+        Whether to show a progress bar.
+
+    Raises
+    ------
+    OptimizationError
+        If a setting cannot be meant.
+    """
+
+    iterations: int = 100
+    method: Method = "adam"
+    learning_rate: float = 0.01
+    seed: int = 0
+    on_not_finite: OnNotFinite = "stop"
+    arguments: Mapping[str, Any] | None = None
+    matrix: tuple[int, int] | None = None
+    fov: tuple[float, float] | None = None
+    accuracy: float = 1e-3
+    sub_pulses: int | Mapping[str, int] = 1
+    simulation: Mapping[str, Any] | None = None
+    verify_every: int | None = None
+    verify_accuracy: float | None = None
+    verify_share: float = 0.9
+    checkpoint: Path | str | None = None
+    checkpoint_seconds: float = 10.0
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        cuts = self.sub_pulses
+        pieces = list(cuts.values()) if isinstance(cuts, Mapping) else [cuts]
+        counts: list[tuple[str, Any]] = [
+            ("iterations", self.iterations),
+            *(("sub_pulses", count) for count in pieces),
+        ]
+        if self.verify_every is not None:
+            counts.append(("verify_every", self.verify_every))
+        for name, value in [*counts, ("seed", self.seed)]:
+            if not isinstance(value, int):
+                raise OptimizationError(f"{name} is {value!r}, but must be a whole number")
+        for name, count in counts:
+            if count < 1:
+                raise OptimizationError(f"{name} is {count}, but must be at least 1")
+        if not 0 <= self.verify_share <= 1:
+            raise OptimizationError(
+                f"verify_share is {self.verify_share}, but must lie between 0 and 1"
+            )
+        if self.on_not_finite not in get_args(OnNotFinite):
+            raise OptimizationError(
+                f"on_not_finite is {self.on_not_finite!r}, but must be 'stop' or 'halve'"
+            )
+
+    @property
+    def finest(self) -> float:
+        """Accuracy of the verification."""
+        return self.accuracy / 10 if self.verify_accuracy is None else self.verify_accuracy
+
+    def is_verified(self, iteration: int) -> bool:
+        """Tell whether the loss of an iteration is computed again."""
+        if self.verify_every is None:
+            return False
+        return iteration == self.iterations or iteration % self.verify_every == 0

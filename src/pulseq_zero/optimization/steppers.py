@@ -1,0 +1,164 @@
+"""The optimizers: torch's own, made to respect bounds and learning rates per parameter."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from pulseq_zero.errors import OptimizationError
+from pulseq_zero.optimization.parameters import Bounded, Parameter
+
+Values = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Loss, its terms and its gradient at some parameter values."""
+
+    values: Values
+    loss: float
+    terms: dict[str, float]
+    gradient: Values
+
+
+class Stepper(Protocol):
+    """An optimizer that can be stopped and can go on as if it had not been."""
+
+    def values(self) -> Values:
+        """Return the parameters as they are now."""
+
+    def step(self, here: Evaluation, evaluate: Callable[[Values], Evaluation]) -> None:
+        """Move on, given the evaluation at the present values."""
+
+    def halve(self) -> bool:
+        """Take half of the last step back, or say that nothing is left to halve."""
+
+    def state(self) -> dict[str, Any]:
+        """Return all that `load` needs."""
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take up a state."""
+
+
+class _Adam:
+    """Adam with one learning rate a parameter; steps are projected into the bounds."""
+
+    def __init__(self, parameters: dict[str, Parameter]) -> None:
+        self.parameters = parameters
+        self.leaves = {name: p.start.clone().requires_grad_() for name, p in parameters.items()}
+        self.optimizer = torch.optim.Adam(
+            [{"params": [self.leaves[n]], "lr": p.learning_rate} for n, p in parameters.items()]
+        )
+        self.before = self.values()
+
+    def values(self) -> Values:
+        return {name: leaf.detach().clone() for name, leaf in self.leaves.items()}
+
+    def step(self, here: Evaluation, evaluate: Callable[[Values], Evaluation]) -> None:
+        self.before = self.values()
+        for name, leaf in self.leaves.items():
+            leaf.grad = here.gradient[name]
+        self.optimizer.step()
+        with torch.no_grad():
+            for name, leaf in self.leaves.items():
+                leaf.clamp_(self.parameters[name].lower, self.parameters[name].upper)
+
+    def halve(self) -> bool:
+        here, before = self.values(), self.before
+        _load_leaves(self.leaves, {n: before[n] + (here[n] - before[n]) / 2 for n in here})
+        return any(not torch.equal(leaf, here[name]) for name, leaf in self.leaves.items())
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "leaves": self.values(),
+            "before": self.before,
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        _load_leaves(self.leaves, state["leaves"])
+        self.before = dict(state["before"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+class _LBFGS:
+    """L-BFGS with a strong Wolfe line search, in a free variable that keeps the bounds."""
+
+    SMALLEST_RATE = 1e-6
+
+    def __init__(self, parameters: dict[str, Parameter]) -> None:
+        self.transforms = {name: Bounded(parameter) for name, parameter in parameters.items()}
+        self.leaves = {
+            name: self.transforms[name].free(p.start).requires_grad_()
+            for name, p in parameters.items()
+        }
+        self.optimizer = torch.optim.LBFGS(
+            list(self.leaves.values()), max_iter=1, line_search_fn="strong_wolfe"
+        )
+        # Where the line search starts, as a part of the step that L-BFGS proposes
+        self.rate = 1.0
+        self.before: dict[str, Any] | None = None
+
+    def values(self) -> Values:
+        with torch.no_grad():
+            return {name: self.transforms[name].value(u) for name, u in self.leaves.items()}
+
+    def step(self, here: Evaluation, evaluate: Callable[[Values], Evaluation]) -> None:
+        known = here
+
+        def closure() -> float:
+            nonlocal known
+            values = self.values()
+            if any(not torch.equal(values[n], known.values[n]) for n in values):
+                known = evaluate(values)
+            for name, free in self.leaves.items():
+                value = self.transforms[name].value(free)
+                (free.grad,) = torch.autograd.grad(value, free, known.gradient[name])
+            return known.loss
+
+        self.before = self._place()
+        self.optimizer.param_groups[0]["lr"] = self.rate
+        self.optimizer.step(closure)
+        self.rate = 1.0
+
+    def halve(self) -> bool:
+        if self.before is None:
+            return False
+        self._go_to(self.before)
+        self.rate /= 2
+        return self.rate > self.SMALLEST_RATE
+
+    def state(self) -> dict[str, Any]:
+        return {**self._place(), "before": self.before}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self._go_to(state)
+        self.before = state["before"]
+
+    def _place(self) -> dict[str, Any]:
+        leaves = {name: leaf.detach().clone() for name, leaf in self.leaves.items()}
+        return {"leaves": leaves, "optimizer": copy.deepcopy(self.optimizer.state_dict())}
+
+    def _go_to(self, place: Mapping[str, Any]) -> None:
+        _load_leaves(self.leaves, place["leaves"])
+        self.optimizer.load_state_dict(place["optimizer"])
+
+
+def _load_leaves(leaves: Values, stored: Values) -> None:
+    with torch.no_grad():
+        for name, leaf in leaves.items():
+            leaf.copy_(stored[name])
+
+
+def make_stepper(method: str, parameters: dict[str, Parameter]) -> Stepper:
+    """Make the optimizer of that name, or raise an `OptimizationError`."""
+    if method == "adam":
+        return _Adam(parameters)
+    if method == "lbfgs":
+        return _LBFGS(parameters)
+    raise OptimizationError(f"there is no method {method!r}; the methods are 'adam' and 'lbfgs'")

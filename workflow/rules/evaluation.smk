@@ -1,0 +1,204 @@
+# What the report shows: of each experiment, of each sweep, and of all together.
+
+
+rule evaluate:
+    input:
+        evaluation_inputs,
+        code=code("evaluate"),
+        kind=kind_code,
+        functions=user_code("sequence", "loss"),
+        phantom=phantom_of,
+    output:
+        evaluation=RUN.evaluation,
+        limits=report(
+            RUN.limits,
+            caption="../report/limits.rst",
+            category="Limits",
+            labels={"experiment": "{experiment}"},
+        ),
+        png=report(
+            FILES.figure("{experiment}", "png"),
+            caption="../report/experiment.rst",
+            category="Experiments",
+            labels={"figure": "{experiment}", "shows": "images, parameters, losses"},
+        ),
+        pulses=report(
+            FILES.figure("{experiment}_pulses", "png"),
+            caption="../report/pulses.rst",
+            category="Sequences",
+            labels={"figure": "{experiment}", "shows": "pulse diagram"},
+        ),
+        kspace=report(
+            FILES.figure("{experiment}_kspace", "png"),
+            caption="../report/kspace.rst",
+            category="Sequences",
+            labels={"figure": "{experiment}", "shows": "k-space order"},
+        ),
+        pdf=[FILES.figure(f"{{experiment}}{shows}", "pdf") for shows in ("", "_pulses", "_kspace")],
+    log:
+        "<logs>/{experiment}/evaluate.log",
+    benchmark:
+        "<benchmarks>/{experiment}/evaluate.tsv"
+    group:
+        sweep_of
+    conda:
+        "../envs/pulseq_zero.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+        gpu=gpus,
+    params:
+        experiment=setting("evaluate"),
+        stages=lambda wildcards: PLAN.stages(wildcards.experiment),
+        simulator=SIMULATOR,
+        rf_limits=PLAN.config.limits.model_dump(exclude_none=True),
+        files=files_of,
+        start=start_of,
+        results=RESULTS,
+    script:
+        SCRIPT
+
+
+# The runs of an experiment over lists of values, in one table and one figure
+rule sweep:
+    input:
+        sweep_inputs,
+        code=code("sweep"),
+        kind=lambda wildcards: kind_files(SWEEPS[wildcards.sweep].figure),
+        phantoms=lambda wildcards: [
+            RESULTS.phantom(PLAN.phantom_of(run)) for run in PLAN.runs_of(wildcards.sweep)
+        ],
+    output:
+        evaluations=FILES.evaluations("{sweep}"),
+        table=report(
+            FILES.sweep("{sweep}"),
+            caption="../report/sweep_table.rst",
+            category="Sweeps",
+            labels={"sweep": "{sweep}", "shows": "table"},
+        ),
+        png=report(
+            FILES.figure("{sweep}", "png"),
+            caption="../report/sweep.rst",
+            category="Sweeps",
+            labels={"sweep": "{sweep}", "shows": "figure"},
+        ),
+        pdf=FILES.figure("{sweep}", "pdf"),
+    log:
+        "<logs>/{sweep}/sweep.log",
+    benchmark:
+        "<benchmarks>/{sweep}/sweep.tsv"
+    conda:
+        "../envs/pulseq_zero.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+        gpu=gpus,
+    params:
+        name=lambda wildcards: wildcards.sweep,
+        experiment=lambda wildcards: with_sections(SWEEPS[wildcards.sweep], sections_of("sweep")),
+        caption=lambda wildcards: kinds.of(SWEEPS[wildcards.sweep].figure).sweep_caption,
+        runs=lambda wildcards: {
+            run: with_sections(RUNS[run], sections_of("evaluate"))
+            for run in PLAN.runs_of(wildcards.sweep)
+        },
+        starts=lambda wildcards: {run: PLAN.start_of(run) for run in PLAN.runs_of(wildcards.sweep)},
+        stages=lambda wildcards: PLAN.stages(PLAN.runs_of(wildcards.sweep)[0]),
+        compare=lambda wildcards: {
+            name: EXPERIMENTS[name].model_dump(mode="json")
+            for name in SWEEPS[wildcards.sweep].compare
+        },
+        compared=lambda wildcards: PLAN.compared(wildcards.sweep),
+        simulator=SIMULATOR,
+        results=RESULTS,
+    script:
+        SCRIPT
+
+
+rule summary:
+    input:
+        [[run.evaluation, run.validation] for run in map(RESULTS.run, EXPERIMENTS)],
+        [run.robustness for run in map(RESULTS.run, EXPERIMENTS) if OTHER_PHANTOMS],
+        [RESULTS.sweep(name) for name in SWEEPS],
+        code=code("summary"),
+        kinds=[kinds.module_of(run.figure) for run in EXPERIMENTS.values()],
+        abstract="workflow/report/abstract.yaml",
+        template="workflow/report/front_page.rst",
+    output:
+        [FILES.numbers(name) for name in NUMBERS],
+        report(
+            FILES.table("validation"),
+            caption="../report/validation_table.rst",
+            category="Validation",
+            labels={"figure": "all experiments", "shows": "table"},
+        ),
+        [
+            report(
+                FILES.table("robustness"),
+                caption="../report/robustness.rst",
+                category="Robustness",
+                labels={"shows": "gain on other phantoms"},
+            )
+        ]
+        * ("robustness" in NUMBERS),
+        front_page=FILES.front_page,
+    log:
+        "<logs>/summary.log",
+    benchmark:
+        "<benchmarks>/summary.tsv"
+    conda:
+        "../envs/pulseq_zero.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        figures={name: run.figure for name, run in EXPERIMENTS.items()},
+        sweeps=list(SWEEPS),
+        is_robust="robustness" in NUMBERS,
+        accuracy=ACCURACY,
+        results=RESULTS,
+    script:
+        SCRIPT
+
+
+rule overview_figures:
+    input:
+        code=code("overview_figures"),
+        functions=[
+            function.rpartition(":")[0]
+            for function in (PICTURED.sequence.function, PICTURED.loss.function)
+            if ".py:" in function
+        ],
+        phantom=RESULTS.phantom(PHANTOM),
+        image=RESULTS.run(PLAN.start_of(LAST)).image(START),
+    output:
+        phantom_png=report(
+            FILES.figure("phantom", "png"),
+            caption="../report/phantom.rst",
+            category="Input",
+            labels={"figure": "Phantom", "shows": "maps and regions"},
+        ),
+        schematic_png=report(
+            FILES.figure("schematic", "png"),
+            caption="../report/schematic.rst",
+            category="Overview",
+            labels={"figure": "Schematic", "shows": "the loop"},
+        ),
+        pdf=[FILES.figure(name, "pdf") for name in ("phantom", "schematic")],
+    log:
+        "<logs>/overview_figures.log",
+    benchmark:
+        "<benchmarks>/overview_figures.tsv"
+    conda:
+        "../envs/pulseq_zero.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        experiment=with_sections(PICTURED, sections_of("overview_figures")),
+        results=RESULTS,
+    script:
+        SCRIPT

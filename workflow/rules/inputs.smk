@@ -1,0 +1,112 @@
+# What rules are made from, by their wildcards.
+
+
+def kind_files(kind):
+    """Library files of a kind of experiment: they matter to the experiments of that kind."""
+    return library_files(kinds.module_of(kind))
+
+
+def kind_code(wildcards):
+    """Library files of the kind of an experiment."""
+    return kind_files(RUNS[wildcards.experiment].figure)
+
+
+def kind_of(wildcards):
+    """The kind of an experiment."""
+    return kinds.of(RUNS[wildcards.experiment].figure)
+
+
+def user_code(*sections):
+    """Files of the user's own functions that sections of an experiment name."""
+
+    def files(wildcards):
+        run = PLAN.settings(wildcards.experiment)
+        named = [getattr(run, section).function.rpartition(":")[0] for section in sections]
+        return [name for name in named if name.endswith(".py")]
+
+    return files
+
+
+def setting(step):
+    """Sections of an experiment that a step uses: only a change of these reruns the rule."""
+    return lambda wildcards: with_sections(PLAN.settings(wildcards.experiment), sections_of(step))
+
+
+def judge_settings(wildcards):
+    """Settings of an experiment's judge."""
+    return PLAN.judge_of(wildcards.experiment).model_dump()
+
+
+def phantom_of(wildcards):
+    """The phantom of a run."""
+    return RESULTS.phantom(PLAN.phantom_of(wildcards.experiment))
+
+
+def ensemble_of(wildcards):
+    """The phantoms that a run is optimized on beside its own."""
+    return [RESULTS.phantom(folder) for folder in PLAN.ensemble_of(wildcards.experiment)]
+
+
+def files_of(wildcards):
+    """The files of a run."""
+    return RESULTS.run(wildcards.experiment)
+
+
+def start_of(wildcards):
+    """The files of the run that has the start of a run."""
+    return RESULTS.run(PLAN.start_of(wildcards.experiment))
+
+
+def optimization_of(wildcards):
+    """The optimization that a stage's parameters come from; the start needs none."""
+    if wildcards.stage == START:
+        return {}
+    return {"optimization": files_of(wildcards).parameters}
+
+
+def judged(wildcards):
+    """For each stage the files of the run that has its judge; runs that start alike share that."""
+    first = PLAN.judged_start_of(wildcards.experiment)
+    return {START: RESULTS.run(first), OPTIMIZED: files_of(wildcards)}
+
+
+def validation_inputs(wildcards):
+    """Images of start and optimized sequence, by optimizer and judge, and what these are of."""
+    start, own = start_of(wildcards), files_of(wildcards)
+    stages = [*start.stage(START).values(), *own.stage(OPTIMIZED).values()]
+    images = [of.judge(stage, INSTANTANEOUS) for stage, of in judged(wildcards).items()]
+    in_full = [of.judge(stage, FULL) for stage, of in judged(wildcards).items()]
+    return [*stages, *images, *in_full]
+
+
+def evaluated(start, run, wildcards):
+    """Files of a run that its numbers come from, and of the run that has its start."""
+    stages = [file for stage in PLAN.stages(wildcards) for file in of_stage(start, run, stage)]
+    scan = [run.scan] if RUNS[wildcards].scan is not None else []
+    return [run.parameters, run.history, *stages, *scan]
+
+
+def of_stage(start, run, stage):
+    """Files of one stage."""
+    return (start if stage == START else run).stage(stage).values()
+
+
+def evaluation_inputs(wildcards):
+    """What an experiment is reported from; its kind may need more than its numbers do."""
+    run, start, needs = files_of(wildcards), start_of(wildcards), kind_of(wildcards).needs
+    more = {"scan": [run.scan], "quality": [run.quality], "phantom": []}
+    more["judge"] = [start.judge(START, FULL), run.judge(OPTIMIZED, FULL)]
+    of_kind = [file for name in needs for file in more[name]]
+    return [*evaluated(start, run, wildcards.experiment), *of_kind]
+
+
+def sweep_inputs(wildcards):
+    """What the runs of a sweep are reported from, and what stands beside them."""
+    own = [
+        file
+        for run in PLAN.runs_of(wildcards.sweep)
+        for file in evaluated(RESULTS.run(PLAN.start_of(run)), RESULTS.run(run), run)
+    ]
+    others = [RESULTS.run(name).evaluation for name in SWEEPS[wildcards.sweep].compare]
+    beside = [RESULTS.run(name).image(at) for name, at in PLAN.compared(wildcards.sweep)]
+    return [*own, *others, *beside]
