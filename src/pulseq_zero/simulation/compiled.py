@@ -14,7 +14,8 @@ from pulseq_zero.simulation import kernel
 from pulseq_zero.simulation.graph import StateGraph
 from pulseq_zero.simulation.kernel_steps import BLOCK
 from pulseq_zero.simulation.plan import Plan
-from pulseq_zero.simulation.propagation import Adjoint, Drive, PositionSlopes, Wanted
+from pulseq_zero.simulation.position_slopes import PositionSlopes
+from pulseq_zero.simulation.propagation import Adjoint, Drive, Wanted
 from pulseq_zero.simulation.rounds import backward_rounds, forward_rounds
 from pulseq_zero.simulation.voxels import Voxels
 

@@ -19,7 +19,8 @@ from torch import Tensor
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation.encoding import EncodingCache, encoding_matrix
 from pulseq_zero.simulation.plan import Plan
-from pulseq_zero.simulation.propagation import Adjoint, Backend, Drive, PositionSlopes, Wanted
+from pulseq_zero.simulation.position_slopes import PositionSlopes
+from pulseq_zero.simulation.propagation import Adjoint, Backend, Drive, Wanted
 from pulseq_zero.simulation.voxels import Voxels
 
 _DRIVE = ("angle", "phase", "duration", "b_end", "k_anchor", "t_anchor", "b_anchor", "total")
@@ -52,9 +53,6 @@ class Job:
     slopes
         What changes with the states' positions beyond their phase; None where nothing does, or
         where positions are not differentiated by.
-    factor_slope
-        (rows, axes) derivative of the rows' factor by a state's k-space position [m], for those
-        of ``slopes.axes`` that are of space.
     """
 
     plan: Plan
@@ -65,7 +63,6 @@ class Job:
     b_offset: Tensor
     moving: tuple[bool, ...]
     slopes: PositionSlopes | None
-    factor_slope: Tensor
 
 
 def sample_states(job: Job, drive: Drive, offset: Tensor, factor: Tensor, voxels: Voxels) -> Tensor:
@@ -164,7 +161,7 @@ class _SampleStates(torch.autograd.Function):
         )
         raw = gradients[0].conj().resolve_conj()
         slope = raw * factor[:, None]
-        by_axis = [raw * by_factor[:, None] for by_factor in job.factor_slope.T]
+        by_axis = [raw * row[:, None] for row in job.slopes.row] if job.slopes else []
         total = Adjoint.zeros(drive, voxels, maps=wanted.maps)
         if wanted.maps:
             total.maps["weight"] = torch.zeros_like(voxels.weight)

@@ -35,6 +35,7 @@ from torch import Tensor
 
 from pulseq_zero.simulation.encoding import turns_to_complex
 from pulseq_zero.simulation.plan import Plan
+from pulseq_zero.simulation.position_slopes import PositionSlopes
 from pulseq_zero.simulation.pulse_matrices import Step, make_steps
 from pulseq_zero.simulation.voxels import Voxels
 
@@ -68,26 +69,6 @@ class Drive:
     b_anchor: Tensor
     total: Tensor
     shim: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class PositionSlopes:
-    """How what states hold and emit depends on their positions, beyond the phase.
-
-    Attributes
-    ----------
-    axes
-        Coordinates x, y, z (0 to 2) and dephasing time (3), in this order.
-    state
-        (axes, states) derivatives of the diffusion weightings over a repetition [s/m].
-    item
-        (axes, items, 2) derivatives of the exponents up to the anchors, by which R2' and D are
-        multiplied.
-    """
-
-    axes: tuple[int, ...]
-    state: Tensor
-    item: Tensor
 
 
 @dataclass(frozen=True)
@@ -531,12 +512,12 @@ def _emission_adjoint(
     items, voxels). Their gradients are (real and imaginary part, items, 1 + axes, voxels).
     """
     factor = _emission(plan, drive, voxels)
-    axes = len(slopes.axes) if slopes else 0
-    pulled = voxels.R1.new_empty(2, plan.item_count, 1 + axes, len(voxels))
+    item_slopes = slopes.item if slopes else ()
+    pulled = voxels.R1.new_empty(2, plan.item_count, 1 + len(item_slopes), len(voxels))
     back = gradient[0] * factor
     pulled[0, :, 0], pulled[1, :, 0] = back.real, -back.imag
-    for place in range(axes):
-        rate = slopes.item[place] @ torch.stack([voxels.R2dash, voxels.D])
+    for place, item_slope in enumerate(item_slopes):
+        rate = item_slope @ torch.stack([voxels.R2dash, voxels.D])
         displaced = back * rate.neg_()
         if place + 1 < len(gradient):
             displaced.addcmul_(gradient[place + 1], factor)

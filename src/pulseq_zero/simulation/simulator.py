@@ -27,17 +27,16 @@ from pulseq_zero.simulation.graph import (
 )
 from pulseq_zero.simulation.main_pass import Job, magnetisation_at_samples, sample_states
 from pulseq_zero.simulation.plan import Plan, make_plan
+from pulseq_zero.simulation.position_slopes import (
+    PositionSlopes,
+    has_one_history,
+    make_position_slopes,
+)
 from pulseq_zero.simulation.prepass import make_graph
-from pulseq_zero.simulation.propagation import Backend, Drive, PositionSlopes, TorchBackend
+from pulseq_zero.simulation.propagation import Backend, Drive, TorchBackend
 from pulseq_zero.simulation.readouts import PatternTable
 from pulseq_zero.simulation.representatives import Representatives
-from pulseq_zero.simulation.timeline import (
-    Course,
-    Timeline,
-    WeightingSlopes,
-    make_timeline,
-    state_positions,
-)
+from pulseq_zero.simulation.timeline import Course, Timeline, make_timeline, state_positions
 from pulseq_zero.simulation.voxels import (
     MapsVersion,
     Voxels,
@@ -53,6 +52,10 @@ DEFAULT_MEMORY = 256 * 2**20
 # Readout segments that differ by less than this part of the accuracy, in rotations, share an
 # encoding matrix; but not by more than the first number, and in float32 not by less than the other.
 _TOLERANCE, _SHARED, _ROUNDING = 0.05, 3e-5, 1e-6
+
+# What depends on a state's position by less than this part of the accuracy, relative to its phase
+# at the phantom's edge, is differentiated along the state's first ancestor only.
+_POSITION_SHARE = 0.1
 
 # Diffusion inside a readout may err by this part of the accuracy before segments are halved.
 _DIFFUSION_SHARE = 0.1
@@ -234,8 +237,8 @@ class Simulator:
             return self._with_mrzerocore(repetitions, graph)
         course = Course.of(repetitions)
         states = self._states(repetitions, course, graph)
-        plan, timeline, diffusion = self._timeline(states, course, repetitions)
-        signal = self._signal(plan, timeline, repetitions)
+        plan, timeline, slopes, diffusion = self._timeline(states, course, repetitions)
+        signal = self._signal(plan, timeline, slopes, repetitions)
         estimate = ErrorEstimate(
             diffusion,
             states.cut,
@@ -304,8 +307,8 @@ class Simulator:
             )
         course = Course.of(repetitions)
         states = self._states(repetitions, course, None)
-        plan, timeline, _ = self._timeline(states, course, repetitions)
-        job, drive, voxels = self._prepare(plan, timeline, repetitions)
+        plan, timeline, slopes, _ = self._timeline(states, course, repetitions)
+        job, drive, voxels = self._prepare(plan, timeline, slopes, repetitions)
         first = repetitions.first_event[repetition]
         stop = first + repetitions.event_count[repetition]
         begin = int(repetitions.is_sample[:first].sum())
@@ -380,9 +383,9 @@ class Simulator:
 
     def _timeline(
         self, states: StateGraph, course: Course, repetitions: Repetitions
-    ) -> tuple[Plan, Timeline, float]:
+    ) -> tuple[Plan, Timeline, PositionSlopes | None, float]:
         """Plan, and cut readouts shorter until diffusion inside them is accurate enough."""
-        start = state_positions(states, course.total, _moving_repetitions(repetitions))
+        start = state_positions(states, course.total)
         spread = _diffusion_spread(self.data)
         longest: int | None = None
         known = self._plan
@@ -404,10 +407,19 @@ class Simulator:
                 break
             longest = max(_SHORTEST_SEGMENT, rows // 2)
         self._plan = (states, repetitions.detach(), plan)
-        return plan, timeline, bound
+        slopes = self._slopes(plan, course, start, timeline, repetitions)
+        if slopes:
+            timeline = make_timeline(states, course, start, plan.items, slopes.axes)
+        return plan, timeline, slopes, bound
 
-    def _signal(self, plan: Plan, timeline: Timeline, repetitions: Repetitions) -> Tensor:
-        job, drive, voxels = self._prepare(plan, timeline, repetitions)
+    def _signal(
+        self,
+        plan: Plan,
+        timeline: Timeline,
+        slopes: PositionSlopes | None,
+        repetitions: Repetitions,
+    ) -> Tensor:
+        job, drive, voxels = self._prepare(plan, timeline, slopes, repetitions)
         factor = self._real(_row_factor(timeline, self.data))
         samples = sample_states(job, drive, self._real(timeline.offset), factor, voxels)
         signal = samples.new_zeros(plan.sample_count, voxels.coils)
@@ -415,11 +427,14 @@ class Simulator:
         return signal * self._receiver(repetitions)[:, None]
 
     def _prepare(
-        self, plan: Plan, timeline: Timeline, repetitions: Repetitions
+        self,
+        plan: Plan,
+        timeline: Timeline,
+        slopes: PositionSlopes | None,
+        repetitions: Repetitions,
     ) -> tuple[Job, Drive, Voxels]:
         shims, shim = _distinct_shims(repetitions)
         voxels = self._prepared_voxels(shims)
-        slopes, factor_slope = self._position_slopes(plan, timeline, repetitions)
         job = Job(
             plan=plan,
             shim=shim,
@@ -428,8 +443,7 @@ class Simulator:
             memory=self._memory,
             b_offset=self._real(timeline.b_offset.detach()),
             moving=_moving_patterns(plan, repetitions.moving),
-            slopes=slopes,
-            factor_slope=factor_slope,
+            slopes=slopes.to(self.device, self.dtype) if slopes and slopes.axes else None,
         )
         drive = Drive(
             angle=self._real(repetitions.pulse_angle),
@@ -444,31 +458,33 @@ class Simulator:
         )
         return job, drive, voxels
 
-    def _position_slopes(
-        self, plan: Plan, timeline: Timeline, repetitions: Repetitions
-    ) -> tuple[PositionSlopes | None, Tensor]:
-        """Return what the main pass needs to differentiate by states' positions, see `Job`."""
-        weighting = timeline.slopes
-        by_factor = torch.zeros(len(timeline.b_offset), 0)
-        if weighting is None or not torch.is_grad_enabled():
-            return None, self._real(by_factor)
-        axes: list[int] = []
-        if repetitions.gradient_moment.requires_grad:
-            by_factor = _row_factor_slope(timeline, weighting, self.data)
-            used = (by_factor != 0).any(0)
-            if bool(self.data.D.detach().any()):
-                used |= (weighting.b_end != 0).any(0) | (weighting.b_anchor != 0).any(0)
-            axes = torch.nonzero(used)[:, 0].tolist()
-            by_factor = by_factor[:, axes]
-        state, item = weighting.b_end.T[axes], weighting.b_anchor.T[axes]
-        item = torch.stack([torch.zeros_like(item), item], 2)
-        if repetitions.event_time.requires_grad and bool((1 / self.data.T2dash.detach()).any()):
-            axes.append(3)
-            sign = torch.from_numpy(plan.item_sign).to(item)
-            state = torch.cat([state, torch.zeros_like(timeline.b_end)[None]])
-            item = torch.cat([item, torch.stack([sign, torch.zeros_like(sign)], 1)[None]])
-        slopes = PositionSlopes(tuple(axes), self._real(state), self._real(item))
-        return slopes if axes else None, self._real(by_factor)
+    def _slopes(
+        self,
+        plan: Plan,
+        course: Course,
+        start: Tensor,
+        timeline: Timeline,
+        repetitions: Repetitions,
+    ) -> PositionSlopes | None:
+        """Return what has to be followed along every path; None if paths need not be told apart."""
+        if not course.total.requires_grad or has_one_history(
+            plan.graph, _moving_repetitions(repetitions)
+        ):
+            return None
+        dephased = bool((1 / self.data.T2dash.detach()).any())
+        return make_position_slopes(
+            plan,
+            course,
+            start,
+            timeline,
+            partial(answer_of_a_voxel, self.data),
+            (1e-9 * float(_mean_diffusion(self.data)), 1e-9 * float(self.data.D.detach().max())),
+            _POSITION_SHARE * self.accuracy * 2 * math.pi * float(self._reach[:3].max()),
+            (
+                repetitions.gradient_moment.requires_grad,
+                repetitions.event_time.requires_grad and dephased,
+            ),
+        )
 
     def _receiver(self, repetitions: Repetitions) -> Tensor:
         phase = repetitions.adc_phase[repetitions.is_sample].double()
@@ -711,19 +727,6 @@ def _row_factor(timeline: Timeline, data: mr0.SimData) -> Tensor:
     diffusion = torch.exp(-1e-9 * _mean_diffusion(data) * timeline.b_offset)
     shape = answer_of_a_voxel(data, timeline.k_sample)
     return math.sqrt(2) * diffusion * shape
-
-
-def _row_factor_slope(timeline: Timeline, weighting: WeightingSlopes, data: mr0.SimData) -> Tensor:
-    """Differentiate the row factors by the states' k-space positions, (rows, xyz) [m]."""
-    k = timeline.k_sample.detach().requires_grad_()
-    shape = answer_of_a_voxel(data, k)
-    by_shape = torch.zeros_like(k)
-    if shape.requires_grad:
-        (by_shape,) = torch.autograd.grad(shape.sum(), k)
-    mean = 1e-9 * _mean_diffusion(data)
-    diffusion = math.sqrt(2) * torch.exp(-mean * timeline.b_offset.detach())
-    by_diffusion = mean * weighting.b_offset * shape.detach()[:, None]
-    return diffusion[:, None] * (by_shape - by_diffusion)
 
 
 def _distinct_shims(repetitions: Repetitions) -> tuple[Tensor | None, tuple[int, ...]]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from pulseq_zero.repetitions import Repetitions
 from pulseq_zero.simulation.graph import CONJUGATING, StateGraph
 
-_SQUARED_TURN = (2 * np.pi) ** 2
+SQUARED_TURN = (2 * np.pi) ** 2
 
 
 @dataclass(frozen=True)
@@ -92,21 +92,6 @@ class Items:
 
 
 @dataclass(frozen=True)
-class WeightingSlopes:
-    """Derivatives of diffusion weightings by the k-space position at which a state starts [s/m].
-
-    Attributes
-    ----------
-    b_end, b_anchor, b_offset
-        (states, xyz), (items, xyz), (rows, xyz) of those of the `Timeline`.
-    """
-
-    b_end: Tensor
-    b_anchor: Tensor
-    b_offset: Tensor
-
-
-@dataclass(frozen=True)
 class Timeline:
     """The numbers that the main pass turns into magnetisation.
 
@@ -114,10 +99,8 @@ class Timeline:
     ----------
     total
         (repetitions, 4) moments [1/m] and times [s] by which transverse states move. The values
-        are in all the others; this is where the gradient by the states' positions goes if paths
-        of different history meet in a state, so that it cannot flow through the positions.
-    slopes
-        What that gradient needs; None where it is not needed.
+        are in all the others; this is where the gradient by the states' positions goes that does
+        not flow through these.
     duration
         (repetitions,) [s].
     b_end
@@ -137,7 +120,6 @@ class Timeline:
     """
 
     total: Tensor
-    slopes: WeightingSlopes | None
     duration: Tensor
     b_end: Tensor
     k_anchor: Tensor
@@ -148,7 +130,7 @@ class Timeline:
     k_sample: Tensor
 
 
-def state_positions(graph: StateGraph, total: Tensor, moving: Tensor | None = None) -> Tensor:
+def state_positions(graph: StateGraph, total: Tensor) -> Tensor:
     """K-space positions of all states right after the pulse that made them.
 
     Parameters
@@ -157,21 +139,23 @@ def state_positions(graph: StateGraph, total: Tensor, moving: Tensor | None = No
         The states.
     total
         (repetitions, 4) moments and durations of the repetitions, float64.
-    moving
-        (repetitions,) whether these may depend on what is differentiated by; None for all.
 
     Returns
     -------
     Tensor
-        (states, 4) position [1/m] and dephasing time [s]. Without gradient where paths meet that
-        come to the same position by different repetitions: it has no single derivative then.
+        (states, 4) position [1/m] and dephasing time [s]. Differentiated along each state's first
+        ancestor.
     """
-    if total.requires_grad and not _one_history(graph, moving):
-        total = total.detach()
     return _StatePositions.apply(graph, total)
 
 
-def make_timeline(graph: StateGraph, course: Course, start: Tensor, items: Items) -> Timeline:
+def make_timeline(
+    graph: StateGraph,
+    course: Course,
+    start: Tensor,
+    items: Items,
+    followed: tuple[int, ...] | None = None,
+) -> Timeline:
     """Collect positions, times and diffusion weightings of states and items.
 
     A state that starts at k0 has, after the moment κ(t) since the pulse,
@@ -179,17 +163,29 @@ def make_timeline(graph: StateGraph, course: Course, start: Tensor, items: Items
     b = (2π)² ∫ |k0 + κ|² dt = (2π)² [|k0|² t + k0·∫ 2κ dt + ∫ |κ|² dt],
 
     with the integrals piecewise exact for moments that change linearly within an event.
+
+    Parameters
+    ----------
+    graph, course, start, items
+        What to collect from.
+    followed
+        Along which axes all gradients by positions go through the totals; those of phases do
+        along all axes then. None lets all of them flow through ``start``.
     """
+    anchored, total = start, course.total.detach()
+    if followed is not None:
+        apart = torch.isin(torch.arange(4), torch.tensor(followed))
+        anchored, start = start.detach(), torch.where(apart, start.detach(), start)
+        total = course.total
     repetition = torch.from_numpy(graph.repetition)
     transverse = torch.from_numpy(graph.is_transverse)
-    separate = course.total.requires_grad and not start.requires_grad
     k0 = start[:, :3]
     squared = (k0 * k0).sum(1)
     dephasing = (k0 * course.linear_total[repetition]).sum(1) + course.quadratic_total[repetition]
     b_end = squared * course.total[repetition, 3] + torch.where(transverse, dephasing, 0.0)
 
     def weighting(state: Tensor, event: Tensor) -> Tensor:
-        return _SQUARED_TURN * (
+        return SQUARED_TURN * (
             squared[state] * course.position[event, 3]
             + (k0[state] * course.linear[event]).sum(1)
             + course.quadratic[event]
@@ -202,11 +198,10 @@ def make_timeline(graph: StateGraph, course: Course, start: Tensor, items: Items
     b_anchor = weighting(state, anchor)
     position = course.position[items.event]
     return Timeline(
-        total=course.total if separate else course.total.detach(),
-        slopes=_weighting_slopes(graph, course, start, items) if separate else None,
+        total=total,
         duration=course.total[:, 3],
-        b_end=_SQUARED_TURN * b_end,
-        k_anchor=start[state] + course.position[anchor],
+        b_end=SQUARED_TURN * b_end,
+        k_anchor=anchored[state] + course.position[anchor],
         t_anchor=course.position[anchor, 3],
         b_anchor=b_anchor,
         offset=position - course.position[row_anchor],
@@ -216,38 +211,13 @@ def make_timeline(graph: StateGraph, course: Course, start: Tensor, items: Items
     )
 
 
-@torch.no_grad()
-def _weighting_slopes(
-    graph: StateGraph, course: Course, start: Tensor, items: Items
-) -> WeightingSlopes:
-    """Differentiate the weightings of `make_timeline` by k0."""
-    repetition = torch.from_numpy(graph.repetition)
-    transverse = torch.from_numpy(graph.is_transverse)[:, None]
-    k0 = start[:, :3]
-    dephasing = torch.where(transverse, course.linear_total[repetition], 0.0)
-    b_end = 2 * k0 * course.total[repetition, 3:] + dephasing
-
-    def slope(state: Tensor, event: Tensor) -> Tensor:
-        return 2 * k0[state] * course.position[event, 3:] + course.linear[event]
-
-    rows_per_item = items.first_row.diff()
-    b_anchor = slope(items.state, items.anchor)
-    row_state = torch.repeat_interleave(items.state, rows_per_item)
-    at_anchor = torch.repeat_interleave(b_anchor, rows_per_item, dim=0)
-    return WeightingSlopes(
-        b_end=_SQUARED_TURN * b_end,
-        b_anchor=_SQUARED_TURN * b_anchor,
-        b_offset=_SQUARED_TURN * (slope(row_state, items.event) - at_anchor),
-    )
-
-
 class _StatePositions(torch.autograd.Function):
     """Follow each state's first ancestor: moves add the totals, conjugation mirrors."""
 
     @staticmethod
     def forward(ctx: Any, graph: StateGraph, total: Tensor) -> Tensor:
         ctx.graph = graph
-        return torch.from_numpy(_follow(graph, total.detach().numpy()))
+        return torch.from_numpy(follow(graph, total.detach().numpy()))
 
     @staticmethod
     def backward(ctx: Any, *gradient: Tensor) -> tuple[None, Tensor]:
@@ -262,34 +232,14 @@ class _StatePositions(torch.autograd.Function):
         return None, torch.from_numpy(total)
 
 
-def _follow(graph: StateGraph, total: np.ndarray) -> np.ndarray:
-    """Return (states, ...) positions, of (repetitions, ...) totals."""
+def follow(graph: StateGraph, total: np.ndarray) -> np.ndarray:
+    """Return (states, axes) positions, of (repetitions, axes) totals; see `state_positions`."""
     start = np.zeros((len(graph.emits), total.shape[1]), total.dtype)
     for states, before, moving, source, sign in _steps(graph):
         end = start[before].copy()
         end[:moving] += total[graph.repetition[states.start] - 1]
         start[states] = sign[:, None].astype(total.dtype) * end[source]
     return start
-
-
-def _one_history(graph: StateGraph, moving: Tensor | None) -> bool:
-    """Tell whether all paths that meet in a state depend on the totals in the same way.
-
-    With random integers for totals, whose sums are exact, all ancestors then lead to the same
-    position.
-    """
-    if len(graph.hand_over.giver):
-        return False
-    total = np.random.default_rng(0).integers(-(2**62), 2**62, len(graph.count))
-    if moving is not None:
-        total *= moving.numpy()
-    start = _follow(graph, total[:, None])[:, 0]
-    end = start + total[graph.repetition] * graph.is_transverse
-    edge = graph.repetition[graph.target] > 0
-    target, kind = graph.target[edge], graph.kind[edge]
-    source = graph.first_state[graph.repetition[target] - 1] + graph.source[edge]
-    arriving = np.where(CONJUGATING[kind], -end[source], end[source])
-    return bool((arriving == start[target]).all())
 
 
 def _steps(graph: StateGraph) -> list[tuple[slice, slice, int, np.ndarray, np.ndarray]]:
