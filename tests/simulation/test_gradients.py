@@ -12,7 +12,7 @@ from pulseq_zero.simulation.compiled import CompiledBackend
 from pulseq_zero.simulation.graph import StateGraph, compute_graph, rotation_table
 from pulseq_zero.simulation.prepass import make_graph
 from pulseq_zero.simulation.propagation import TorchBackend
-from sequences import CASES, fingerprinting, phantom
+from sequences import CASES, fingerprinting, phantom, with_one_history
 
 MAPS = ("PD", "T1", "T2", "T2dash", "D", "B0", "B1")
 INPUTS = ("pulse_angle", "pulse_phase", "event_time", "gradient_moment", "adc_phase")
@@ -93,7 +93,7 @@ def test_backends_agree(sequence, doubled, monkeypatch):
 def test_finite_differences_in_float64(sequence):
     repetitions = in_float64(CASES[sequence](6))
     data = phantom(6, shape="box")
-    graph = compute_graph(repetitions, data, THRESHOLDS, rotation_table(data))
+    graph = with_one_history(compute_graph(repetitions, data, THRESHOLDS, rotation_table(data)))
     simulator = Simulator(data, thresholds=THRESHOLDS, dtype=torch.float64)
     leaves = {name: getattr(repetitions, name).clone().requires_grad_() for name in INPUTS}
     signal = simulator(dataclasses.replace(repetitions, **leaves), graph).signal
@@ -200,5 +200,5 @@ class _Hungry(TorchBackend):
         super().__init__()
         self._voxels = voxels
 
-    def bytes_per_voxel(self, plan, *, adjoint):
+    def bytes_per_voxel(self, plan, *, adjoint, axes=0):
         return 2**27 // self._voxels

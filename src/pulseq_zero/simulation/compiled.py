@@ -14,12 +14,13 @@ from pulseq_zero.simulation import kernel
 from pulseq_zero.simulation.graph import StateGraph
 from pulseq_zero.simulation.kernel_steps import BLOCK
 from pulseq_zero.simulation.plan import Plan
+from pulseq_zero.simulation.position_slopes import PositionSlopes
 from pulseq_zero.simulation.propagation import Adjoint, Drive, Wanted
 from pulseq_zero.simulation.rounds import backward_rounds, forward_rounds
 from pulseq_zero.simulation.voxels import Voxels
 
-_SUMS = ("angle", "phase", "duration", "b_end", "k_anchor", "t_anchor", "b_anchor")
-_MAPS = ("R1", "R2", "R2dash", "D", "B0", "B1", "B1_phase")
+_SUMS = ("angle", "phase", "duration", "b_end", "k_anchor", "t_anchor", "b_anchor", "total")
+_MAPS = ("R1", "R2", "R2dash", "D", "B0", "B1", "B1_phase", "position")
 
 
 class CompiledBackend:
@@ -32,9 +33,9 @@ class CompiledBackend:
     def __init__(self) -> None:
         self._arrays: tuple[Plan, tuple, tuple, tuple] | None = None
 
-    def bytes_per_voxel(self, plan: Plan, *, adjoint: bool) -> int:
+    def bytes_per_voxel(self, plan: Plan, *, adjoint: bool, axes: int = 0) -> int:
         """Memory needed for each voxel, in float32; states are kept for single blocks only."""
-        return 8 * (2 if adjoint else 1) * plan.item_count
+        return 8 * (2 + axes if adjoint else 1) * plan.item_count
 
     def emit(self, plan: Plan, drive: Drive, voxels: Voxels) -> Tensor:
         """Return the magnetisation of each item at its anchor, (items, voxels) complex."""
@@ -49,28 +50,35 @@ class CompiledBackend:
         return emitted
 
     def adjoint(
-        self, plan: Plan, drive: Drive, voxels: Voxels, gradient: Tensor, wanted: Wanted
+        self,
+        plan: Plan,
+        drive: Drive,
+        voxels: Voxels,
+        gradient: Tensor,
+        slopes: PositionSlopes | None,
+        wanted: Wanted,
     ) -> Adjoint:
         """Return the gradients, see `propagation.Backend.adjoint`."""
         result = Adjoint.zeros(drive, voxels, maps=wanted.maps)
         if wanted.emitted:
-            result.emitted = torch.empty_like(gradient)
+            result.emitted = torch.empty_like(gradient[0])
             emitted = torch.view_as_real(result.emitted).flatten(1).numpy()
         else:
             emitted = np.empty((0, 0), np.float32)
         maps, initial = _map_arrays(result, voxels)
         common = (*self._arrays_of(plan), _drive_arrays(drive), _voxel_arrays(voxels))
-        given = torch.view_as_real(gradient.resolve_conj().contiguous()).flatten(1).numpy()
+        given = torch.view_as_real(gradient.flatten(0, 1)).flatten(1).numpy()
 
         def work(first: int, stop: int) -> tuple[np.ndarray, ...]:
             sums = tuple(np.zeros_like(getattr(result, name).numpy()) for name in _SUMS)
             kernel.adjoint(
                 *common,
                 given,
+                _slope_arrays(slopes),
                 emitted,
                 sums,
                 (maps, initial),
-                (wanted.phase, wanted.timing),
+                (wanted.phase, wanted.timing, wanted.total),
                 first,
                 stop,
             )
@@ -124,6 +132,13 @@ def _drive_arrays(drive: Drive) -> tuple:
     return (*numbers, np.array(drive.shim, dtype=np.int64))
 
 
+def _slope_arrays(slopes: PositionSlopes | None) -> tuple[np.ndarray, ...]:
+    if slopes is None:
+        return np.empty(0, np.int64), np.empty((0, 0), np.float32), np.empty((0, 2), np.float32)
+    item = slopes.item.contiguous().flatten(0, 1).numpy()
+    return np.array(slopes.axes), slopes.state.contiguous().numpy(), item
+
+
 def _voxel_arrays(voxels: Voxels) -> tuple:
     initial = torch.view_as_real(voxels.initial.resolve_conj()).T.contiguous()
     maps = (voxels.R1, voxels.R2, voxels.R2dash, voxels.D, voxels.B0, voxels.B1, voxels.B1_phase)
@@ -136,5 +151,5 @@ def _map_arrays(result: Adjoint, voxels: Voxels) -> tuple[tuple[np.ndarray, ...]
         maps = tuple(result.maps[name].numpy() for name in _MAPS)
         return maps, np.zeros((2, len(voxels)), np.float32)
     none = np.empty(0, np.float32)
-    by_shim = np.empty((len(voxels.B1), 0), np.float32)
-    return (none, none, none, none, none, by_shim, by_shim), np.empty((2, 0), np.float32)
+    by_shim, by_axis = np.empty((len(voxels.B1), 0), np.float32), np.empty((3, 0), np.float32)
+    return (none, none, none, none, none, by_shim, by_shim, by_axis), np.empty((2, 0), np.float32)

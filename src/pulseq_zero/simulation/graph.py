@@ -19,8 +19,8 @@ from torch import Tensor
 from pulseq_zero.repetitions import Repetitions
 
 # How a pulse makes a state out of an ancestor, in the order of the codes in `StateGraph.kind`.
-# The last two act on the complex conjugate of the ancestor. The first edge of a state decides
-# which events its position is differentiated by: in MRzeroCore that is zz or z+ if there is one.
+# The last two act on the complex conjugate of the ancestor. The first edge of a state leads
+# to its position, and MRzeroCore differentiates this along it: that is zz or z+ if there is one.
 KINDS = ("zz", "z+", "++", "+z", "-z", "-+")
 _KIND_CODE = {name: code for code, name in enumerate(KINDS)}
 CONJUGATING = np.array([False, False, False, False, True, True])

@@ -15,6 +15,7 @@ from pulseq_zero.simulation.kernel_steps import (
     BLOCK,
     ROTATION_ROWS,
     TISSUE_ROWS,
+    add_displaced_decay,
     add_map_gradients,
     add_state,
     add_turn_gradients,
@@ -24,6 +25,7 @@ from pulseq_zero.simulation.kernel_steps import (
     decay,
     decay_map_gradients,
     decay_sums,
+    displaced_adjoint,
     emission_adjoint,
     emission_map_gradients,
     emission_slope,
@@ -36,9 +38,11 @@ from pulseq_zero.simulation.kernel_steps import (
     make_rates,
     make_rotation,
     make_turn,
+    position_sums,
     recover,
     rotate,
     rotate_adjoint,
+    rotate_back,
     turn_states,
     turn_sum,
     turning_sum,
@@ -59,7 +63,7 @@ def emit(graph, hand_overs, items, drive, voxels, emitted, first, stop):
     first_state, transverse, forward, first_forward, _, _, largest = graph
     given, first_given = hand_overs[:3], hand_overs[3]
     order, first_item, local, sign = items
-    angle, phase, duration, b_end, k_anchor, t_anchor, b_anchor, shim = drive
+    angle, phase, duration, b_end, k_anchor, t_anchor, b_anchor, _, shim = drive
     repetitions = len(angle)
     before = aligned_zeros(largest + 1, 2 * BLOCK)
     states = aligned_zeros(largest + 1, 2 * BLOCK)
@@ -90,7 +94,7 @@ def emit(graph, hand_overs, items, drive, voxels, emitted, first, stop):
                 break
             a, count = first_state[r], first_state[r + 1] - first_state[r]
             make_rates(rates, duration[r], tissue)
-            decay(states, before, 0, count, transverse[r], b_end, a, rates, tissue, largest_D)
+            decay(states, 0, before, 0, count, transverse[r], b_end, a, rates, tissue, largest_D)
             recover(before, transverse[r], rates)
             hand_over(before, 0, given, first_given[r], first_given[r + 1], _ONE)
             if make_turn(turn, phase, field, shim, r):
@@ -99,13 +103,16 @@ def emit(graph, hand_overs, items, drive, voxels, emitted, first, stop):
 
 @_compiled
 def adjoint(
-    graph, hand_overs, items, drive, voxels, gradient, emitted, sums, maps, wanted, first, stop
-):
+    graph, hand_overs, items, drive, voxels, gradient, slopes, emitted, sums, maps, wanted,
+    first, stop,
+):  # fmt: skip
     """Take the items' gradient back for voxels ``first`` to ``stop``.
 
     ``sums`` receives the gradients of `Drive`, ``maps`` those of the maps (empty arrays where
     they are not wanted), ``emitted`` the magnetisation (likewise); ``wanted`` tells whether
-    gradients by phases and by times and positions are.
+    gradients by phases, by times and positions, and by totals are. ``slopes`` are those of
+    `propagation.PositionSlopes`: for each of its axes a further gradient is taken back, all of
+    them below each other in arrays of displaced gradients.
 
     On the way forward the states before each pulse are kept, and all is done that the items
     have to do with; on the way back all that pulses and relaxation have.
@@ -113,23 +120,29 @@ def adjoint(
     first_state, transverse, forward, first_forward, backward, first_backward, largest = graph
     given, first_given = hand_overs[:3], hand_overs[3]
     order, first_item, local, sign = items
-    angle, phase, duration, b_end, k_anchor, t_anchor, b_anchor, shim = drive
-    g_angle, g_phase, g_duration, g_b_end, g_k, g_t, g_b = sums
+    angle, phase, duration, b_end, k_anchor, t_anchor, b_anchor, _, shim = drive
+    g_angle, g_phase, g_duration, g_b_end, g_k, g_t, g_b, g_total = sums
+    axes, b_slope, item_slope = slopes
     by_rates, by_initial = maps
     want_maps, want_emitted = len(by_rates[0]) > 0, len(emitted) > 0
-    want_phase, timing = wanted[0] or want_maps, wanted[1]
-    repetitions = len(angle)
+    want_phase, timing, want_total = wanted[0] or want_maps, wanted[1], wanted[2]
+    repetitions, item_count, rows = len(angle), len(order), largest + 1
+    given_axes = len(gradient) // max(1, item_count) - 1
     # States before the pulses: one before the first, and a last one of zeros.
     before = aligned_zeros(first_state[repetitions] + 2, 2 * BLOCK)
     states = aligned_zeros(largest + 1, 2 * BLOCK)
     toward = aligned_zeros(largest + 1, 2 * BLOCK)
     back = aligned_zeros(largest + 1, 2 * BLOCK)
-    pulled = aligned_zeros(len(order), 2 * BLOCK)
+    pulled = aligned_zeros(item_count, 2 * BLOCK)
+    displaced = aligned_zeros(len(axes) * rows, 2 * BLOCK)
+    displaced_back = aligned_zeros(len(axes) * rows, 2 * BLOCK)
+    displaced_pulled = aligned_zeros(len(axes) * item_count, 2 * BLOCK)
     rotation = aligned_zeros(1, ROTATION_ROWS * BLOCK)[0]
     rates = aligned_zeros(1, 2 * BLOCK)[0]
     slopes = aligned_zeros(1, BLOCK)[0]
     factor = aligned_zeros(1, 2 * BLOCK)[0]
     slope = aligned_zeros(1, 2 * BLOCK)[0]
+    other = aligned_zeros(1, 2 * BLOCK)[0]
     turn = aligned_zeros(1, 2 * BLOCK)[0]
     tissue = aligned_zeros(1, TISSUE_ROWS * BLOCK)[0]
     by_tissue = aligned_zeros(1, TISSUE_ROWS * BLOCK)[0]
@@ -157,6 +170,15 @@ def adjoint(
                 load_gradient(gradient, i, start, size, slope)
                 make_emission(factor, rotation, k_anchor, t_anchor, b_anchor, sign, i, tissue)
                 emission_adjoint(slope, factor, pulled, i)
+                for axis in range(len(axes)):
+                    other[:] = _ZERO
+                    if axis < given_axes:
+                        load_gradient(gradient, (axis + 1) * item_count + i, start, size, other)
+                    row = axis * item_count + i
+                    displaced_adjoint(
+                        other, factor, pulled, i, displaced_pulled, row,
+                        item_slope[row, 0], item_slope[row, 1], tissue,
+                    )  # fmt: skip
                 if want_emitted:
                     emit_item(emitted, i, start, size, factor, states, local[i])
                 if want_phase or timing:
@@ -166,7 +188,7 @@ def adjoint(
                     anchor_sums(slope, tissue, sign, i, g_k, g_t, g_b)
                 if want_maps:
                     emission_map_gradients(
-                        slope, k_anchor[i, 3], t_anchor[i], b_anchor[i], sign[i], shim[r],
+                        slope, k_anchor, i, t_anchor[i], b_anchor[i], sign[i], shim[r],
                         by_tissue, by_field,
                     )  # fmt: skip
             if r + 1 == repetitions:
@@ -174,16 +196,20 @@ def adjoint(
             a, count = first_state[r], first_state[r + 1] - first_state[r]
             old = 1 + a
             make_rates(rates, duration[r], tissue)
-            decay(states, before, old, count, transverse[r], b_end, a, rates, tissue, largest_D)
+            decay(states, 0, before, old, count, transverse[r], b_end, a, rates, tissue, largest_D)
             recover(before, old + transverse[r], rates)
             hand_over(before, old, given, first_given[r], first_given[r + 1], _ONE)
             if make_turn(turn, phase, field, shim, r):
                 turn_states(before, old, transverse[r], turn, _ONE)
         toward[:] = _ZERO
+        displaced[:] = _ZERO
         for r in range(repetitions - 1, -1, -1):
             for place in range(first_item[r], first_item[r + 1]):
                 i = order[place]
                 add_state(toward, local[i], pulled, i)
+                for axis in range(len(axes)):
+                    row = axis * item_count + i
+                    add_state(displaced, axis * rows + local[i], displaced_pulled, row)
             make_rotation(rotation, angle[r], phase[r], field, shim[r])
             old = 1 + first_state[r - 1] if r > 0 else 0
             slopes[:] = _ZERO
@@ -199,12 +225,30 @@ def adjoint(
             if r == 0:
                 break
             a, count, many = old - 1, first_state[r] - first_state[r - 1], transverse[r - 1]
-            if want_phase:
-                by_phase = turn_sum(before, old, back, many, slope)
+            if want_phase or want_total:
+                by_phase = turn_sum(before, old, back, 0, many, slope)
                 g_phase[r - 1] += by_phase
                 g_phase[r] -= by_phase
+            if want_total:
+                position_sums(slope, tissue, r - 1, g_total)
+            for axis in range(len(axes)):
+                at = axis * rows
+                rotate_back(
+                    rotation, displaced, displaced_back, at, at + largest, backward,
+                    first_backward[r, 0], first_backward[r, 1], first_backward[r, 2], False,
+                )  # fmt: skip
+                rotate_back(
+                    rotation, displaced, displaced_back, at, at + largest, backward,
+                    first_backward[r, 2], first_backward[r, 3], first_backward[r + 1, 0], True,
+                )  # fmt: skip
+                by_total = turn_sum(before, old, displaced_back, at, many, other)
+                g_total[r - 1, axes[axis]] += by_total
             hand_over(before, old, given, first_given[r - 1], first_given[r], -_ONE)
-            hand_back(back, given, first_given[r - 1], first_given[r])
+            hand_back(back, 0, given, first_given[r - 1], first_given[r])
+            for axis in range(len(axes)):
+                at = axis * rows
+                hand_back(displaced_back, at, given, first_given[r - 1], first_given[r])
+                add_displaced_decay(back, displaced_back, at, count, b_slope, axis, a, tissue)
             if timing:
                 g_duration[r - 1] += decay_sums(
                     before, old, back, count, many, tissue, factor, g_b_end, a
@@ -214,10 +258,18 @@ def adjoint(
                 decay_map_gradients(
                     before, old, back, count, many, duration[r - 1], b_end, a, by_tissue
                 )
+            make_rates(rates, duration[r - 1], tissue)
             if make_turn(turn, phase, field, shim, r - 1):
                 turn_states(back, 0, many, turn, -_ONE)
-            make_rates(rates, duration[r - 1], tissue)
-            decay(back, toward, 0, count, many, b_end, a, rates, tissue, largest_D)
+                for axis in range(len(axes)):
+                    turn_states(displaced_back, axis * rows, many, turn, -_ONE)
+            decay(back, 0, toward, 0, count, many, b_end, a, rates, tissue, largest_D)
+            for axis in range(len(axes)):
+                at = axis * rows
+                decay(
+                    displaced_back, at, displaced, at, count, many,
+                    b_end, a, rates, tissue, largest_D,
+                )  # fmt: skip
         if want_maps:
             add_map_gradients(by_tissue, by_field, by_rates, start, size)
             for v in range(size):

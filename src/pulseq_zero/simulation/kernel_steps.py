@@ -103,9 +103,12 @@ def load_voxels(tissue, field, before, voxels, start, size):
 @_inlined
 def add_map_gradients(by_tissue, by_field, maps, start, size):
     """Add a block's gradients to those of the whole phantom."""
-    R1, R2, R2dash, D, B0, B1, B1_phase = maps
+    R1, R2, R2dash, D, B0, B1, B1_phase, position = maps
     for v in range(size):
         u = _unsigned(start + v)
+        position[0, u] += by_tissue[_X + v]
+        position[1, u] += by_tissue[_Y + v]
+        position[2, u] += by_tissue[_Z + v]
         R1[u] += by_tissue[_R1 + v]
         R2[u] += by_tissue[_R2 + v]
         R2dash[u] += by_tissue[_R2DASH + v]
@@ -205,6 +208,38 @@ def rotate_adjoint(
 
 
 @_inlined
+def rotate_back(
+    rotation, toward, back, first, last, rounds, begin, middle, stop, adding
+):  # fmt: skip
+    """Take a gradient back through a pulse as `rotate_adjoint` does, but for the angle's.
+
+    It lies from ``first`` on, in both arrays, up to a ``last`` row of zeros.
+    """
+    wide_vectors()
+    for n in range(begin, middle):
+        state = _unsigned(first + rounds[n, 0])
+        a, b = _row(rounds[n, 1], first, last), _row(rounds[n, 2], first, last)
+        c, d = _row(rounds[n, 3], first, last), _row(rounds[n, 4], first, last)
+        for v in range(BLOCK):
+            ar, ai, br, bi = toward[a, v], toward[a, BLOCK + v], toward[b, v], toward[b, BLOCK + v]
+            half, q = _HALF * rotation[_COS + v], rotation[_Q + v]
+            x = toward[d, BLOCK + v] - toward[c, BLOCK + v]
+            real = _HALF * (ar + br) + half * (ar - br) + q * x
+            imag = _HALF * (ai - bi) + half * (ai + bi) + q * (toward[d, v] + toward[c, v])
+            back[state, v] = back[state, v] + real if adding else real
+            back[state, BLOCK + v] = back[state, BLOCK + v] + imag if adding else imag
+    for n in range(middle, stop):
+        state = _unsigned(first + rounds[n, 0])
+        a, b = _row(rounds[n, 1], first, last), _row(rounds[n, 2], first, last)
+        for v in range(BLOCK):
+            cosine, q = rotation[_COS + v], rotation[_Q + v]
+            real = cosine * toward[a, v] - q * toward[b, BLOCK + v]
+            imag = cosine * toward[a, BLOCK + v] + q * toward[b, v]
+            back[state, v] = back[state, v] + real if adding else real
+            back[state, BLOCK + v] = back[state, BLOCK + v] + imag if adding else imag
+
+
+@_inlined
 def angle_sum(slopes, field, shim, angle, by_field):
     """Return the gradient by the angle of a pulse; add that by the field."""
     wide_vectors()
@@ -226,13 +261,13 @@ def make_rates(rates, duration, tissue):
 
 
 @_inlined
-def decay(source, target, first, count, transverse, b, first_b, rates, tissue, largest):
-    """Let states of a repetition decay; into ``target``, from ``first`` on.
+def decay(source, origin, target, first, count, transverse, b, first_b, rates, tissue, largest):
+    """Let states of a repetition decay; from ``origin`` on, into ``target`` from ``first`` on.
 
     Parameters
     ----------
     source, target
-        States from 0 to ``count``, of which ``transverse`` come first.
+        States, ``count`` of them, of which ``transverse`` come first.
     b, first_b
         Diffusion weightings, those of the states from ``first_b`` on.
     rates, tissue, largest
@@ -240,19 +275,19 @@ def decay(source, target, first, count, transverse, b, first_b, rates, tissue, l
     """
     wide_vectors()
     for state in range(count):
-        weighting, place = b[first_b + state], first + state
+        weighting, place, here = b[first_b + state], first + state, origin + state
         kind = _TRANSVERSE if state < transverse else _LONGITUDINAL
         if weighting * largest < _SMALL:
             for v in range(BLOCK):
                 x = weighting * tissue[_D + v]
                 factor = rates[kind + v] * (_ONE - x * (_ONE - x * (_HALF - x * _SIXTH)))
-                target[place, v] = factor * source[state, v]
-                target[place, BLOCK + v] = factor * source[state, BLOCK + v]
+                target[place, v] = factor * source[here, v]
+                target[place, BLOCK + v] = factor * source[here, BLOCK + v]
         else:
             for v in range(BLOCK):
                 factor = rates[kind + v] * exponential(-weighting * tissue[_D + v])
-                target[place, v] = factor * source[state, v]
-                target[place, BLOCK + v] = factor * source[state, BLOCK + v]
+                target[place, v] = factor * source[here, v]
+                target[place, BLOCK + v] = factor * source[here, BLOCK + v]
 
 
 @_inlined
@@ -277,13 +312,13 @@ def hand_over(states, first, given, begin, stop, way):
 
 
 @_inlined
-def hand_back(back, given, begin, stop):
+def hand_back(back, first, given, begin, stop):
     """Take the gradient of what states have received to those that gave it."""
     wide_vectors()
     giver, taker, share = given
     for n in range(begin, stop):
-        source = _unsigned(giver[n])
-        a, b = _unsigned(taker[n, 0]), _unsigned(taker[n, 1])
+        source = _unsigned(first + giver[n])
+        a, b = _unsigned(first + taker[n, 0]), _unsigned(first + taker[n, 1])
         p, q = share[n, 0], share[n, 1]
         for v in range(2 * BLOCK):
             back[source, v] = p * back[a, v] + q * back[b, v]
@@ -378,20 +413,49 @@ def turn_states(states, first, count, turn, way):
 
 
 @_inlined
-def turn_sum(before, first, back, count, slope):
+def turn_sum(before, first, back, origin, count, slope):
     """Return the gradient by the phase of the turn before a pulse; leave its parts in slope."""
     wide_vectors()
     for v in range(BLOCK):
         slope[v] = _ZERO
     for state in range(count):
-        place = first + state
+        place, here = first + state, origin + state
         for v in range(BLOCK):
-            slope[v] += back[state, BLOCK + v] * before[place, v]
-            slope[v] -= back[state, v] * before[place, BLOCK + v]
+            slope[v] += back[here, BLOCK + v] * before[place, v]
+            slope[v] -= back[here, v] * before[place, BLOCK + v]
     total = _ZERO
     for v in range(BLOCK):
         total += slope[v]
     return total
+
+
+@_inlined
+def position_sums(slope, tissue, r, g_total):
+    """Add the gradients by what moves the states, by way of their phase; see `turn_sum`."""
+    wide_vectors()
+    sx = sy = sz = s0 = _ZERO
+    for v in range(BLOCK):
+        sx += slope[v] * tissue[_X + v]
+        sy += slope[v] * tissue[_Y + v]
+        sz += slope[v] * tissue[_Z + v]
+        s0 += slope[v] * tissue[_B0 + v]
+    g_total[r, 0] += _TURN * sx
+    g_total[r, 1] += _TURN * sy
+    g_total[r, 2] += _TURN * sz
+    g_total[r, 3] += _TURN * s0
+
+
+@_inlined
+def add_displaced_decay(back, displaced, first, count, b_slope, axis, first_b, tissue):
+    """Add what diffusion over a repetition makes of displacements along an axis."""
+    wide_vectors()
+    for state in range(count):
+        place, by_b = first + state, b_slope[axis, first_b + state]
+        if by_b != _ZERO:
+            for v in range(BLOCK):
+                change = by_b * tissue[_D + v]
+                displaced[place, v] += change * back[state, BLOCK + v]
+                displaced[place, BLOCK + v] -= change * back[state, v]
 
 
 @_inlined
@@ -449,6 +513,20 @@ def emission_adjoint(slope, factor, pulled, i):
 
 
 @_inlined
+def displaced_adjoint(slope, factor, pulled, i, displaced, row, over_T2dash, weighting, tissue):
+    """Fill ``row`` with i times the gradient of a state by its displacement along an axis.
+
+    ``slope`` is the derivative of the item's gradient, to which comes what its decay depends on.
+    """
+    wide_vectors()
+    for v in range(BLOCK):
+        fr, fi, gr, gi = factor[v], factor[BLOCK + v], slope[v], slope[BLOCK + v]
+        rate = over_T2dash * tissue[_R2DASH + v] + weighting * tissue[_D + v]
+        displaced[row, v] = fr * gi + fi * gr + rate * pulled[i, BLOCK + v]
+        displaced[row, BLOCK + v] = fr * gr - fi * gi - rate * pulled[i, v]
+
+
+@_inlined
 def emission_slope(slope, factor, states, state):
     """Multiply an item's gradient by what it emits; growing before turning parts."""
     wide_vectors()
@@ -492,12 +570,17 @@ def anchor_sums(slope, tissue, sign, i, g_k, g_t, g_b):
 
 
 @_inlined
-def emission_map_gradients(slope, tau, time, b, sign, shim, by_tissue, by_field):
+def emission_map_gradients(slope, k, i, time, b, sign, shim, by_tissue, by_field):
     """Add the gradients by the maps that an item's phase and decay depend on."""
     wide_vectors()
+    kx, ky, kz = np.float32(k[i, 0]), np.float32(k[i, 1]), np.float32(k[i, 2])
+    tau = np.float32(k[i, 3])
     for v in range(BLOCK):
         growing, turning = slope[v], slope[BLOCK + v]
         by_field[shim, BLOCK + v] -= turning
+        by_tissue[_X + v] -= _TURN * kx * turning
+        by_tissue[_Y + v] -= _TURN * ky * turning
+        by_tissue[_Z + v] -= _TURN * kz * turning
         by_tissue[_B0 + v] -= _TURN * tau * turning
         by_tissue[_R2 + v] -= time * growing
         by_tissue[_R2DASH + v] -= sign * tau * growing

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +19,13 @@ from torch import Tensor
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation.encoding import EncodingCache, encoding_matrix
 from pulseq_zero.simulation.plan import Plan
+from pulseq_zero.simulation.position_slopes import PositionSlopes
 from pulseq_zero.simulation.propagation import Adjoint, Backend, Drive, Wanted
 from pulseq_zero.simulation.voxels import Voxels
 
-_DRIVE = ("angle", "phase", "duration", "b_end", "k_anchor", "t_anchor", "b_anchor")
-_MAPS = ("R1", "R2", "R2dash", "D", "B0", "B1", "B1_phase", "weight", "initial")
+_DRIVE = ("angle", "phase", "duration", "b_end", "k_anchor", "t_anchor", "b_anchor", "total")
+_MAPS = ("R1", "R2", "R2dash", "D", "B0", "B1", "B1_phase", "weight", "initial", "position")
+_INPUTS = (*_DRIVE, "offset", "factor", *_MAPS)
 _SMALLEST_PART = 64
 
 
@@ -42,13 +45,14 @@ class Job:
         Encoding matrices of this phantom.
     memory
         Bound for everything made on the way [bytes].
-    position
-        (xyz, voxels) [m].
     b_offset
         (rows,) diffusion weighting relative to the anchors [s/m²]. Its effect is left to the
         caller; it is needed for the gradient of each voxel's diffusion coefficient.
     moving
         For each pattern, whether its trajectory may depend on what is differentiated by.
+    slopes
+        What changes with the states' positions beyond their phase; None where nothing does, or
+        where positions are not differentiated by.
     """
 
     plan: Plan
@@ -56,12 +60,12 @@ class Job:
     backend: Backend
     cache: EncodingCache
     memory: int
-    position: Tensor
     b_offset: Tensor
     moving: tuple[bool, ...]
+    slopes: PositionSlopes | None
 
 
-def sample_states(job: Job, drive: Drive, offset: Tensor, voxels: Voxels) -> Tensor:
+def sample_states(job: Job, drive: Drive, offset: Tensor, factor: Tensor, voxels: Voxels) -> Tensor:
     """Sample every item at every row.
 
     Parameters
@@ -73,6 +77,8 @@ def sample_states(job: Job, drive: Drive, offset: Tensor, voxels: Voxels) -> Ten
     offset
         (rows, 4) trajectory relative to the anchors. The values lie in the patterns already;
         this is where their gradient goes.
+    factor
+        (rows,) what all voxels of a row have in common.
     voxels
         The phantom.
 
@@ -83,7 +89,7 @@ def sample_states(job: Job, drive: Drive, offset: Tensor, voxels: Voxels) -> Ten
     """
     numbers = (getattr(drive, name) for name in _DRIVE)
     maps = (getattr(voxels, name) for name in _MAPS)
-    return _SampleStates.apply(job, *numbers, offset, *maps)
+    return _SampleStates.apply(job, *numbers, offset, factor, *maps)
 
 
 def magnetisation_at_samples(
@@ -93,10 +99,8 @@ def magnetisation_at_samples(
 
     Parameters
     ----------
-    job, drive, voxels
+    job, drive, factor, voxels
         As for `sample_states`.
-    factor
-        (rows,) what all voxels of a row have in common.
     seen
         The samples, by their numbers in the signal.
 
@@ -125,8 +129,7 @@ class _SampleStates(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, job: Job, *tensors: Tensor) -> Tensor:
         ctx.job = job
-        ctx.save_for_backward(*tensors)
-        drive, voxels = _unpack(job, tensors)
+        drive, factor, voxels = _unpack(job, tensors)
         rows = int(job.plan.items.first_row[-1])
         result = voxels.weight.new_zeros(rows, voxels.coils)
         for where in _parts(job, voxels, adjoint=False):
@@ -135,7 +138,8 @@ class _SampleStates(torch.autograd.Function):
             for place, items, block in job.plan.blocks:
                 samples = emitted[items] @ _matrix(job, place, part, where).T
                 result[block] += _to_rows(samples, voxels.coils)
-        return result
+        ctx.save_for_backward(*tensors, result)
+        return result * factor[:, None]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
@@ -145,26 +149,32 @@ class _SampleStates(torch.autograd.Function):
                 "create_graph, or simulate with engine='mrzero'"
             )
         job: Job = ctx.job
-        drive, voxels = _unpack(job, ctx.saved_tensors)
-        asked = dict(zip((*_DRIVE, "offset", *_MAPS), ctx.needs_input_grad[1:], strict=True))
+        *inputs, samples = ctx.saved_tensors
+        drive, factor, voxels = _unpack(job, inputs)
+        asked = dict(zip(_INPUTS, ctx.needs_input_grad[1:], strict=True))
         wanted = Wanted(
             phase=asked["phase"],
             timing=any(asked[name] for name in _DRIVE[2:]),
+            total=asked["total"],
             maps=any(asked[name] for name in _MAPS),
             emitted=(asked["offset"] and any(job.moving)) or any(asked[name] for name in _MAPS),
         )
-        slope = gradients[0].conj().resolve_conj()
+        raw = gradients[0].conj().resolve_conj()
+        slope = raw * factor[:, None]
+        by_axis = [raw * row[:, None] for row in job.slopes.row] if job.slopes else []
         total = Adjoint.zeros(drive, voxels, maps=wanted.maps)
         if wanted.maps:
             total.maps["weight"] = torch.zeros_like(voxels.weight)
         offset = torch.zeros(len(slope), 4, dtype=torch.float64, device=slope.device)
         for where in _parts(job, voxels, adjoint=True):
             part = voxels.part(where)
-            gradient = slope.new_empty(job.plan.item_count, len(part))
+            gradient = slope.new_empty(1 + len(by_axis), job.plan.item_count, len(part))
             for place, items, block in job.plan.blocks:
-                folded = _to_items(slope[block], job.plan.rows[place])
-                torch.mm(folded, _matrix(job, place, part, where), out=gradient[items])
-            found = job.backend.adjoint(job.plan, drive, part, gradient, wanted)
+                matrix = _matrix(job, place, part, where)
+                for given, target in zip((slope, *by_axis), gradient, strict=True):
+                    folded = _to_items(given[block], job.plan.rows[place])
+                    torch.mm(folded, matrix, out=target[items])
+            found = job.backend.adjoint(job.plan, drive, part, gradient, job.slopes, wanted)
             del gradient
             for name in _DRIVE:
                 getattr(total, name).add_(getattr(found, name))
@@ -181,35 +191,31 @@ class _SampleStates(torch.autograd.Function):
                 if wanted.maps:
                     weighted = here * job.b_offset[block, None]
                     _add_map_gradients(job, place, part, where, emitted, here, weighted, total)
-        return _pack(total, offset, asked, ctx.saved_tensors)
+        found_by_name: dict[str, Tensor] = {name: getattr(total, name) for name in _DRIVE}
+        found_by_name |= total.maps
+        found_by_name |= {"offset": offset, "factor": (raw * samples).real.sum(1)}
+        return (
+            None,
+            *(
+                found_by_name[name].to(given.dtype) if asked[name] else None
+                for name, given in zip(_INPUTS, inputs, strict=True)
+            ),
+        )
 
 
-def _unpack(job: Job, tensors: tuple[Tensor, ...]) -> tuple[Drive, Voxels]:
-    numbers = dict(zip(_DRIVE, tensors, strict=False))
-    maps = dict(zip(_MAPS, tensors[len(_DRIVE) + 1 :], strict=True))
-    return Drive(**numbers, shim=job.shim), Voxels(**maps, position=job.position)
-
-
-def _pack(
-    total: Adjoint, offset: Tensor, asked: dict[str, bool], inputs: tuple[Tensor, ...]
-) -> tuple[Any, ...]:
-    values: dict[str, Tensor] = {name: getattr(total, name) for name in _DRIVE}
-    values |= {"offset": offset} | total.maps
-    names = (*_DRIVE, "offset", *_MAPS)
-    return (
-        None,
-        *(
-            values[name].to(given.dtype) if asked[name] else None
-            for name, given in zip(names, inputs, strict=True)
-        ),
-    )
+def _unpack(job: Job, tensors: Sequence[Tensor]) -> tuple[Drive, Tensor, Voxels]:
+    values = dict(zip(_INPUTS, tensors, strict=True))
+    drive = Drive(**{name: values[name] for name in _DRIVE}, shim=job.shim)
+    return drive, values["factor"], Voxels(**{name: values[name] for name in _MAPS})
 
 
 def _parts(job: Job, voxels: Voxels, *, adjoint: bool) -> list[slice]:
     """Cut the voxels so that a part's states and matrices fit into the memory."""
     scale = voxels.R1.element_size() / 4
     longest = max(job.plan.rows, default=1) * voxels.coils
-    each = scale * (job.backend.bytes_per_voxel(job.plan, adjoint=adjoint) + 4 * 8 * longest)
+    axes = len(job.slopes.axes) if adjoint and job.slopes else 0
+    states = job.backend.bytes_per_voxel(job.plan, adjoint=adjoint, axes=axes)
+    each = scale * (states + 4 * 8 * longest)
     size = max(_SMALLEST_PART, int(job.memory / each))
     count = math.ceil(len(voxels) / size)
     # Parts of equal size, so that none is a small rest.
@@ -276,8 +282,10 @@ def _add_map_gradients(
     shape = (part.coils, len(matrix), len(part))
     change = (_to_items(slope, len(matrix)).T @ emitted).view(shape) * matrix
     total.maps["weight"][:, where] += change.sum(1).conj()
-    time = torch.from_numpy(pattern.offset[:, 3]).to(part.R2)
-    over_time = torch.einsum("r, crv, cv -> v", time.to(change.dtype), change, part.weight)
+    offset = torch.from_numpy(pattern.offset).to(part.R2)
+    weighted = (change * part.weight[:, None]).sum(0)
+    total.maps["position"][:, where] -= 2 * math.pi * (offset[:, :3].T @ weighted.imag)
+    over_time = offset[:, 3].to(weighted.dtype) @ weighted
     total.maps["B0"][where] -= 2 * math.pi * over_time.imag
     total.maps["R2"][where] -= over_time.real
     total.maps["R2dash"][where] -= pattern.sign * over_time.real

@@ -11,6 +11,13 @@ and the states then relax: transverse ones by exp(-T R2 - b D), longitudinal one
 exp(-T R1 - b D), the undephased one towards 1. What a state at (k, τ) emits at a place r turns by
 exp(2πi (k·r + τ B0)), the sense of Pulseq: the paper's is the opposite.
 
+Positions are the same for all paths that meet in a state, but their derivatives are not: a path
+moves with the repetitions that it was transverse in. As conjugation mirrors positions and i alike,
+the gradient by the phase at the end of a repetition, taken there, has every path's sign: times
+2π r and 2π B0 it is that by moment and time. What depends on positions otherwise (T2', diffusion,
+the voxels' shape) has a gradient of its own for each axis, i times its slope times that of the
+magnetisation, which is taken back in the same way; see `PositionSlopes`.
+
 Computed in the rotating frame of each pulse, where transverse states are m exp(-iφ): there a pulse
 is a few sparse matrices, see `pulse_matrices`. Between two pulses transverse states turn by the
 difference of the phases; what they emit turns back.
@@ -28,8 +35,11 @@ from torch import Tensor
 
 from pulseq_zero.simulation.encoding import turns_to_complex
 from pulseq_zero.simulation.plan import Plan
+from pulseq_zero.simulation.position_slopes import PositionSlopes
 from pulseq_zero.simulation.pulse_matrices import Step, make_steps
 from pulseq_zero.simulation.voxels import Voxels
+
+_MAPS = ("R1", "R2", "R2dash", "D", "B0", "B1", "B1_phase", "initial", "position")
 
 
 @dataclass(frozen=True)
@@ -44,8 +54,8 @@ class Drive:
         (repetitions,) [s].
     b_end
         (states,) diffusion weighting over the repetition [s/m²].
-    k_anchor, t_anchor, b_anchor
-        (items, 4), (items,), (items,) see `Timeline`.
+    k_anchor, t_anchor, b_anchor, total
+        (items, 4), (items,), (items,), (repetitions, 4) see `Timeline`.
     shim
         Number of each repetition's row in `Voxels.B1`.
     """
@@ -57,6 +67,7 @@ class Drive:
     k_anchor: Tensor
     t_anchor: Tensor
     b_anchor: Tensor
+    total: Tensor
     shim: tuple[int, ...]
 
 
@@ -70,6 +81,8 @@ class Wanted:
         Of the pulses' phases.
     timing
         Of durations, diffusion weightings and positions.
+    total
+        Of moments and times by way of the positions, see `Drive.total`.
     maps
         Of the phantom's maps.
     emitted
@@ -78,6 +91,7 @@ class Wanted:
 
     phase: bool
     timing: bool
+    total: bool
     maps: bool
     emitted: bool
 
@@ -98,13 +112,14 @@ class Adjoint:
     k_anchor: Tensor
     t_anchor: Tensor
     b_anchor: Tensor
+    total: Tensor
     maps: dict[str, Tensor] = field(default_factory=dict)
     emitted: Tensor | None = None
 
     @classmethod
     def zeros(cls, drive: Drive, voxels: Voxels, *, maps: bool) -> Adjoint:
         """Start sums: float64 for the sequence, the voxels' precision for the maps."""
-        names = ("R1", "R2", "R2dash", "D", "B0", "B1", "B1_phase", "initial") if maps else ()
+        names = _MAPS if maps else ()
         return cls(
             angle=torch.zeros_like(drive.angle, dtype=torch.float64),
             phase=torch.zeros_like(drive.phase, dtype=torch.float64),
@@ -113,6 +128,7 @@ class Adjoint:
             k_anchor=torch.zeros_like(drive.k_anchor, dtype=torch.float64),
             t_anchor=torch.zeros_like(drive.t_anchor, dtype=torch.float64),
             b_anchor=torch.zeros_like(drive.b_anchor, dtype=torch.float64),
+            total=torch.zeros_like(drive.total, dtype=torch.float64),
             maps={name: torch.zeros_like(getattr(voxels, name)) for name in names},
         )
 
@@ -120,14 +136,20 @@ class Adjoint:
 class Backend(Protocol):
     """Makes the emitted magnetisation, and its adjoint."""
 
-    def bytes_per_voxel(self, plan: Plan, *, adjoint: bool) -> int:
-        """Memory needed for each voxel, in float32."""
+    def bytes_per_voxel(self, plan: Plan, *, adjoint: bool, axes: int = 0) -> int:
+        """Memory needed for each voxel, in float32; ``axes`` are those of `PositionSlopes`."""
 
     def emit(self, plan: Plan, drive: Drive, voxels: Voxels) -> Tensor:
         """Return the magnetisation of each item at its anchor, (items, voxels) complex."""
 
     def adjoint(
-        self, plan: Plan, drive: Drive, voxels: Voxels, gradient: Tensor, wanted: Wanted
+        self,
+        plan: Plan,
+        drive: Drive,
+        voxels: Voxels,
+        gradient: Tensor,
+        slopes: PositionSlopes | None,
+        wanted: Wanted,
     ) -> Adjoint:
         """Return the gradients.
 
@@ -136,8 +158,11 @@ class Backend(Protocol):
         plan, drive, voxels
             As for `emit`.
         gradient
-            (items, voxels) γ with dL = Re Σ γ dX for a change dX of the emitted
-            magnetisation. Its memory may be reused.
+            (1 + axes, items, voxels) γ with dL = Re Σ γ dX for a change dX of the emitted
+            magnetisation, and for each axis of space in ``slopes`` its derivative by the position
+            of the item's state. Its memory may be reused.
+        slopes
+            What else depends on positions; None for nothing.
         wanted
             What is asked for.
         """
@@ -153,8 +178,8 @@ class TorchBackend:
         self._steps: tuple[Plan, torch.device, torch.dtype, list[Step]] | None = None
         self._room = torch.empty(0)
 
-    def bytes_per_voxel(self, plan: Plan, *, adjoint: bool) -> int:
-        """Memory needed for each voxel, in float32."""
+    def bytes_per_voxel(self, plan: Plan, *, adjoint: bool, axes: int = 0) -> int:
+        """Memory needed for each voxel, see `Backend.bytes_per_voxel`."""
         largest, repetitions = int(plan.graph.count.max(initial=0)), len(plan.graph.count)
         if not adjoint:
             return 8 * (8 * largest + 2 * repetitions + 5 * plan.item_count)
@@ -162,6 +187,7 @@ class TorchBackend:
         kept = (8 + 4) * len(plan.graph.emits)
         # The items' phases and decays are gone when the way back begins.
         passing = max(6 * plan.item_count, 4 * plan.item_count + 6 * largest)
+        passing += axes * (4 * plan.item_count + 6 * largest)
         return kept + 8 * (2 * repetitions + passing)
 
     def emit(self, plan: Plan, drive: Drive, voxels: Voxels) -> Tensor:
@@ -176,7 +202,13 @@ class TorchBackend:
         return torch.complex(*measured).mul_(_emission(plan, drive, voxels))
 
     def adjoint(
-        self, plan: Plan, drive: Drive, voxels: Voxels, gradient: Tensor, wanted: Wanted
+        self,
+        plan: Plan,
+        drive: Drive,
+        voxels: Voxels,
+        gradient: Tensor,
+        slopes: PositionSlopes | None,
+        wanted: Wanted,
     ) -> Adjoint:
         """Return the gradients, see `Backend.adjoint`."""
         result = Adjoint.zeros(drive, voxels, maps=wanted.maps)
@@ -189,8 +221,8 @@ class TorchBackend:
         if wanted.beyond_angles:
             measured = voxels.R1.new_empty(2, plan.item_count, len(voxels))
         _propagate(steps, course, voxels, rooms, measured)
-        pulled = _emission_adjoint(plan, drive, voxels, measured, gradient, wanted, result)
-        toward = voxels.R1.new_zeros(steps[-1].rows if steps else 2, len(voxels))
+        pulled = _emission_adjoint(plan, drive, voxels, measured, gradient, slopes, wanted, result)
+        toward = voxels.R1.new_zeros(steps[-1].rows if steps else 2, *pulled.shape[2:])
         for step in reversed(steps):
             number = step.number
             if len(step.items):
@@ -202,15 +234,19 @@ class TorchBackend:
                 result.maps["B1"][drive.shim[number]] += slope * drive.angle[number]
             if number:
                 last = steps[number - 1]
-                if wanted.phase or wanted.maps:
-                    _turn_gradients(last, drive, before, toward, result)
+                if wanted.phase or wanted.maps or wanted.total:
+                    turning = _turn_slopes(last, before, toward)
+                    _turn_gradients(last, drive, turning[0], result)
+                    _total_gradients(last, voxels, turning, slopes, result)
                 _hand_back(last, before, toward)
                 if wanted.timing or wanted.maps:
-                    _decay_gradients(last, drive, voxels, before, toward, result)
+                    _decay_gradients(last, drive, voxels, before, toward[:, 0], result)
+                if slopes:
+                    _add_displaced_decay(last, voxels, slopes, toward)
                 _turn(last, course, toward, back=True)
                 _decay(last, course, toward)
         if wanted.maps:
-            result.maps["initial"] += torch.complex(toward[0], toward[1])
+            result.maps["initial"] += torch.complex(toward[0, 0], toward[1, 0])
         return result
 
     def _steps_of(self, plan: Plan, voxels: Voxels) -> list[Step]:
@@ -302,7 +338,7 @@ def _propagate(
         if measured is not None and len(step.items):
             measured[:, step.items] = states[step.measured].unflatten(0, (2, -1))
         if step.number + 1 < len(steps):
-            longitudinal = _decay(step, course, states)
+            longitudinal = _decay(step, course, states[:, None])
             # The undephased state relaxes towards 1.
             states[2 * step.transverse] += 1 - longitudinal
             _hand_over(step, states)
@@ -320,22 +356,25 @@ def _rotate(step: Step, course: _Course, before: Tensor, states: Tensor) -> None
 def _rotate_adjoint(
     step: Step, course: _Course, before: Tensor, toward: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the gradient before the pulse, and (voxels,) that of the flip angle."""
+    """Return the gradients before the pulse, and (voxels,) that of the flip angle."""
     cos, sin = course.cos[step.number], course.sin[step.number]
-    with_cos, with_sin = torch.mm(step.turning_adjoint, toward).chunk(2)
-    back = (with_cos * cos).addcmul_(with_sin, sin).addmm_(step.fixed_adjoint, toward)
-    slope = cos * with_sin.mul_(before).sum(0) - sin * with_cos.mul_(before).sum(0)
-    return back, slope
+    flat = toward.flatten(1)
+    turned = torch.mm(step.turning_adjoint, flat).unflatten(1, toward.shape[1:])
+    with_cos, with_sin = turned.chunk(2)
+    back = (with_cos * cos).addcmul_(with_sin, sin)
+    back.flatten(1).addmm_(step.fixed_adjoint, flat)
+    with_cos, with_sin = with_cos[:, 0].mul_(before), with_sin[:, 0].mul_(before)
+    return back, cos * with_sin.sum(0) - sin * with_cos.sum(0)
 
 
 def _decay(step: Step, course: _Course, states: Tensor) -> Tensor:
-    """Let all states decay over the repetition; return the undephased one's factor."""
+    """Let (rows, any, voxels) decay over the repetition; return the undephased one's factor."""
     factor, transverse = course.decay(step), step.transverse
     for rows, part in (
         (states[: 2 * transverse], factor[:transverse]),
         (states[2 * transverse :], factor[transverse:]),
     ):
-        rows.view(2, *part.shape).mul_(part)
+        rows.view(2, len(part), *rows.shape[1:]).mul_(part[:, None])
     return factor[transverse]
 
 
@@ -346,10 +385,10 @@ def _hand_over(step: Step, states: Tensor, way: float = 1.0) -> None:
 
 
 def _hand_back(step: Step, states: Tensor, toward: Tensor) -> None:
-    """Undo a hand-over in the states, and take the gradient to those that gave."""
+    """Undo a hand-over in the states, and take the gradients to those that gave."""
     if len(step.giver):
         _hand_over(step, states, way=-1.0)
-        received = toward[step.taker] * step.share[:, None]
+        received = toward[step.taker] * step.share[:, None, None]
         toward.index_add_(0, step.giver, received)
 
 
@@ -387,19 +426,46 @@ def _turn(step: Step, course: _Course, states: Tensor, *, back: bool = False) ->
     real.copy_(turned)
 
 
-def _turn_gradients(
-    step: Step, drive: Drive, states: Tensor, toward: Tensor, result: Adjoint
-) -> None:
-    """Add the gradients of phases by the turn from a pulse's frame to that of the next."""
-    real, imag = states[: 2 * step.transverse].chunk(2)
+def _turn_slopes(step: Step, states: Tensor, toward: Tensor) -> Tensor:
+    """Return (1 + axes, voxels) gradients by the phase of all transverse states."""
+    real, imag = states[: 2 * step.transverse, None].chunk(2)
     by_real, by_imag = toward[: 2 * step.transverse].chunk(2)
-    slope = (by_imag * real).addcmul_(by_real, imag, value=-1).sum(0)
-    total = slope.sum()
+    return (by_imag * real).addcmul_(by_real, imag, value=-1).sum(0)
+
+
+def _turn_gradients(step: Step, drive: Drive, turning: Tensor, result: Adjoint) -> None:
+    """Add the gradients of phases by the turn from a pulse's frame to that of the next."""
+    total = turning.sum()
     result.phase[step.number] += total
     result.phase[step.number + 1] -= total
     if result.maps:
-        result.maps["B1_phase"][drive.shim[step.number]] += slope
-        result.maps["B1_phase"][drive.shim[step.number + 1]] -= slope
+        result.maps["B1_phase"][drive.shim[step.number]] += turning
+        result.maps["B1_phase"][drive.shim[step.number + 1]] -= turning
+
+
+def _total_gradients(
+    step: Step, voxels: Voxels, turning: Tensor, slopes: PositionSlopes | None, result: Adjoint
+) -> None:
+    """Add the gradients by what moves the states over a repetition."""
+    along = torch.cat([voxels.position, voxels.B0[None]])
+    result.total[step.number] += 2 * math.pi * (along @ turning[0])
+    if slopes:
+        result.total[step.number, list(slopes.axes)] += turning[1:].sum(1)
+
+
+def _add_displaced_decay(
+    step: Step, voxels: Voxels, slopes: PositionSlopes, toward: Tensor
+) -> None:
+    """Add what diffusion over a repetition makes of displacements; see `PositionSlopes`."""
+    middle, slope = step.transverse, slopes.state[:, step.states].T
+    for rows, states in (
+        (toward[: 2 * middle], slope[:middle]),
+        (toward[2 * middle :], slope[middle:]),
+    ):
+        real, imag = rows.chunk(2)
+        change = states[:, :, None] * voxels.D
+        real[:, 1:] += change * imag[:, :1]
+        imag[:, 1:] -= change * real[:, :1]
 
 
 def _repetition_and_shim(plan: Plan, drive: Drive) -> tuple[Tensor, Tensor]:
@@ -436,22 +502,33 @@ def _emission_adjoint(
     voxels: Voxels,
     measured: Tensor | None,
     gradient: Tensor,
+    slopes: PositionSlopes | None,
     wanted: Wanted,
     result: Adjoint,
 ) -> Tensor:
-    """Return the gradient of the measured states, and add those that depend on these.
+    """Return the gradients of the measured states, and add those that depend on these.
 
-    Measured states, needed for gradients beyond those of angles, and their gradient are (real
-    and imaginary part, items, voxels).
+    Measured states, needed for gradients beyond those of angles, are (real and imaginary part,
+    items, voxels). Their gradients are (real and imaginary part, items, 1 + axes, voxels).
     """
     factor = _emission(plan, drive, voxels)
-    pulled = gradient * factor
+    item_slopes = slopes.item if slopes else ()
+    pulled = voxels.R1.new_empty(2, plan.item_count, 1 + len(item_slopes), len(voxels))
+    back = gradient[0] * factor
+    pulled[0, :, 0], pulled[1, :, 0] = back.real, -back.imag
+    for place, item_slope in enumerate(item_slopes):
+        rate = item_slope @ torch.stack([voxels.R2dash, voxels.D])
+        displaced = back * rate.neg_()
+        if place + 1 < len(gradient):
+            displaced.addcmul_(gradient[place + 1], factor)
+        # The gradient is the conjugate; i times that.
+        pulled[0, :, place + 1], pulled[1, :, place + 1] = displaced.imag, displaced.real
     if measured is not None:
         emitted = factor.mul_(torch.complex(*measured))
         if wanted.emitted:
             result.emitted = emitted
-        _emission_gradients(plan, drive, voxels, gradient.mul_(emitted), wanted, result)
-    return torch.stack([pulled.real, -pulled.imag])
+        _emission_gradients(plan, drive, voxels, gradient[0].mul_(emitted), wanted, result)
+    return pulled
 
 
 def _emission_gradients(
@@ -470,9 +547,11 @@ def _emission_gradients(
     result.t_anchor -= growing @ voxels.R2
     result.b_anchor -= growing @ voxels.D
     if wanted.maps:
-        tau = drive.k_anchor[:, 3].to(growing.dtype)
+        k = drive.k_anchor.to(growing.dtype)
+        tau = k[:, 3]
         result.maps["B1_phase"].index_add_(0, shim, turning, alpha=-1)
         result.maps["B0"] -= 2 * math.pi * (tau @ turning)
+        result.maps["position"] -= 2 * math.pi * (k[:, :3].T @ turning)
         result.maps["R2"] -= drive.t_anchor @ growing
         result.maps["R2dash"] -= (sign * tau) @ growing
         result.maps["D"] -= drive.b_anchor @ growing

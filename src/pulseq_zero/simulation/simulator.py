@@ -27,6 +27,11 @@ from pulseq_zero.simulation.graph import (
 )
 from pulseq_zero.simulation.main_pass import Job, magnetisation_at_samples, sample_states
 from pulseq_zero.simulation.plan import Plan, make_plan
+from pulseq_zero.simulation.position_slopes import (
+    PositionSlopes,
+    has_one_history,
+    make_position_slopes,
+)
 from pulseq_zero.simulation.prepass import make_graph
 from pulseq_zero.simulation.propagation import Backend, Drive, TorchBackend
 from pulseq_zero.simulation.readouts import PatternTable
@@ -47,6 +52,10 @@ DEFAULT_MEMORY = 256 * 2**20
 # Readout segments that differ by less than this part of the accuracy, in rotations, share an
 # encoding matrix; but not by more than the first number, and in float32 not by less than the other.
 _TOLERANCE, _SHARED, _ROUNDING = 0.05, 3e-5, 1e-6
+
+# What depends on a state's position by less than this part of the accuracy, relative to its phase
+# at the phantom's edge, is differentiated along the state's first ancestor only.
+_POSITION_SHARE = 0.1
 
 # Diffusion inside a readout may err by this part of the accuracy before segments are halved.
 _DIFFUSION_SHARE = 0.1
@@ -228,8 +237,8 @@ class Simulator:
             return self._with_mrzerocore(repetitions, graph)
         course = Course.of(repetitions)
         states = self._states(repetitions, course, graph)
-        plan, timeline, diffusion = self._timeline(states, course, repetitions)
-        signal = self._signal(plan, timeline, repetitions)
+        plan, timeline, slopes, diffusion = self._timeline(states, course, repetitions)
+        signal = self._signal(plan, timeline, slopes, repetitions)
         estimate = ErrorEstimate(
             diffusion,
             states.cut,
@@ -298,8 +307,8 @@ class Simulator:
             )
         course = Course.of(repetitions)
         states = self._states(repetitions, course, None)
-        plan, timeline, _ = self._timeline(states, course, repetitions)
-        job, drive, voxels = self._prepare(plan, timeline, repetitions)
+        plan, timeline, slopes, _ = self._timeline(states, course, repetitions)
+        job, drive, voxels = self._prepare(plan, timeline, slopes, repetitions)
         first = repetitions.first_event[repetition]
         stop = first + repetitions.event_count[repetition]
         begin = int(repetitions.is_sample[:first].sum())
@@ -374,7 +383,7 @@ class Simulator:
 
     def _timeline(
         self, states: StateGraph, course: Course, repetitions: Repetitions
-    ) -> tuple[Plan, Timeline, float]:
+    ) -> tuple[Plan, Timeline, PositionSlopes | None, float]:
         """Plan, and cut readouts shorter until diffusion inside them is accurate enough."""
         start = state_positions(states, course.total)
         spread = _diffusion_spread(self.data)
@@ -398,18 +407,31 @@ class Simulator:
                 break
             longest = max(_SHORTEST_SEGMENT, rows // 2)
         self._plan = (states, repetitions.detach(), plan)
-        return plan, timeline, bound
+        slopes = self._slopes(plan, course, start, timeline, repetitions)
+        if slopes:
+            timeline = make_timeline(states, course, start, plan.items, slopes.axes)
+        return plan, timeline, slopes, bound
 
-    def _signal(self, plan: Plan, timeline: Timeline, repetitions: Repetitions) -> Tensor:
-        job, drive, voxels = self._prepare(plan, timeline, repetitions)
-        samples = sample_states(job, drive, self._real(timeline.offset), voxels)
+    def _signal(
+        self,
+        plan: Plan,
+        timeline: Timeline,
+        slopes: PositionSlopes | None,
+        repetitions: Repetitions,
+    ) -> Tensor:
+        job, drive, voxels = self._prepare(plan, timeline, slopes, repetitions)
         factor = self._real(_row_factor(timeline, self.data))
+        samples = sample_states(job, drive, self._real(timeline.offset), factor, voxels)
         signal = samples.new_zeros(plan.sample_count, voxels.coils)
-        signal = signal.index_add(0, plan.items.sample.to(self.device), samples * factor[:, None])
+        signal = signal.index_add(0, plan.items.sample.to(self.device), samples)
         return signal * self._receiver(repetitions)[:, None]
 
     def _prepare(
-        self, plan: Plan, timeline: Timeline, repetitions: Repetitions
+        self,
+        plan: Plan,
+        timeline: Timeline,
+        slopes: PositionSlopes | None,
+        repetitions: Repetitions,
     ) -> tuple[Job, Drive, Voxels]:
         shims, shim = _distinct_shims(repetitions)
         voxels = self._prepared_voxels(shims)
@@ -419,9 +441,9 @@ class Simulator:
             backend=self._backend,
             cache=self._cache,
             memory=self._memory,
-            position=voxels.position,
             b_offset=self._real(timeline.b_offset.detach()),
             moving=_moving_patterns(plan, repetitions.moving),
+            slopes=slopes.to(self.device, self.dtype) if slopes and slopes.axes else None,
         )
         drive = Drive(
             angle=self._real(repetitions.pulse_angle),
@@ -431,9 +453,38 @@ class Simulator:
             k_anchor=timeline.k_anchor.to(self.device),
             t_anchor=self._real(timeline.t_anchor),
             b_anchor=self._real(timeline.b_anchor),
+            total=self._real(timeline.total),
             shim=shim,
         )
         return job, drive, voxels
+
+    def _slopes(
+        self,
+        plan: Plan,
+        course: Course,
+        start: Tensor,
+        timeline: Timeline,
+        repetitions: Repetitions,
+    ) -> PositionSlopes | None:
+        """Return what has to be followed along every path; None if paths need not be told apart."""
+        if not course.total.requires_grad or has_one_history(
+            plan.graph, _moving_repetitions(repetitions)
+        ):
+            return None
+        dephased = bool((1 / self.data.T2dash.detach()).any())
+        return make_position_slopes(
+            plan,
+            course,
+            start,
+            timeline,
+            partial(answer_of_a_voxel, self.data),
+            (1e-9 * float(_mean_diffusion(self.data)), 1e-9 * float(self.data.D.detach().max())),
+            _POSITION_SHARE * self.accuracy * 2 * math.pi * float(self._reach[:3].max()),
+            (
+                repetitions.gradient_moment.requires_grad,
+                repetitions.event_time.requires_grad and dephased,
+            ),
+        )
 
     def _receiver(self, repetitions: Repetitions) -> Tensor:
         phase = repetitions.adc_phase[repetitions.is_sample].double()
@@ -688,6 +739,13 @@ def _distinct_shims(repetitions: Repetitions) -> tuple[Tensor | None, tuple[int,
     numbers: dict[tuple[complex, ...], int] = {}
     number = tuple(numbers.setdefault(tuple(weights), len(numbers)) for weights in shim.tolist())
     return torch.tensor(list(numbers), dtype=shim.dtype), number
+
+
+def _moving_repetitions(repetitions: Repetitions) -> Tensor | None:
+    """Return (repetitions,) whether any event may move, None where that is not known."""
+    if repetitions.moving is None:
+        return None
+    return torch.stack([part.any() for part in repetitions.moving.split(repetitions.event_count)])
 
 
 def _moving_patterns(plan: Plan, moving: Tensor | None) -> tuple[bool, ...]:

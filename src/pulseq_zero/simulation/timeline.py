@@ -6,7 +6,7 @@ numbers, so they are made in float64 on the CPU, by plain differentiable torch o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 from pulseq_zero.repetitions import Repetitions
 from pulseq_zero.simulation.graph import CONJUGATING, StateGraph
 
-_SQUARED_TURN = (2 * np.pi) ** 2
+SQUARED_TURN = (2 * np.pi) ** 2
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,10 @@ class Timeline:
 
     Attributes
     ----------
+    total
+        (repetitions, 4) moments [1/m] and times [s] by which transverse states move. The values
+        are in all the others; this is where the gradient by the states' positions goes that does
+        not flow through these.
     duration
         (repetitions,) [s].
     b_end
@@ -115,6 +119,7 @@ class Timeline:
         (rows, xyz) k-space position of the state at the sample [1/m].
     """
 
+    total: Tensor
     duration: Tensor
     b_end: Tensor
     k_anchor: Tensor
@@ -123,10 +128,6 @@ class Timeline:
     offset: Tensor
     b_offset: Tensor
     k_sample: Tensor
-
-    def requires_grad(self) -> bool:
-        """Tell whether any of the numbers depends on something to be differentiated by."""
-        return any(getattr(self, entry.name).requires_grad for entry in fields(self))
 
 
 def state_positions(graph: StateGraph, total: Tensor) -> Tensor:
@@ -142,12 +143,19 @@ def state_positions(graph: StateGraph, total: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        (states, 4) position [1/m] and dephasing time [s].
+        (states, 4) position [1/m] and dephasing time [s]. Differentiated along each state's first
+        ancestor.
     """
     return _StatePositions.apply(graph, total)
 
 
-def make_timeline(graph: StateGraph, course: Course, start: Tensor, items: Items) -> Timeline:
+def make_timeline(
+    graph: StateGraph,
+    course: Course,
+    start: Tensor,
+    items: Items,
+    followed: tuple[int, ...] | None = None,
+) -> Timeline:
     """Collect positions, times and diffusion weightings of states and items.
 
     A state that starts at k0 has, after the moment κ(t) since the pulse,
@@ -155,7 +163,20 @@ def make_timeline(graph: StateGraph, course: Course, start: Tensor, items: Items
     b = (2π)² ∫ |k0 + κ|² dt = (2π)² [|k0|² t + k0·∫ 2κ dt + ∫ |κ|² dt],
 
     with the integrals piecewise exact for moments that change linearly within an event.
+
+    Parameters
+    ----------
+    graph, course, start, items
+        What to collect from.
+    followed
+        Along which axes all gradients by positions go through the totals; those of phases do
+        along all axes then. None lets all of them flow through ``start``.
     """
+    anchored, total = start, course.total.detach()
+    if followed is not None:
+        apart = torch.isin(torch.arange(4), torch.tensor(followed))
+        anchored, start = start.detach(), torch.where(apart, start.detach(), start)
+        total = course.total
     repetition = torch.from_numpy(graph.repetition)
     transverse = torch.from_numpy(graph.is_transverse)
     k0 = start[:, :3]
@@ -164,7 +185,7 @@ def make_timeline(graph: StateGraph, course: Course, start: Tensor, items: Items
     b_end = squared * course.total[repetition, 3] + torch.where(transverse, dephasing, 0.0)
 
     def weighting(state: Tensor, event: Tensor) -> Tensor:
-        return _SQUARED_TURN * (
+        return SQUARED_TURN * (
             squared[state] * course.position[event, 3]
             + (k0[state] * course.linear[event]).sum(1)
             + course.quadratic[event]
@@ -177,9 +198,10 @@ def make_timeline(graph: StateGraph, course: Course, start: Tensor, items: Items
     b_anchor = weighting(state, anchor)
     position = course.position[items.event]
     return Timeline(
+        total=total,
         duration=course.total[:, 3],
-        b_end=_SQUARED_TURN * b_end,
-        k_anchor=start[state] + course.position[anchor],
+        b_end=SQUARED_TURN * b_end,
+        k_anchor=anchored[state] + course.position[anchor],
         t_anchor=course.position[anchor, 3],
         b_anchor=b_anchor,
         offset=position - course.position[row_anchor],
@@ -195,13 +217,7 @@ class _StatePositions(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, graph: StateGraph, total: Tensor) -> Tensor:
         ctx.graph = graph
-        moments = total.detach().numpy()
-        start = np.zeros((len(graph.emits), 4))
-        for states, before, moving, source, sign in _steps(graph):
-            end = start[before].copy()
-            end[:moving] += moments[graph.repetition[states.start] - 1]
-            start[states] = sign[:, None] * end[source]
-        return torch.from_numpy(start)
+        return torch.from_numpy(follow(graph, total.detach().numpy()))
 
     @staticmethod
     def backward(ctx: Any, *gradient: Tensor) -> tuple[None, Tensor]:
@@ -214,6 +230,16 @@ class _StatePositions(torch.autograd.Function):
             total[graph.repetition[states.start] - 1] = end[:moving].sum(0)
             start[before] += end
         return None, torch.from_numpy(total)
+
+
+def follow(graph: StateGraph, total: np.ndarray) -> np.ndarray:
+    """Return (states, axes) positions, of (repetitions, axes) totals; see `state_positions`."""
+    start = np.zeros((len(graph.emits), total.shape[1]), total.dtype)
+    for states, before, moving, source, sign in _steps(graph):
+        end = start[before].copy()
+        end[:moving] += total[graph.repetition[states.start] - 1]
+        start[states] = sign[:, None].astype(total.dtype) * end[source]
+    return start
 
 
 def _steps(graph: StateGraph) -> list[tuple[slice, slice, int, np.ndarray, np.ndarray]]:
