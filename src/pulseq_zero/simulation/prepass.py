@@ -15,8 +15,8 @@ So beside the magnetisation the sum of its squared derivatives by all flip angle
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-import MRzeroCore as mr0
 import numpy as np
 import torch
 from numba import njit
@@ -34,6 +34,9 @@ from pulseq_zero.simulation.selection import (
     select,
 )
 from pulseq_zero.simulation.timeline import Course
+
+if TYPE_CHECKING:
+    import MRzeroCore as mr0
 
 _ZZ, _ZP, _PP, _PZ, _MZ, _MP = (KINDS.index(k) for k in ("zz", "z+", "++", "+z", "-z", "-+"))
 

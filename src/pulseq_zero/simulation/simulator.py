@@ -7,9 +7,8 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-import MRzeroCore as mr0
 import numpy as np
 import torch
 from torch import Tensor
@@ -33,6 +32,9 @@ from pulseq_zero.simulation.readouts import PatternTable
 from pulseq_zero.simulation.representatives import Representatives
 from pulseq_zero.simulation.timeline import Course, Timeline, make_timeline, state_positions
 from pulseq_zero.simulation.voxels import Voxels, check_maps, fingerprint, maps_require_grad
+
+if TYPE_CHECKING:
+    import MRzeroCore as mr0
 
 Engine = Literal["pdg", "mrzero"]
 
