@@ -212,7 +212,9 @@ def test_the_picture_of_the_pipeline_names_its_rules():
 def test_the_reference_has_all_public_names_and_no_others():
     directives = "\n".join(block.code for block in BLOCKS if block.language == DIRECTIVES)
     documented = re.findall(r"^\.\. auto\w+:: (\S+)$", directives, re.M)
-    assert {f"pulseq_zero.{name}" for name in pulseq_zero.__all__} <= set(documented)
+    # A package that is the function of its name, too, is documented as that
+    public = {re.sub(r"\.(\w+)\.\1$", r".\1", name) for name in documented}
+    assert {f"pulseq_zero.{name}" for name in pulseq_zero.__all__} <= public
     for name in documented:
         module, _, attribute = name.rpartition(".")
         assert hasattr(import_module(module), attribute), name

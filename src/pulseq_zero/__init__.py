@@ -10,82 +10,47 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Not on demand: the context bears the name of the package that it comes from, which takes the
-# name on its first import.
-from pulseq_zero.tracing import tracing
+from pulseq_zero.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from pulseq_zero.acquisition import Acquisition
-    from pulseq_zero.conversion import SequenceModel, convert
-    from pulseq_zero.errors import PulseqZeroError
-    from pulseq_zero.imaging import ImagingModel
-    from pulseq_zero.optimization.limits import relative_sar
-    from pulseq_zero.optimization.optimize import OptimizationResult, optimize
-    from pulseq_zero.optimization.parameters import Parameter
-    from pulseq_zero.phantom import Phantom, build_phantom
-    from pulseq_zero.reconstruction import reconstruct
-    from pulseq_zero.repetitions import Repetitions, repetitions_from_mr0
-    from pulseq_zero.simulation import Simulation, Simulator, simulate
-    from pulseq_zero.tracing import check_gradients, trace
+    from pulseq_zero.acquisition import Acquisition as Acquisition
+    from pulseq_zero.conversion import SequenceModel as SequenceModel
+    from pulseq_zero.conversion import convert as convert
+    from pulseq_zero.errors import PulseqZeroError as PulseqZeroError
+    from pulseq_zero.imaging import ImagingModel as ImagingModel
+    from pulseq_zero.optimization.limits import relative_sar as relative_sar
+    from pulseq_zero.optimization.optimize import optimize as optimize
+    from pulseq_zero.optimization.parameters import Parameter as Parameter
+    from pulseq_zero.optimization.run import OptimizationResult as OptimizationResult
+    from pulseq_zero.phantom import Phantom as Phantom
+    from pulseq_zero.phantom import build_phantom as build_phantom
+    from pulseq_zero.reconstruction import reconstruct as reconstruct
+    from pulseq_zero.repetitions import Repetitions as Repetitions
+    from pulseq_zero.repetitions import repetitions_from_mr0 as repetitions_from_mr0
+    from pulseq_zero.simulation import Simulation as Simulation
+    from pulseq_zero.simulation import Simulator as Simulator
+    from pulseq_zero.simulation import simulate as simulate
+    from pulseq_zero.tracing import check_gradients as check_gradients
+    from pulseq_zero.tracing import tracing as tracing
+    from pulseq_zero.tracing.trace import trace as trace
 
-_HOMES = {
-    "Acquisition": "acquisition",
-    "ImagingModel": "imaging",
-    "OptimizationResult": "optimization.run",
-    "Parameter": "optimization.parameters",
-    "Phantom": "phantom",
-    "PulseqZeroError": "errors",
-    "Repetitions": "repetitions",
-    "SequenceModel": "conversion",
-    "Simulation": "simulation",
-    "Simulator": "simulation",
-    "build_phantom": "phantom",
-    "check_gradients": "tracing",
-    "convert": "conversion",
-    "optimize": "optimization.optimize",
-    "reconstruct": "reconstruction",
-    "relative_sar": "optimization.limits",
-    "repetitions_from_mr0": "repetitions",
-    "simulate": "simulation",
-    "trace": "tracing",
-}
+    __version__: str
 
-__all__ = [
-    "Acquisition",
-    "ImagingModel",
-    "OptimizationResult",
-    "Parameter",
-    "Phantom",
-    "PulseqZeroError",
-    "Repetitions",
-    "SequenceModel",
-    "Simulation",
-    "Simulator",
-    "build_phantom",
-    "check_gradients",
-    "convert",
-    "optimize",
-    "reconstruct",
-    "relative_sar",
-    "repetitions_from_mr0",
-    "simulate",
-    "trace",
-    "tracing",
-]
+_own, _, __all__ = lazy_names(__name__, __file__)
 
 
 def __getattr__(name: str) -> Any:
-    # On demand: PyPulseq, torch and MRzeroCore take seconds to import, and a rule of the
-    # pipeline shall depend on the modules that it uses, not on all of them.
-    if name in _HOMES:
-        return getattr(import_module(f"pulseq_zero.{_HOMES[name]}"), name)
+    if name in __all__:
+        return _own(name)
+    if name == "__version__":
+        return import_module("importlib.metadata").version("pulseq-zero")
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module("pypulseq"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *dir(import_module("pypulseq"))})
+    return sorted({*__all__, "__version__", *dir(import_module("pypulseq"))})
 
 
 def _show_in_notebooks() -> None:

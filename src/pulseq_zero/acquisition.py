@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import MRzeroCore as mr0
-import pypulseq
 from torch import Tensor
 
 from pulseq_zero.errors import SequenceError
@@ -15,6 +14,10 @@ from pulseq_zero.repetitions import Repetitions
 from pulseq_zero.samples import samples_of_image
 from pulseq_zero.simulation import Simulation, Simulator
 from pulseq_zero.trajectory import resolved_matrix
+
+if TYPE_CHECKING:
+    import MRzeroCore as mr0
+    import pypulseq
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import MRzeroCore as mr0
 import pypulseq
 from torch import Tensor
 
@@ -18,6 +17,9 @@ from pulseq_zero.errors import SimulationError
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.repetitions import PulseUse, Repetitions
 from pulseq_zero.simulation import Simulator
+
+if TYPE_CHECKING:
+    import MRzeroCore as mr0
 
 SequenceFunction = Callable[..., pypulseq.Sequence]
 

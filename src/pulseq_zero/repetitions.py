@@ -13,13 +13,15 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import MRzeroCore as mr0
 import torch
 from torch import Tensor
 
 from pulseq_zero.errors import SequenceError
+
+if TYPE_CHECKING:
+    import MRzeroCore as mr0
 
 PulseUse = Literal[
     "excitation", "refocusing", "inversion", "saturation", "preparation", "other", "undefined"
@@ -28,10 +30,7 @@ PulseUse = Literal[
 # What a pulse does to the k-space position: set to zero, mirror, or leave alone. MR-zero has
 # no names for the uses that leave it alone.
 _K_SPACE_SIGN: Mapping[str, float] = {"excitation": 0.0, "refocusing": -1.0}
-_MR0_USAGE = {
-    "excitation": mr0.PulseUsage.EXCIT,
-    "refocusing": mr0.PulseUsage.REFOC,
-}
+_MR0_USAGE: Mapping[PulseUse, str] = {"excitation": "EXCIT", "refocusing": "REFOC"}
 
 _TENSORS = (
     "pulse_angle",
@@ -278,6 +277,8 @@ class Repetitions:
         MRzeroCore's signal of it is the complex conjugate of ours, on a phantom whose B1 and coil
         sensitivities are conjugated; see `conjugate`.
         """
+        import MRzeroCore as mr0
+
         turned = self.conjugate()
         angle, phase = turned.pulse_angle.float(), turned.pulse_phase.float()
         columns = [
@@ -292,7 +293,7 @@ class Repetitions:
         repetitions = []
         for index, use in enumerate(self.pulse_use):
             pulse = mr0.Pulse.zero()
-            pulse.usage = _MR0_USAGE.get(use, mr0.PulseUsage.UNDEF)
+            pulse.usage = mr0.PulseUsage[_MR0_USAGE.get(use, "UNDEF")]
             pulse.angle, pulse.phase = angle[index], phase[index]
             if turned.shim is not None:
                 weights = turned.shim[index]
@@ -323,14 +324,11 @@ def repetitions_from_mr0(sequence: mr0.Sequence) -> Repetitions:
         raise SequenceError(
             "the sequence has normalized gradients; scale them to 1/m and set normalized_grads"
         )
-    names: dict[mr0.PulseUsage, PulseUse] = {
-        mr0.PulseUsage.EXCIT: "excitation",
-        mr0.PulseUsage.REFOC: "refocusing",
-    }
+    names: dict[str, PulseUse] = {name: use for use, name in _MR0_USAGE.items()}
     return Repetitions(
         pulse_angle=torch.stack([torch.as_tensor(r.pulse.angle).reshape(()) for r in sequence]),
         pulse_phase=torch.stack([torch.as_tensor(r.pulse.phase).reshape(()) for r in sequence]),
-        pulse_use=tuple(names.get(r.pulse.usage, "undefined") for r in sequence),
+        pulse_use=tuple(names.get(r.pulse.usage.name, "undefined") for r in sequence),
         event_count=tuple(len(r.event_time) for r in sequence),
         event_time=torch.cat([r.event_time for r in sequence]),
         gradient_moment=torch.cat([r.gradm for r in sequence]),

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import MRzeroCore as mr0
 import pandas as pd
 import torch
 from torch import Tensor
@@ -18,6 +17,9 @@ from torch import Tensor
 from pulseq_zero.errors import ValidationError
 from pulseq_zero.metrics import nrmse
 from pulseq_zero.phantom import Phantom
+
+if TYPE_CHECKING:
+    import MRzeroCore as mr0
 
 Images = Mapping[str, Tensor]
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import matplotlib.pyplot as plt
 import numpy as np
-import pypulseq
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pulseq_zero.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, style
 from pulseq_zero.repetitions import Repetitions
+
+if TYPE_CHECKING:
+    import pypulseq
 
 # Hz/m in a mT/m, and Hz in a µT, of protons (CODATA 2018: 42.577 478 518 MHz/T)
 _HZ_PER_M = 42577.478518

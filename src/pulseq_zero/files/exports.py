@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import MRzeroCore as mr0
 import nibabel
 import numpy as np
-import pypulseq
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pulseq_zero.errors import SequenceError, StoreError
 from pulseq_zero.files.store import atomic_path
+
+if TYPE_CHECKING:
+    import pypulseq
 
 
 def image_affine(
@@ -158,5 +160,7 @@ def save_ismrmrd(
             f"the signal has {len(signal)} samples, but the sequence takes {samples}; export the "
             "signal with the sequence that it was simulated of"
         )
+    import MRzeroCore as mr0
+
     with atomic_path(path) as temporary:
         mr0.sig_to_mrd(str(temporary), signal.conj().resolve_conj(), described)

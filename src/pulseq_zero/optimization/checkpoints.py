@@ -9,15 +9,17 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import MRzeroCore as mr0
 import numpy as np
 import torch
 from torch import Tensor
 
 from pulseq_zero.errors import OptimizationError, PulseqZeroError
 from pulseq_zero.files.store import load_tensors, save_tensors
+
+if TYPE_CHECKING:
+    import MRzeroCore as mr0
 
 
 def fingerprint(settings: Any) -> str:

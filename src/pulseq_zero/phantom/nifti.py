@@ -8,14 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nibabel
 import numpy as np
-from MRzeroCore.phantom.nifti_phantom import NiftiPhantom, ResliceConfig
 from torch import Tensor
 
 from pulseq_zero.files.store import atomic_path, save_json
 
 if TYPE_CHECKING:
+    from MRzeroCore.phantom.nifti_phantom import ResliceConfig
+
     from pulseq_zero.phantom.phantom import Phantom
 
 # What the maps are called in the JSON, in which some have a list of channels.
@@ -51,6 +51,8 @@ def save_nifti(phantom: Phantom, folder: Path | str, name: str = "phantom") -> P
     Path
         The JSON file, which ``mr0.TissueDict.load`` reads.
     """
+    from MRzeroCore.phantom.nifti_phantom import NiftiPhantom
+
     folder = Path(folder)
     affine = np.vstack([phantom.affine.double().numpy(), [0, 0, 0, 1]])
     images: dict[str, list[np.ndarray]] = {}
@@ -102,6 +104,8 @@ def reslice_config(shape: tuple[int, ...], affine: np.ndarray) -> ResliceConfig:
     affine
         (3 or 4, 4) voxel indices to positions [mm].
     """
+    from MRzeroCore.phantom.nifti_phantom import ResliceConfig
+
     # MRzeroCore interpolates, and a voxel that lies outside of the map by a rounding error
     # becomes empty. A step that is shorter by less than float32 resolves keeps it inside.
     inside = np.array(affine[:3], dtype=float)
@@ -114,5 +118,7 @@ def _file_name(name: str, key: str) -> str:
 
 
 def _save_image(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
+    import nibabel
+
     with atomic_path(path) as temporary:
         nibabel.save(nibabel.Nifti1Image(data, affine), temporary)

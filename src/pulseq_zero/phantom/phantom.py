@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import MRzeroCore as mr0
 import torch
 from torch import Tensor
 
@@ -15,6 +14,9 @@ from pulseq_zero.errors import PhantomError
 from pulseq_zero.files.store import load_tensors, save_tensors
 from pulseq_zero.phantom.grid import area_average
 from pulseq_zero.phantom.nifti import save_nifti
+
+if TYPE_CHECKING:
+    import MRzeroCore as mr0
 
 MAP_UNITS: Mapping[str, str] = {
     "PD": "relative",
@@ -274,6 +276,8 @@ class Phantom:
         B1 and coil sensitivities keep the sense of this class. To simulate with MRzeroCore itself,
         whose spins turn the other way, conjugate them; see `Repetitions.conjugate`.
         """
+        import MRzeroCore as mr0
+
         return mr0.TissueDict(
             {
                 name: mr0.VoxelGridPhantom(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import MRzeroCore as mr0
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import MRzeroCore as mr0
 
 # Voxels off any grid are sorted into one of at most so many cells in space, and the spectrum of
 # a larger grid is averaged over neighbouring frequencies until it is as small.

@@ -10,13 +10,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import MRzeroCore as mr0
 import numpy as np
 import torch
 from torch import Tensor
 
 from pulseq_zero.repetitions import Repetitions
+
+if TYPE_CHECKING:
+    import MRzeroCore as mr0
 
 # How a pulse makes a state out of an ancestor, in the order of the codes in `StateGraph.kind`.
 # The last two act on the complex conjugate of the ancestor. The first edge of a state leads
@@ -212,6 +215,8 @@ def compute_graph(
     States beyond the voxels' Nyquist frequency are cut off where the voxels are band-limited
     (sinc). Box and point voxels answer there too, so that nothing may be cut off.
     """
+    import MRzeroCore as mr0
+
     nyquist = data.nyquist.tolist() if is_band_limited(data) else [float("inf")] * 3
     sequence = repetitions.detach().to("cpu").to_mr0()
     with _silent(), _without_garbage_collection():

@@ -14,8 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import MRzeroCore as mr0
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,6 +23,9 @@ from torch import Tensor
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.repetitions import Repetitions
 from pulseq_zero.simulation.isochromat_kernel import Array, pulse_table, simulate_voxels
+
+if TYPE_CHECKING:
+    import MRzeroCore as mr0
 
 # Steps that differ by less than this many turns anywhere are the same step.
 _SAME_TURNS = 1e-7

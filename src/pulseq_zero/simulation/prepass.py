@@ -15,8 +15,8 @@ So beside the magnetisation the sum of its squared derivatives by all flip angle
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-import MRzeroCore as mr0
 import numpy as np
 import torch
 from numba import njit
@@ -35,6 +35,9 @@ from pulseq_zero.simulation.selection import (
 )
 from pulseq_zero.simulation.timeline import Course
 from pulseq_zero.simulation.voxels import answer_of_a_voxel
+
+if TYPE_CHECKING:
+    import MRzeroCore as mr0
 
 _ZZ, _ZP, _PP, _PZ, _MZ, _MP = (KINDS.index(k) for k in ("zz", "z+", "++", "+z", "-z", "-+"))
 

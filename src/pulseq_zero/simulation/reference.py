@@ -7,13 +7,16 @@ conjugate of everything, see `Repetitions.conjugate`, and its signal is conjugat
 from __future__ import annotations
 
 import copy
+from typing import TYPE_CHECKING
 
-import MRzeroCore as mr0
 import torch
 from torch import Tensor
 
 from pulseq_zero.repetitions import Repetitions
 from pulseq_zero.simulation.graph import Thresholds
+
+if TYPE_CHECKING:
+    import MRzeroCore as mr0
 
 
 def has_motion(data: mr0.SimData) -> bool:
@@ -48,6 +51,8 @@ def execute_graph(
     Tensor
         (samples, coils) complex, differentiable.
     """
+    import MRzeroCore as mr0
+
     sequence = repetitions.to(data.device).to_mr0()
     if not sequence:
         return torch.zeros(0, data.coil_sens.shape[0], dtype=torch.complex64, device=data.device)

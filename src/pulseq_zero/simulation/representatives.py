@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import MRzeroCore as mr0
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from torch import Tensor
 from pulseq_zero.repetitions import Repetitions
 from pulseq_zero.simulation.answer import Answer, grid_size
 from pulseq_zero.simulation.voxels import check_channels
+
+if TYPE_CHECKING:
+    import MRzeroCore as mr0
 
 # At most so many parts; fewer where the spectra of a large grid would take too much memory.
 _MOST, _FEWEST, _VALUES = 48, 8, 2**24

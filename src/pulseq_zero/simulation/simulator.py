@@ -7,9 +7,8 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-import MRzeroCore as mr0
 import numpy as np
 import torch
 from torch import Tensor
@@ -44,6 +43,9 @@ from pulseq_zero.simulation.voxels import (
     check_maps,
     maps_require_grad,
 )
+
+if TYPE_CHECKING:
+    import MRzeroCore as mr0
 
 Engine = Literal["pdg", "mrzero"]
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
-import MRzeroCore as mr0
 import torch
 from torch import Tensor
 
 from pulseq_zero.errors import SimulationError
+
+if TYPE_CHECKING:
+    import MRzeroCore as mr0
 
 _MAPS = ("PD", "T1", "T2", "T2dash", "D", "B0", "B1", "coil_sens", "voxel_pos")
 

@@ -1,4 +1,11 @@
-"""Run PyPulseq itself on numbers that remember what they were computed from."""
+"""Run PyPulseq itself on numbers that remember what they were computed from.
+
+The package may be called, too: ``with pulseq_zero.tracing():`` is the context of the same name.
+"""
+
+import sys
+from types import ModuleType
+from typing import Any
 
 from pulseq_zero.tracing.arrays import TracedArray, is_traced, raw, wires_of
 from pulseq_zero.tracing.check import GradientCheck, GradientReport, check_gradients
@@ -32,3 +39,15 @@ __all__ = [
     "tracing",
     "wires_of",
 ]
+
+
+class _Callable(ModuleType):
+    """A package that is called as the context that it is named after."""
+
+    def __call__(self, **options: Any) -> Any:
+        return tracing(**options)
+
+    __call__.__doc__ = tracing.__doc__
+
+
+sys.modules[__name__].__class__ = _Callable
