@@ -71,8 +71,10 @@ class Answer:
         B0 = data.B0.detach().double().cpu().numpy()
         density = data.PD.detach().abs().double().cpu().numpy()
         density = density / max(density.sum(), np.finfo(float).tiny)
-        transmit = data.B1.detach().sum(0).cpu().numpy().astype(complex)
-        received = data.coil_sens.detach().cpu().numpy() * np.exp(1j * np.angle(transmit))
+        transmit = data.B1.detach().sum(0).cpu().resolve_conj().numpy().astype(complex)
+        received = data.coil_sens.detach().cpu().resolve_conj().numpy() * np.exp(
+            1j * np.angle(transmit)
+        )
         # Relative to a sensitivity of one
         received = received / max(np.sqrt((np.abs(received) ** 2).sum(0) @ density), 1e-30)
         cell, shape, extent = _cells(data, position)

@@ -126,6 +126,9 @@ class StateGraph:
         (edges,) number of the ancestor *within the repetition before*.
     emits
         (states,) whether the state is measured.
+    strength
+        (states,) about the signal of measured states, relative to the strongest of their
+        repetition; None where it is not known.
     hand_over
         States that go on in others.
     cut
@@ -139,6 +142,7 @@ class StateGraph:
     kind: np.ndarray
     source: np.ndarray
     emits: np.ndarray
+    strength: np.ndarray | None = None
     hand_over: HandOver = field(default_factory=HandOver.none)
     cut: float = 0.0
 

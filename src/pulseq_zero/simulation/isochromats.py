@@ -157,7 +157,7 @@ def course_of(repetitions: Repetitions) -> Course:
     time, moment = sequence.event_time.tolist(), sequence.gradient_moment.double().numpy()
     is_sample, adc_phase = sequence.is_sample.tolist(), sequence.adc_phase.tolist()
     for repetition, first in enumerate(sequence.first_event):
-        shim = None if sequence.shim is None else sequence.shim[repetition].numpy()
+        shim = None if sequence.shim is None else sequence.shim[repetition].resolve_conj().numpy()
         course.play(SpinPulse(angle[repetition], phase[repetition], channels=shim))
         for event in range(first, first + sequence.event_count[repetition]):
             course.wait(moment[event], time[event])
@@ -285,8 +285,10 @@ class _Judge:
         def maps(values: Tensor) -> Array:
             return values.detach().cpu().double().numpy()
 
-        centre, transmit = maps(data.voxel_pos), data.B1.detach().cpu().numpy().T
-        weight = (data.coil_sens.detach().cpu() * data.PD.detach().cpu()).numpy().T * share
+        centre, transmit = maps(data.voxel_pos), data.B1.detach().cpu().resolve_conj().numpy().T
+        weight = (
+            data.coil_sens.detach().cpu() * data.PD.detach().cpu()
+        ).resolve_conj().numpy().T * share
         self._voxels = (
             centre, size, maps(data.B0), 1 / (2 * math.pi * maps(data.T2dash)),
             1 / maps(data.T1), 1 / maps(data.T2),

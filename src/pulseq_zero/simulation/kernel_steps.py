@@ -396,13 +396,17 @@ def turn_sum(before, first, back, count, slope):
 
 @_inlined
 def make_emission(factor, rotation, k, time, b, sign, i, tissue):
-    """Fill the phase and decay of an item up to its anchor, seen from its pulse's frame."""
+    """Fill the phase and decay of an item up to its anchor, seen from its pulse's frame.
+
+    Far out in k-space the phase has hundreds of turns, too many for float32.
+    """
     wide_vectors()
     kx, ky, kz, kt = k[i, 0], k[i, 1], k[i, 2], k[i, 3]
-    over_T2, over_T2dash, weighting = time[i], sign[i] * kt, b[i]
+    over_T2, over_T2dash, weighting = time[i], sign[i] * np.float32(kt), b[i]
     for v in range(BLOCK):
-        turns = kx * tissue[_X + v] + ky * tissue[_Y + v] + kz * tissue[_Z + v]
-        turns += kt * tissue[_B0 + v] + rotation[_FRAME + v]
+        turned = kx * tissue[_X + v] + ky * tissue[_Y + v] + kz * tissue[_Z + v]
+        turned += kt * tissue[_B0 + v]
+        turns = np.float32(turned - np.rint(turned)) + rotation[_FRAME + v]
         magnitude = exponential(
             -over_T2 * tissue[_R2 + v]
             - over_T2dash * tissue[_R2DASH + v]

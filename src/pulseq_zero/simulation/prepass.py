@@ -34,18 +34,24 @@ from pulseq_zero.simulation.selection import (
     select,
 )
 from pulseq_zero.simulation.timeline import Course
+from pulseq_zero.simulation.voxels import answer_of_a_voxel
 
 _ZZ, _ZP, _PP, _PZ, _MZ, _MP = (KINDS.index(k) for k in ("zz", "z+", "++", "+z", "-z", "-+"))
 
-# States nearer to each other than this are one [1/m, s]: a hundredth of a turn over 20 cm, and
-# what the rounding of numbers in a file adds up to over long trains of pulses.
-_SAME = np.array([0.05, 0.05, 0.05, 2e-6])
+# States are one whose positions differ by what the rounding of numbers in a file adds up to, or in
+# float32 of times; or by this part of the accuracy, in the phase anywhere in the phantom.
+_ROUNDING = np.array([4e-6, 4e-6, 4e-6, 4e-7])
+_SAME = 0.05
 # Positions are compared along a line on which no two simple ones meet.
 _LINE = np.sqrt(np.array([1.0, 2.0, 3.0, 5.0]))
 _SQUARED_TURN = (2 * np.pi) ** 2
 
 # Parts of the phantom may add up to this much more than if their phases were random.
 _FEW = np.float32(2.0)
+
+# States that receive another's magnetisation have at least a part of its power themselves: so
+# that they are not left out where it matters.
+_STRONGER = 100.0
 
 # So many samples of a readout tell what a state emits in it.
 _SAMPLES = 16
@@ -126,7 +132,8 @@ def _follow(
     real_factors, imaginary_factors, steepness = _factors(repetitions, voxels)
     transfer = real_factors**2 + imaginary_factors**2
     share = voxels.share.astype(np.float32)
-    limits = (thresholds.max_state_count, smallest, slopes)
+    near = _near(repetitions, data, voxels, thresholds.min_latent_signal)
+    limits = (thresholds.max_state_count, smallest, slopes, near)
     place, kinds = np.zeros((1, 4)), np.array([UNDEPHASED], np.int8)
     real = np.ascontiguousarray(voxels.initial.real[None], np.float32)
     imaginary = np.ascontiguousarray(voxels.initial.imag[None], np.float32)
@@ -167,13 +174,9 @@ def _follow(
         )  # fmt: skip
         found.append(part)
         part.giver, part.taker, part.share, lost = _hand_over(
-            place,
-            kinds,
-            (real, imaginary, slope),
-            share,
-            (voxels.bending, voxels.cusp),
-            smallest * may_hand_over,
-        )
+            place, kinds, (real, imaginary, slope), share,
+            (voxels.bending, voxels.cusp), near, smallest * may_hand_over,
+        )  # fmt: skip
         stays = np.ones(len(kinds), dtype=bool)
         stays[part.giver] = False
         origin = np.flatnonzero(stays)
@@ -191,8 +194,22 @@ def _shape(
     if k.size == 0:
         return np.zeros(k.shape[:2], np.float32)
     flat = torch.from_numpy(k.reshape(-1, 3).astype(np.float32))
-    answer = data.dephasing_func(flat, data.nyquist.cpu()).detach().numpy()
+    answer = answer_of_a_voxel(data, flat).detach().numpy()
     return np.ascontiguousarray(answer.reshape(k.shape[:2]) ** 2, np.float32)
+
+
+def _near(
+    repetitions: Repetitions, data: mr0.SimData, voxels: Representatives, accuracy: float
+) -> NDArray[np.float64]:
+    """Return how far apart states of one position may be [1/m, 1/m, 1/m, s]."""
+    moment = repetitions.gradient_moment.detach().double().numpy()
+    time = repetitions.event_time.detach().double().numpy()
+    largest = np.sqrt((np.column_stack([moment, time]) ** 2).sum(0))
+    extent = data.voxel_pos.detach().double().abs().amax(0).cpu().numpy()
+    turned = 2 * np.pi * np.append(extent, data.B0.detach().double().abs().max().cpu().numpy())
+    turned[3] += 0.5 * voxels.cusp
+    least = np.finfo(float).tiny
+    return np.maximum(_ROUNDING * largest, _SAME * accuracy / np.maximum(turned, 1e-3)) + least
 
 
 def _factors(
@@ -231,7 +248,7 @@ def _pulse(place, kinds, magnetisation, factors, share, limits):
     """
     real, imaginary, slope = magnetisation
     factor_real, factor_imaginary, steepness = factors
-    max_count, min_magnetisation, slopes = limits
+    max_count, min_magnetisation, slopes, near = limits
     voxels = real.shape[1]
     transverse = np.sum(kinds == TRANSVERSE)
     # Transverse and longitudinal states arise at the same places: those of all ancestors, and
@@ -244,7 +261,7 @@ def _pulse(place, kinds, magnetisation, factors, share, limits):
     for state in range(transverse):
         for axis in range(4):
             position[len(kinds) + state, axis] = -place[state, axis]
-    group, groups = _group(position)
+    group, groups = _group(position, near)
     # Number 2 g is the transverse state at place g, 2 g + 1 the longitudinal one.
     count = 4 * transverse + 2 * (len(kinds) - transverse)
     target, kind = np.empty(count, np.int64), np.empty(count, np.int64)
@@ -357,7 +374,7 @@ def _missed(before, after, bending, cusp):
 
 
 @_compiled
-def _hand_over(place, kinds, magnetisation, share, curvature, most):
+def _hand_over(place, kinds, magnetisation, share, curvature, near, most):
     """Let states go on in others of nearly the same position, see `graph.HandOver`.
 
     As many as together miss less than a state that is too weak, from one taker to the next; and
@@ -377,7 +394,7 @@ def _hand_over(place, kinds, magnetisation, share, curvature, most):
             power = real[state, v] ** 2 + imaginary[state, v] ** 2
             size[state] += share[v] * max(power, slope[state, v])
         for axis in range(3):
-            line[state] += _LINE[axis] * place[state, axis] / _SAME[axis]
+            line[state] += _LINE[axis] * place[state, axis] / near[axis]
         # The undephased state is by itself.
         line[state] = 3 * np.rint(line[state] / 4) + kinds[state]
     by_time = np.argsort(place[:, 3], kind="mergesort")
@@ -388,11 +405,13 @@ def _hand_over(place, kinds, magnetisation, share, curvature, most):
         fits = right < len(order) and line[order[left]] == line[order[right]]
         if fits:
             error = 0.0
+            weaker = min(size[order[left]], size[order[right]])
             for at in range(left + 1, right):
+                fits &= size[order[at]] <= _STRONGER * weaker
                 t = place[order[at], 3]
                 before, after = t - place[order[left], 3], place[order[right], 3] - t
                 error += size[order[at]] * _missed(before, after, bending, cusp)
-            fits = error < most**2
+            fits &= error < most**2
         if fits:
             right += 1
             continue
@@ -424,32 +443,35 @@ def _hand_over(place, kinds, magnetisation, share, curvature, most):
 
 
 @_compiled
-def _group(position):
-    """Return a number for each distinct position, and how many there are."""
+def _group(position, near):
+    """Return a number for each distinct position, and how many there are.
+
+    All of a group are near to its first one, so that no chain of near ones ends far from it.
+    """
     count = len(position)
     line = np.zeros(count)
     for n in range(count):
         for axis in range(4):
-            line[n] += _LINE[axis] * position[n, axis] / _SAME[axis]
+            line[n] += _LINE[axis] * position[n, axis] / near[axis]
     reach = np.sum(_LINE)
     order = np.argsort(line, kind="mergesort")
-    group = np.full(count, -1)
+    group, first = np.full(count, -1), np.empty(count, np.int64)
     groups = 0
     for at in range(count):
         n = order[at]
         before = at - 1
         while group[n] < 0 and before >= 0 and line[n] - line[order[before]] <= reach:
-            m = order[before]
+            m = first[group[order[before]]]
             if (
-                np.abs(position[m, 0] - position[n, 0]) <= _SAME[0]
-                and np.abs(position[m, 1] - position[n, 1]) <= _SAME[1]
-                and np.abs(position[m, 2] - position[n, 2]) <= _SAME[2]
-                and np.abs(position[m, 3] - position[n, 3]) <= _SAME[3]
+                np.abs(position[m, 0] - position[n, 0]) <= near[0]
+                and np.abs(position[m, 1] - position[n, 1]) <= near[1]
+                and np.abs(position[m, 2] - position[n, 2]) <= near[2]
+                and np.abs(position[m, 3] - position[n, 3]) <= near[3]
             ):
                 group[n] = group[m]
             before -= 1
         if group[n] < 0:
-            group[n] = groups
+            group[n], first[groups] = groups, n
             groups += 1
     return group, groups
 

@@ -418,7 +418,7 @@ def _emission(plan: Plan, drive: Drive, voxels: Voxels) -> Tensor:
     The phase is seen from the frame of the pulse before.
     """
     repetition, shim = _repetition_and_shim(plan, drive)
-    k = drive.k_anchor
+    k = drive.k_anchor.to(voxels.R1.dtype)
     turns = k[:, :3] @ voxels.position
     turns.addcmul_(k[:, 3:], voxels.B0)
     frame = voxels.B1_phase[shim].add_(drive.phase[repetition, None])
@@ -463,14 +463,14 @@ def _emission_gradients(
     result.phase.index_add_(0, repetition, turning.sum(1).double(), alpha=-1)
     if not (wanted.timing or wanted.maps):
         return
-    sign = torch.from_numpy(plan.item_sign).to(drive.k_anchor)
+    sign = torch.from_numpy(plan.item_sign).to(growing)
     along = torch.cat([voxels.position, voxels.B0[None]])
     result.k_anchor -= 2 * math.pi * (turning @ along.T).double()
     result.k_anchor[:, 3] -= sign * (growing @ voxels.R2dash)
     result.t_anchor -= growing @ voxels.R2
     result.b_anchor -= growing @ voxels.D
     if wanted.maps:
-        tau = drive.k_anchor[:, 3]
+        tau = drive.k_anchor[:, 3].to(growing.dtype)
         result.maps["B1_phase"].index_add_(0, shim, turning, alpha=-1)
         result.maps["B0"] -= 2 * math.pi * (tau @ turning)
         result.maps["R2"] -= drive.t_anchor @ growing

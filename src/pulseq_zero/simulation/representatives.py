@@ -83,11 +83,11 @@ class Representatives:
         weight = data.PD.detach().abs().double().cpu().numpy()
         if not weight.any():
             weight = np.ones_like(weight)
-        transmit = data.B1.detach().to(torch.complex128).cpu().numpy()
+        transmit = data.B1.detach().to(torch.complex128).cpu().resolve_conj().numpy()
         transmit = transmit * np.exp(-1j * np.angle(transmit.sum(0)))
         start = np.ones(len(weight), complex)
         if initial is not None:
-            start = initial.detach().to(torch.complex128).cpu().numpy()
+            start = initial.detach().to(torch.complex128).cpu().resolve_conj().numpy()
         rates = {
             name: 1 / getattr(data, name).detach().abs().double().cpu().numpy()
             for name in ("T1", "T2", "T2dash")
@@ -138,7 +138,7 @@ class Representatives:
             shim = np.ones((len(repetitions.event_count), len(self.transmit)))
         else:
             check_channels(repetitions.shim, len(self.transmit))
-            shim = repetitions.shim.detach().to(torch.complex128).cpu().numpy()
+            shim = repetitions.shim.detach().to(torch.complex128).cpu().resolve_conj().numpy()
         field: NDArray[np.complex128] = shim @ self.transmit
         return field
 

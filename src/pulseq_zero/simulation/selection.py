@@ -99,7 +99,7 @@ def select(
     given = np.array([len(part.giver) for part in found])
     every = _joined(found)
     first = np.concatenate([[0], np.cumsum(count)])
-    kept, number, emits, too_weak, too_many = _judge(
+    kept, number, emits, strength, too_weak, too_many = _judge(
         first,
         np.concatenate([[0], np.cumsum(transverse)]),
         np.concatenate([[0], np.cumsum(every.edges)]),
@@ -126,6 +126,7 @@ def select(
         kind=every.edge_kind[used].astype(np.int64),
         source=np.where(repetition[target] > 0, number[ancestor], 0)[used],
         emits=emits[kept],
+        strength=strength[kept],
         hand_over=_kept_hand_over(every, np.repeat(first[:-1], given), kept),
         cut=too_many,
     )
@@ -135,16 +136,19 @@ def select(
 def _kept_hand_over(
     every: Candidates, first: NDArray[np.int64], kept: NDArray[np.bool_]
 ) -> HandOver:
-    """Return the hand-overs between states that are kept, in the order of their givers."""
+    """Return the hand-overs between states that are kept, in the order of their givers.
+
+    Where one taker is left out, the other receives all.
+    """
     giver, taker = every.giver + first, every.taker + first[:, None]
-    used = kept[giver] & kept[taker].all(1)
+    used = kept[giver] & kept[taker].any(1)
+    giver, taker, share = giver[used], taker[used], every.share[used]
+    there = kept[taker]
+    taker = np.where(there, taker, taker[:, ::-1])
+    share = np.where(there.all(1, keepdims=True), share, there.astype(np.float32))
     number = np.cumsum(kept) - 1
-    order = np.argsort(giver[used], kind="stable")
-    return HandOver(
-        giver=number[giver[used]][order],
-        taker=number[taker[used]][order],
-        share=every.share[used][order],
-    )
+    order = np.argsort(giver, kind="stable")
+    return HandOver(number[giver][order], number[taker][order], share[order])
 
 
 def _joined(found: list[Candidates]) -> Candidates:
@@ -172,7 +176,7 @@ def _judge(
     giver, taker, part, first_given = hand_over
     repetitions, voxels = len(first) - 1, power.shape[1]
     measured, latent = np.zeros(len(kinds), np.bool_), np.zeros(len(kinds))
-    steep = np.zeros(len(kinds))
+    steep, strength = np.zeros(len(kinds)), np.zeros(len(kinds))
     # What a state of power 1 leads to: relative to signals, relative to their derivatives, and
     # the derivatives of that by the angles of the pulses to come.
     widest = np.max(np.diff(first))
@@ -214,6 +218,8 @@ def _judge(
             readouts += 1
             per_signal = np.float32(1 / strongest)
             measured[a : a + transverse] |= _needed(signal / strongest, min_emitted)
+            for state in range(transverse):
+                strength[a + state] = np.sqrt(min(signal[state] / strongest, 1.0))
         if steepest > _NOTHING:
             slope_readouts += 1
             per_slope = np.float32(1 / steepest)
@@ -285,7 +291,7 @@ def _judge(
                 emits[state] = kinds[state] == TRANSVERSE and measured[state]
                 n += 1
     scale = max(readouts, 1)
-    return kept, number, emits, np.sqrt(weak / scale), np.sqrt(many / scale)
+    return kept, number, emits, strength, np.sqrt(weak / scale), np.sqrt(many / scale)
 
 
 @_compiled

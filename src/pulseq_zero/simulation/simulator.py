@@ -32,7 +32,13 @@ from pulseq_zero.simulation.propagation import Backend, Drive, TorchBackend
 from pulseq_zero.simulation.readouts import PatternTable
 from pulseq_zero.simulation.representatives import Representatives
 from pulseq_zero.simulation.timeline import Course, Timeline, make_timeline, state_positions
-from pulseq_zero.simulation.voxels import Voxels, check_maps, fingerprint, maps_require_grad
+from pulseq_zero.simulation.voxels import (
+    MapsVersion,
+    Voxels,
+    answer_of_a_voxel,
+    check_maps,
+    maps_require_grad,
+)
 
 Engine = Literal["pdg", "mrzero"]
 
@@ -44,7 +50,7 @@ _TOLERANCE, _SHARED, _ROUNDING = 0.05, 3e-5, 1e-6
 
 # Diffusion inside a readout may err by this part of the accuracy before segments are halved.
 _DIFFUSION_SHARE = 0.1
-_SHORTEST_SEGMENT = 4
+_SHORTEST_SEGMENT = 1
 
 # What is left out is judged by a simulation with thresholds smaller by this factor. MRzeroCore's
 # are of single states, of which thousands add up.
@@ -171,7 +177,14 @@ class Simulator:
         self._memory = memory // 2
         self._backend = backend or _default_backend(self.device, dtype)
         self._cache = EncodingCache(memory // 2)
-        self._reach = _reach(data)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin anew with a phantom."""
+        self._maps = MapsVersion(self.data)
+        self._reach = _reach(self.data)
+        self._representatives: Representatives | None = None
+        self._cache.clear()
         self._graph: tuple[Repetitions | mr0.Graph, tuple[bool, bool], StateGraph] | None = None
         self._plan: tuple[StateGraph, Repetitions, Plan] | None = None
         self._voxels: tuple[object, Voxels] | None = None
@@ -183,9 +196,14 @@ class Simulator:
             return 1e-12
         return max(_ROUNDING, min(_SHARED, _TOLERANCE * self.accuracy))
 
-    @cached_property
-    def _representatives(self) -> Representatives:
-        return Representatives.of(self.data, self.initial)
+    def _prepare_for(self, repetitions: Repetitions) -> Repetitions:
+        """Return a sequence on the CPU, checked, with nothing kept of another phantom."""
+        repetitions = repetitions.to("cpu")
+        _check_sequence(repetitions)
+        if not self._maps.is_that_of(self.data):
+            check_maps(self.data)
+            self._forget()
+        return repetitions
 
     def __call__(
         self, repetitions: Repetitions, graph: mr0.Graph | StateGraph | None = None
@@ -205,8 +223,7 @@ class Simulator:
         Simulation
             Signal and error estimate.
         """
-        repetitions = repetitions.to("cpu")
-        _check_sequence(repetitions)
+        repetitions = self._prepare_for(repetitions)
         if self.engine == "mrzero":
             return self._with_mrzerocore(repetitions, graph)
         course = Course.of(repetitions)
@@ -273,8 +290,7 @@ class Simulator:
         """
         if self.engine != "pdg":
             raise SimulationError("only engine='pdg' tells the magnetisation at the ADC")
-        repetitions = repetitions.detach().to("cpu")
-        _check_sequence(repetitions)
+        repetitions = self._prepare_for(repetitions.detach())
         if not 0 <= repetition < len(repetitions.event_count):
             raise SimulationError(
                 f"there is no repetition {repetition}; the sequence has "
@@ -305,8 +321,7 @@ class Simulator:
             The sequence. If its flip angles require gradients, states count by their derivatives,
             too.
         """
-        repetitions = repetitions.to("cpu")
-        _check_sequence(repetitions)
+        repetitions = self._prepare_for(repetitions)
         return self._states(repetitions, Course.of(repetitions), None)
 
     def _states(
@@ -330,6 +345,8 @@ class Simulator:
             or known[1] != wanted
             or not _same_sequence(known[0], repetitions)
         ):
+            if self._representatives is None:
+                self._representatives = Representatives.of(self.data, self.initial)
             made = make_graph(
                 repetitions,
                 course,
@@ -375,8 +392,7 @@ class Simulator:
                 patterns = PatternTable(self._reach, self._tolerance)
                 plan = make_plan(states, repetitions, course, start, patterns, longest)
             timeline = make_timeline(states, course, start, plan.items)
-            b_offset = timeline.b_offset.detach()
-            bound = spread * float(b_offset.abs().max()) if len(b_offset) else 0.0
+            bound = spread * _largest_weighting(timeline, states, plan)
             rows = max(plan.rows, default=0)
             if reusable or bound <= _DIFFUSION_SHARE * self.accuracy or rows <= _SHORTEST_SEGMENT:
                 break
@@ -412,7 +428,7 @@ class Simulator:
             phase=self._real(_within_a_turn(repetitions.pulse_phase)),
             duration=self._real(timeline.duration),
             b_end=self._real(timeline.b_end),
-            k_anchor=self._real(timeline.k_anchor),
+            k_anchor=timeline.k_anchor.to(self.device),
             t_anchor=self._real(timeline.t_anchor),
             b_anchor=self._real(timeline.b_anchor),
             shim=shim,
@@ -429,12 +445,10 @@ class Simulator:
 
     def _prepared_voxels(self, shims: Tensor | None) -> Voxels:
         """Return the voxels, anew where maps have changed or are differentiated by."""
-        version = (fingerprint(self.data), None if shims is None else shims.tolist())
+        version = None if shims is None else shims.tolist()
         differentiated = maps_require_grad(self.data) or (shims is not None and shims.requires_grad)
         if self._voxels is not None and self._voxels[0] == version and not differentiated:
             return self._voxels[1]
-        if self._voxels is None or self._voxels[0][0] != version[0]:  # type: ignore[index]
-            self._cache.clear()
         voxels = Voxels.of(
             self.data, device=self.device, dtype=self.dtype, shims=shims, initial=self.initial
         )
@@ -648,10 +662,19 @@ def _mean_diffusion(data: mr0.SimData) -> Tensor:
     return (data.D.detach().double().cpu() * weight).sum() / weight.sum()
 
 
+def _largest_weighting(timeline: Timeline, states: StateGraph, plan: Plan) -> float:
+    """Return the largest diffusion weighting after an anchor, of states by their strength."""
+    b_offset = timeline.b_offset.detach().abs()
+    if states.strength is not None and len(b_offset):
+        strength = torch.from_numpy(states.strength)[plan.items.state]
+        b_offset = b_offset * torch.repeat_interleave(strength, plan.items.first_row.diff())
+    return float(b_offset.max()) if len(b_offset) else 0.0
+
+
 def _row_factor(timeline: Timeline, data: mr0.SimData) -> Tensor:
     """Return (rows,) what all voxels have in common: diffusion after the anchor, voxel shape."""
     diffusion = torch.exp(-1e-9 * _mean_diffusion(data) * timeline.b_offset)
-    shape = data.dephasing_func(timeline.k_sample, data.nyquist.cpu())
+    shape = answer_of_a_voxel(data, timeline.k_sample)
     return math.sqrt(2) * diffusion * shape
 
 

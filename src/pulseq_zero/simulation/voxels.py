@@ -130,9 +130,33 @@ def maps_require_grad(data: mr0.SimData) -> bool:
     return any(getattr(data, name).requires_grad for name in _MAPS)
 
 
-def fingerprint(data: mr0.SimData) -> tuple[tuple[int, int], ...]:
-    """Tell versions of the maps apart: changes when a map is replaced or altered in place."""
-    return tuple((id(getattr(data, name)), getattr(data, name)._version) for name in _MAPS)
+class MapsVersion:
+    """Tells whether the maps of a phantom are what they were: neither replaced nor altered.
+
+    It holds on to the tensors, so that no other can come to lie where one of them did.
+    """
+
+    def __init__(self, data: mr0.SimData) -> None:
+        self._maps = [getattr(data, name) for name in (*_MAPS, "nyquist")]
+        self._counts = [values._version for values in self._maps]
+
+    def is_that_of(self, data: mr0.SimData) -> bool:
+        """Tell whether a phantom has the same maps."""
+        other = MapsVersion(data)
+        return self._counts == other._counts and all(
+            one is another for one, another in zip(self._maps, other._maps, strict=True)
+        )
+
+
+def answer_of_a_voxel(data: mr0.SimData, k: Tensor) -> Tensor:
+    """Return what is left of a voxel's signal at (..., xyz) frequencies [1/m], (...)."""
+    flat, nyquist = k.reshape(-1, 3), data.nyquist.cpu()
+    try:
+        answer = data.dephasing_func(flat, nyquist)
+    except RuntimeError:
+        # MRzeroCore's exact sinc knows float32 only
+        answer = data.dephasing_func(flat.float(), nyquist.float()).to(k.dtype)
+    return answer.reshape(k.shape[:-1])
 
 
 def check_channels(shims: Tensor, channels: int) -> None:
