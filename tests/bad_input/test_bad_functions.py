@@ -303,8 +303,8 @@ def infinite_loss(parameters, image):
             inversion_recovery,
             lambda p, x: p["TI"] * 0 + x.abs().sum() * 0,
             {},
-            "parameter 'TI' has no effect on the loss at the start values; remove it, or "
-            "start elsewhere",
+            "parameter 'TI' has no effect on the loss at the start values, nor 0.1 away from them; "
+            "remove it, or start elsewhere",
         ),
         (
             inversion_recovery,

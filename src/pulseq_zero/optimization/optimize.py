@@ -68,9 +68,8 @@ def optimize(
     torch.manual_seed(given.seed)
     stepper = make_stepper(given.method, started_from)
     functions = [sequence_function, *(loss for _, loss in members)]
-    run = Run(
-        given, problem, verification, stepper, _shared(functions, started_from, given, problem)
-    )
+    shared = _shared(functions, started_from, given, problem)
+    run = Run(given, problem, verification, stepper, started_from, shared)
     run.resume()
     return run.finish()
 

@@ -17,11 +17,15 @@ from tqdm.auto import tqdm
 
 from pulseq_zero.errors import NotFiniteError, OptimizationError
 from pulseq_zero.optimization.checkpoints import load_checkpoint, save_checkpoint
+from pulseq_zero.optimization.parameters import Parameter
 from pulseq_zero.optimization.problem import Ensemble, short
 from pulseq_zero.optimization.settings import OptimizationSettings
 from pulseq_zero.optimization.steppers import Evaluation, Stepper, Values
 
 logger = logging.getLogger(__name__)
+
+# Losses that differ by less than this part, as by rounding in float32, are the same.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,8 @@ class Run:
         What is made lower, and the same more accurately, if it is to be verified.
     stepper
         The optimizer.
+    parameters
+        What it started from.
     fingerprint
         What a checkpoint must share with the run that goes on from it.
     """
@@ -138,10 +144,12 @@ class Run:
         problem: Ensemble,
         verification: Ensemble | None,
         stepper: Stepper,
+        parameters: Mapping[str, Parameter],
         fingerprint: str,
     ) -> None:
         self.settings, self.problem, self.verification = settings, problem, verification
         self.stepper, self.fingerprint = stepper, fingerprint
+        self.parameters = parameters
         self.record = Record(settings.accuracy)
         self.checkpoint = None if settings.checkpoint is None else Path(settings.checkpoint)
         members = [*problem.members, *(verification.members if verification else ())]
@@ -189,7 +197,7 @@ class Run:
             values = self.stepper.values()
             evaluation = self.problem.evaluate(values, iteration)
             if iteration == 0:
-                _check_effect(evaluation.gradient)
+                self._check_effect(values, evaluation)
             if not is_last:
                 self.stepper.step(evaluation, partial(self.problem.evaluate, iteration=iteration))
         except NotFiniteError as error:
@@ -203,6 +211,27 @@ class Run:
             verified = self.verification.evaluate(values, iteration, with_gradient=False).loss
         self.record.add(values, evaluation, verified)
         return True
+
+    def _check_effect(self, values: Values, evaluation: Evaluation) -> None:
+        """Stop if the loss has no slope by a parameter; say whether it has an effect."""
+        for name, slope in evaluation.gradient.items():
+            if bool(slope.any()):
+                continue
+            parameter = self.parameters[name]
+            # Some steps of the optimizer, and far enough to be seen
+            step = max(10 * (parameter.learning_rate or 0.0), 0.1 * float(values[name].abs().max()))
+            for way in (step, -step):
+                there = (values[name] + way).clamp(parameter.lower, parameter.upper)
+                moved = self.problem.evaluate({**values, name: there}, 0, with_gradient=False)
+                if abs(moved.loss - evaluation.loss) > _ROUNDING * abs(evaluation.loss):
+                    raise OptimizationError(
+                        f"the loss has no slope by parameter {name!r} at its start value, though "
+                        f"it is another {abs(way):.2g} away; start elsewhere"
+                    )
+            raise OptimizationError(
+                f"parameter {name!r} has no effect on the loss at the start values, nor "
+                f"{step:.2g} away from them; remove it, or start elsewhere"
+            )
 
     def _tighten(self) -> None:
         """Go on more accurately where the verification does not confirm the improvement."""
@@ -232,15 +261,6 @@ class Run:
     def _last_checkpoint(self) -> str:
         exists = self.checkpoint is not None and self.checkpoint.exists()
         return f"; the last good checkpoint is {self.checkpoint}" if exists else ""
-
-
-def _check_effect(gradient: Values) -> None:
-    for name, slope in gradient.items():
-        if not bool(slope.any()):
-            raise OptimizationError(
-                f"parameter {name!r} has no effect on the loss at the start values; remove it, "
-                "or start elsewhere"
-            )
 
 
 def _report(bar: tqdm[Any], record: Record, iterations: int) -> None:
