@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from pulseq_zero.cli import main
 from pulseq_zero.cli.new import new_experiment
 from pulseq_zero.cli.project import read_project
+from pulseq_zero.errors import OptimizationError
 from pulseq_zero.experiments.experiment import make_loss
 from pulseq_zero.experiments.settings import LossSettings
 from pulseq_zero.files.store import load_table, load_tensors
@@ -205,6 +206,28 @@ def test_what_cannot_be_written_is_said_in_a_sentence(project):
     sequence.write_text(text)
     change(project / EXPERIMENT, parameters={"TE": {"start": 0.0200033, "learning_rate": 0.01}})
     assert "Error: PyPulseq cannot write the sequence at start" in call("run", EXPERIMENT, fails=1)
+
+
+def test_the_first_step_of_check_is_that_of_the_run(project, monkeypatch):
+    """With its pulses in pieces, its ensemble, and its method."""
+    content = yaml.safe_load((project / EXPERIMENT).read_text())
+    change(
+        project / EXPERIMENT,
+        sequence={**content["sequence"], "sub_pulses": 2},
+        ensemble=[{"scale": {"B1": 0.8}}],
+        optimizer={"iterations": 9, "method": "lbfgs", "verify_every": 3, "learning_rate": 0.5},
+    )
+    taken = {}
+
+    def optimize(function, losses, parameters, phantoms, **settings):
+        taken.update(settings, losses=len(losses), phantoms=len(phantoms))
+        raise OptimizationError("enough")
+
+    monkeypatch.setattr("pulseq_zero.cli.check.optimize", optimize)
+    call("check", EXPERIMENT, fails=1)
+    expected = {"sub_pulses": 2, "phantoms": 2, "losses": 2, "method": "lbfgs"}
+    expected |= {"learning_rate": 0.5, "iterations": 1, "verify_every": None}
+    assert expected.items() <= taken.items()
 
 
 def test_check_compares_gradients_with_finite_differences(project):

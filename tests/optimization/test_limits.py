@@ -14,7 +14,13 @@ from pypulseq.utils.safe_pns_prediction import safe_example_hw
 from pulseq_zero.conversion import SequenceModel
 from pulseq_zero.errors import ConfigError, SequenceError
 from pulseq_zero.files.seq import read_seq
-from pulseq_zero.optimization.limits import PulseShapes, check_limits, excess, gradient_amplitude
+from pulseq_zero.optimization.limits import (
+    PulseShapes,
+    check_limits,
+    excess,
+    gradient_amplitude,
+    relative_sar,
+)
 
 GAMMA = 42.576e6
 SYSTEM = pp.Opts(
@@ -198,3 +204,10 @@ def test_excess_is_zero_within_the_limit_and_smooth_at_it():
     outside = torch.tensor([1.5, -3.0], dtype=torch.float64, requires_grad=True)
     assert float(excess(outside, 1.0).detach()) == pytest.approx((0.25 + 4.0) / 2)
     assert torch.autograd.gradcheck(lambda v: excess(v, 1.0), outside)
+
+
+def test_relative_sar_is_a_ratio_of_squares():
+    reference = torch.tensor([math.pi / 2, math.pi])
+    assert float(relative_sar(reference / 2, reference)) == pytest.approx(0.25)
+    with pytest.raises(SequenceError, match="all zero"):
+        relative_sar(reference, torch.zeros(2))

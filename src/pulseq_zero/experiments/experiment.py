@@ -26,9 +26,8 @@ from pulseq_zero.files.store import load_tensors
 from pulseq_zero.imaging import ImagingModel, SequenceFunction
 from pulseq_zero.optimization.losses import LossContext, LossFunction, LossMaker
 from pulseq_zero.optimization.parameters import Parameter
+from pulseq_zero.optimization.steppers import Values
 from pulseq_zero.phantom import Phantom
-
-Values = dict[str, Tensor]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,97 @@
+"""The runs of a config: which there are, what they share, and where they lie."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import yaml
+
+from pulseq_zero.errors import ConfigError
+from pulseq_zero.experiments.layout import ResultFiles
+from pulseq_zero.experiments.plan import check_functions, read_plan
+
+CONFIG = {
+    "experiments": ["one", "other", "swept", "over_T1"],
+    "phantom": {"source": "icbm152", "matrix": 32},
+    "other_phantoms": {"weak": {"scale": {"B1": 0.8}}},
+    "validation": {"tolerance": 0.1},
+}
+
+
+@pytest.fixture
+def folder(root, tmp_path, monkeypatch):
+    """Write experiments that differ in what their names say."""
+    monkeypatch.chdir(root)
+    one = yaml.safe_load((root / "config/experiments/flair_ti.yaml").read_text())
+    other = copy.deepcopy(one)
+    other["loss"]["settings"]["share"] = 0.5
+    other |= {"validation": {"largest": 64}, "report_iterations": [3]}
+    other["ensemble"] = [{"scale": {"B1": 0.8}}]
+    swept = {**one, "sweep": {"loss.settings.share": [0.5, 0.6]}, "compare": ["other"]}
+    over_T1 = {**one, "sweep": {"phantom.tissues.csf.T1": [4.0, 4.5]}}
+    for name, content in zip(CONFIG["experiments"], (one, other, swept, over_T1), strict=True):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    return tmp_path
+
+
+def test_the_runs_of_a_plan(folder):
+    plan = read_plan(CONFIG, folder)
+    assert list(plan.experiments) == ["one", "other"]
+    assert plan.runs_of("swept") == ["swept/share=0.5", "swept/share=0.6"]
+    assert plan.stages("other") == ["start", "optimized", "iteration_3"]
+    assert plan.compared("swept") == [("other", "optimized"), ("other", "iteration_3")]
+    check_functions(plan)
+
+
+def test_runs_share_phantoms_and_starts_where_nothing_differs(folder):
+    plan = read_plan(CONFIG, folder)
+    assert plan.phantom_of("one") == plan.phantom_of("swept/share=0.5") == "phantom"
+    hot, cold = (plan.phantom_of(run) for run in plan.runs_of("over_T1"))
+    assert len({hot, cold, "phantom"}) == 3
+    assert plan.phantom_settings(hot)["tissues"] == {"csf": {"T1": 4.0}}
+    assert plan.phantom_settings(plan.ensemble_of("other")[0])["scale"] == {"B1": 0.8}
+    assert [plan.start_of(run) for run in plan.runs_of("swept")] == ["swept", "swept"]
+    assert [plan.start_of(run) for run in plan.runs_of("over_T1")] == plan.runs_of("over_T1")
+    # The judge of the other has another limit
+    assert plan.judged_start_of("swept/share=0.6") == "one"
+    assert plan.judged_start_of("other") == "other"
+
+
+def test_the_judge_is_the_config_s_with_an_experiment_s_changes(folder):
+    judge = read_plan(CONFIG, folder).judge_of("other")
+    assert (judge.tolerance, judge.largest, judge.thickness) == (0.1, 64, 2.0)
+
+
+def test_other_phantoms_are_changes_of_the_run_s_own(folder):
+    plan = read_plan(CONFIG, folder)
+    (settings,) = plan.other_phantoms("over_T1/T1=4.5").values()
+    assert settings["tissues"] == {"csf": {"T1": 4.5}}
+    assert settings["scale"] == {"B1": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("one", {"figure": "slice_profile"}, "one.yaml: figure: slice_profile needs the samples"),
+        ("one", {"ensemble": [{"scale": {"B3": 1}}]}, "one.yaml: phantom.scale: unknown key 'B3'"),
+        ("swept", {"compare": ["nothing"]}, "swept.yaml: compare: 'nothing' is no experiment"),
+        (
+            "swept",
+            {"sweep": {"optimizer.seed": [-1]}},
+            "swept.yaml, run seed=-1: optimizer.seed: -1 is less than",
+        ),
+    ],
+)
+def test_what_a_plan_cannot_mean_is_refused_with_its_place(folder, name, changes, message):
+    file = folder / f"{name}.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **changes}))
+    with pytest.raises(ConfigError) as caught:
+        check_functions(read_plan(CONFIG, folder), folder)
+    assert message in str(caught.value)
+
+
+def test_the_files_of_a_run_bear_its_name(tmp_path):
+    files = ResultFiles(tmp_path).run("swept/share=0.5")
+    assert files.seq("start") == tmp_path / "swept/share=0.5/start/swept/share=0.5.seq"
+    assert set(files.stage("start").values()) >= {files.image("start"), files.seq("start")}
