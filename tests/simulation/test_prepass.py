@@ -18,7 +18,7 @@ from pulseq_zero.simulation.graph import (
 from pulseq_zero.simulation.prepass import make_graph
 from pulseq_zero.simulation.representatives import Representatives
 from pulseq_zero.simulation.timeline import Course
-from sequences import CASES, Writer, phantom
+from sequences import CASES, Writer, fingerprinting, phantom
 
 
 def ours(repetitions, data, thresholds):
@@ -108,3 +108,28 @@ def test_rounding_of_the_moments_splits_no_state():
     one, other = (ours(r, data, thresholds) for r in (exact, rounded))
     assert other.count.tolist() == one.count.tolist()
     assert edges_of(other) == edges_of(one)
+
+
+def nine_voxels(off_resonance: float):
+    """Return voxels of all kinds, whose B0 and decay by T2' are scaled."""
+    data = phantom(3)
+    few = torch.arange(9) % len(data.PD)
+    for name in ("PD", "T1", "T2", "T2dash", "D", "B0", "voxel_pos"):
+        setattr(data, name, getattr(data, name)[few])
+    data.B1, data.coil_sens = data.B1[:, few], data.coil_sens[:, few]
+    data.B0, data.T2dash = off_resonance * data.B0, data.T2dash / max(off_resonance, 1e-9)
+    return data
+
+
+def test_what_a_phantom_cannot_tell_apart_comes_together():
+    """A train of 300 repetitions that are all different; without off-resonance times are alike."""
+    repetitions, thresholds = fingerprinting(300), Thresholds.of_accuracy(1e-3)
+    graph = ours(repetitions, nine_voxels(0.0), thresholds)
+    assert graph.cut == 0
+    assert len(graph.emits) < 20_000
+    few = fingerprinting(12)
+    counts = [
+        len(ours(few, nine_voxels(scale), thresholds).emits) for scale in (0.0, 1e-3, 1e-2, 1e-1, 1)
+    ]
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1] / 2
