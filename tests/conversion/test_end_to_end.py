@@ -6,8 +6,9 @@ import pypulseq as pp
 import pytest
 import torch
 
+from pulseq_zero.acquisition import defined_fov, image_of
 from pulseq_zero.conversion import SequenceModel
-from pulseq_zero.imaging import ImagingModel
+from pulseq_zero.simulation import Simulator
 
 LIMITS = {
     "max_grad": 40,
@@ -133,22 +134,35 @@ def phantom():
     ).build()
 
 
-def loss_at(values, phantom, sub_pulses):
-    """Distance of the image from one value, with the script run anew, not replayed."""
-    model = ImagingModel(
-        spin_echo, phantom, matrix=(N, LINES), accuracy=1e-5, simulation={"dtype": torch.float64}
-    )
-    # rounded numbers are constant for small steps
-    model.sequence_model = SequenceModel(
-        spin_echo, sub_pulses=sub_pulses, rounding="zero", on_loss="raise"
-    )
-    image = model(values).image
-    weights = torch.linspace(0.5, 1.5, image.numel(), dtype=torch.float64).reshape(image.shape)
-    return (weights * (image / BRIGHTNESS - 0.3).abs().square()).sum()
+class Loss:
+    """Distance of the image from one value, with the script run anew, not replayed.
+
+    States are those of the first call: where one comes to count between two sides of a difference,
+    the signal jumps by about the accuracy.
+    """
+
+    def __init__(self, phantom, sub_pulses):
+        self.simulator = Simulator(phantom, 1e-5, dtype=torch.float64)
+        self.sub_pulses, self.graph = sub_pulses, None
+
+    def __call__(self, values):
+        # rounded numbers are constant for small steps
+        model = SequenceModel(
+            spin_echo, sub_pulses=self.sub_pulses, rounding="zero", on_loss="raise"
+        )
+        repetitions = model(values)
+        if self.graph is None:
+            self.graph = self.simulator.graph(repetitions)
+        # A fresh one: kept encodings are those of a trajectory within the tolerance
+        simulator = Simulator(self.simulator.data, 1e-5, dtype=torch.float64)
+        signal = simulator(repetitions, self.graph).signal
+        fov = defined_fov(model.sequence)
+        image = image_of(signal, repetitions, simulator.data, matrix=(N, LINES), fov=fov)
+        weights = torch.linspace(0.5, 1.5, image.numel(), dtype=torch.float64).reshape(image.shape)
+        return (weights * (image / BRIGHTNESS - 0.3).abs().square()).sum()
 
 
-# Parameter, start value, sub-pulses and relative step. Where a state comes to count between the
-# two sides, the loss jumps; at these values none does.
+# Parameter, start value, sub-pulses and relative step.
 CASES = {
     "flip angle": ("flip", 1.21, 1, 1e-4),
     "phase offset": ("phase", 0.3, 1, 1e-4),
@@ -177,8 +191,10 @@ def test_the_gradient_of_an_image_loss_equals_differences(kind, phantom):
     name, start, sub_pulses, step = CASES[kind]
     value = torch.tensor(start, dtype=torch.float64, requires_grad=True)
 
+    loss_of = Loss(phantom, sub_pulses)
+
     def loss(x):
-        return loss_at({name: x}, phantom, sub_pulses)
+        return loss_of({name: x})
 
     (gradient,) = torch.autograd.grad(loss(value), value)
     random = np.random.default_rng(0)
