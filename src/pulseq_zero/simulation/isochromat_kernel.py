@@ -22,8 +22,13 @@ _COSINE = tuple((-1.0) ** n * math.pi ** (2 * n) / math.factorial(2 * n) for n i
 
 # Generator of the lattice of spins: they lie at (s g, s g², s, s g³) / n modulo 1 in x, y, z and
 # the quantile of T2' (Korobov's form), evenly along z, where crushers wind most. Of the few
-# numbers that were tried, seeds scattered least with this one.
+# numbers that were tried, seeds scattered least with this one. Axes that no spins are spread over
+# take no power of g.
 _GENERATOR = 14471
+
+# The largest angle [rad] that is put into a series, and what the series may leave out
+_LARGEST = np.float32(2)
+_LEFT_OUT = 1e-5
 
 _compiled = njit(cache=True, fastmath=True, nogil=True)
 
@@ -57,6 +62,9 @@ def _place_spins(  # type: ignore[no-untyped-def]
         weight, generator = 1.0, _GENERATOR % count
         multiple = generator
         for axis in range(4):
+            if axis < 3 and size[axis] == 0:
+                position[axis, s] = centre[axis]
+                continue
             u = (s if axis == 2 else (s * multiple) % count) / count + shift[axis]
             u -= math.floor(u)
             if axis != 2:
@@ -89,53 +97,174 @@ def _rotate(m, a, b):  # type: ignore[no-untyped-def]
 
 @_compiled
 def _rotate_by_table(  # type: ignore[no-untyped-def]
-    m, table, row, phase, gradient, position, frequency, step
+    m, table, shape, row, phase, gradient, position, frequency, step
 ):
     """Rotate each spin by what a pulse does at its frequency.
 
-    The table (amplitudes, frequencies, 4) holds Re a, Im a, Re b, Im b of the pulse at phase 0,
-    its middle frequency being 0. Interpolated rotations are normalized: not even hundreds of
-    pulses lose magnetisation.
+    The table (4, entries) holds Re a, Im a, Re b, Im b of all kinds of pulses at phase 0; the shape
+    says where this kind's begins, and its numbers of rows, of equal amplitude, and of columns, of
+    which the middle one has frequency 0. Interpolated rotations are normalized: not even hundreds
+    of pulses lose magnetisation.
     """
-    lower = min(int(row), table.shape[0] - 2)
+    first, rows, columns = shape
+    lower = min(int(row), rows - 2)
     above = np.float32(row - lower)
     below, one = np.float32(1) - above, np.float32(1)
     cosine, sine = np.float32(math.cos(phase)), np.float32(math.sin(phase))
-    middle = np.float32((table.shape[1] - 1) / 2)
-    last = np.float32(table.shape[1] - 1.01)
+    middle = np.float32((columns - 1) / 2)
+    last = np.float32(columns - 1.01)
     per_step = np.float32(1 / step)
     gx, gy, gz = gradient[0] * per_step, gradient[1] * per_step, gradient[2] * per_step
+    a_real, a_imaginary, b_real, b_imaginary = table[0], table[1], table[2], table[3]
+    start, columns = np.uint32(first + lower * columns), np.uint32(columns)
     for s in range(m.shape[1]):
         place = gx * position[0, s] + gy * position[1, s] + gz * position[2, s]
         place = min(max(place + frequency[s] * per_step + middle, np.float32(0)), last)
-        column = int(place)
+        # Without a sign, so that no index counts from the end: only then is this vectorized
+        column = np.int32(place)
         right = place - np.float32(column)
+        lower_left = start + np.uint32(column)
+        lower_right = lower_left + np.uint32(1)
+        upper_left, upper_right = lower_left + columns, lower_right + columns
         w00, w01 = below * (one - right), below * right
         w10, w11 = above * (one - right), above * right
-        ll, lr = table[lower, column], table[lower, column + 1]
-        ul, ur = table[lower + 1, column], table[lower + 1, column + 1]
-        ax = w00 * ll[0] + w01 * lr[0] + w10 * ul[0] + w11 * ur[0]
-        ay = w00 * ll[1] + w01 * lr[1] + w10 * ul[1] + w11 * ur[1]
-        ux = w00 * ll[2] + w01 * lr[2] + w10 * ul[2] + w11 * ur[2]
-        uy = w00 * ll[3] + w01 * lr[3] + w10 * ul[3] + w11 * ur[3]
-        norm = one / math.sqrt(ax * ax + ay * ay + ux * ux + uy * uy)
+        ax = (
+            w00 * a_real[lower_left] + w01 * a_real[lower_right]
+            + w10 * a_real[upper_left] + w11 * a_real[upper_right]
+        )  # fmt: skip
+        ay = (
+            w00 * a_imaginary[lower_left] + w01 * a_imaginary[lower_right]
+            + w10 * a_imaginary[upper_left] + w11 * a_imaginary[upper_right]
+        )  # fmt: skip
+        ux = (
+            w00 * b_real[lower_left] + w01 * b_real[lower_right]
+            + w10 * b_real[upper_left] + w11 * b_real[upper_right]
+        )  # fmt: skip
+        uy = (
+            w00 * b_imaginary[lower_left] + w01 * b_imaginary[lower_right]
+            + w10 * b_imaginary[upper_left] + w11 * b_imaginary[upper_right]
+        )  # fmt: skip
+        norm = one / np.sqrt(ax * ax + ay * ay + ux * ux + uy * uy)
         ax, ay = ax * norm, ay * norm
         bx, by = (ux * cosine - uy * sine) * norm, (ux * sine + uy * cosine) * norm
-        px, py, qx, qy = ax * ax - ay * ay, -2 * ax * ay, bx * bx - by * by, 2 * bx * by
+        px, py = ax * ax - ay * ay, np.float32(-2) * ax * ay
+        qx, qy = bx * bx - by * by, np.float32(2) * bx * by
         x, y, z = m[0, s], m[1, s], m[2, s]
-        m[0, s] = (px - qx) * x - (py + qy) * y + 2 * (ax * bx + ay * by) * z
-        m[1, s] = (py - qy) * x + (px + qx) * y + 2 * (ax * by - ay * bx) * z
+        two = np.float32(2)
+        m[0, s] = (px - qx) * x - (py + qy) * y + two * (ax * bx + ay * by) * z
+        m[1, s] = (py - qy) * x + (px + qx) * y + two * (ax * by - ay * bx) * z
         m[2, s] = (
             (ax * ax + ay * ay - bx * bx - by * by) * z
-            - 2 * (ax * bx - ay * by) * x
-            - 2 * (ax * by + ay * bx) * y
+            - two * (ax * bx - ay * by) * x
+            - two * (ax * by + ay * bx) * y
         )
+
+
+@_compiled
+def _prepare_readout(  # type: ignore[no-untyped-def]
+    moment, time, samples, centre, off_resonance, position, frequency, turned, is_near, far
+):
+    """See by how much each spin turns in half a readout, beyond what its voxel's middle does.
+
+    Fills in the angles [rad] and which of them are small enough for a series; returns the number of
+    the others, whose indices are filled in, and of the terms that the series needs.
+    """
+    half = np.float32(math.pi * (samples - 1))
+    kx, ky, kz = half * moment[0], half * moment[1], half * moment[2]
+    kt = half * time
+    own = np.float32(kx * centre[0] + ky * centre[1] + kz * centre[2] + kt * off_resonance)
+    largest = np.float32(0)
+    for s in range(len(frequency)):
+        angle = kx * position[0, s] + ky * position[1, s] + kz * position[2, s]
+        angle += kt * frequency[s] - own
+        near = abs(angle) < _LARGEST
+        turned[s] = angle if near else np.float32(0)
+        is_near[s] = np.float32(1) if near else np.float32(0)
+        largest = max(largest, abs(turned[s]))
+    others = 0
+    for s in range(len(frequency)):
+        if is_near[s] == 0:
+            far[others] = s
+            others += 1
+    terms, left_out = 1, largest
+    while left_out > _LEFT_OUT:
+        terms += 1
+        left_out *= largest / terms
+    return others, terms
+
+
+@_compiled
+def _read_out(  # type: ignore[no-untyped-def]
+    m, turned, is_near, far, others, terms, moment, time, decay, centre, off_resonance,
+    position, frequency, scratch, found,
+):  # fmt: skip
+    """Take equidistant samples of magnetisation that stands as in the middle of them.
+
+    A spin turns from there by an angle wx, x going from -1 to 1. The series of exp(iwx) makes
+    moments of w of the sum over spins, so that spins need not be turned sample by sample; few
+    have too wide a frequency for that.
+    """
+    samples = len(found)
+    real, imaginary = scratch[0, :samples], scratch[1, :samples]
+    power, place = scratch[2, :samples], scratch[3, :samples]
+    weighted_x, weighted_y = scratch[4, : m.shape[1]], scratch[5, : m.shape[1]]
+    half = np.float32((samples - 1) / 2)
+    for j in range(samples):
+        place[j] = (np.float32(j) - half) / max(half, np.float32(0.5))
+        power[j] = np.float32(1)
+        real[j] = imaginary[j] = np.float32(0)
+    for s in range(m.shape[1]):
+        weighted_x[s], weighted_y[s] = m[0, s] * is_near[s], m[1, s] * is_near[s]
+    for term in range(terms):
+        sum_x = sum_y = np.float32(0)
+        next_ = np.float32(1 / (term + 1))
+        for s in range(m.shape[1]):
+            x, y = weighted_x[s], weighted_y[s]
+            sum_x += x
+            sum_y += y
+            # Times i w / n
+            factor = turned[s] * next_
+            weighted_x[s], weighted_y[s] = -y * factor, x * factor
+        for j in range(samples):
+            real[j] += power[j] * sum_x
+            imaginary[j] += power[j] * sum_y
+            power[j] *= place[j]
+    kx, ky, kz = moment[0], moment[1], moment[2]
+    own = np.float32(kx * centre[0] + ky * centre[1] + kz * centre[2] + time * off_resonance)
+    for j in range(samples):
+        cosine, sine = _cosine_and_sine((np.float32(j) - half) * own)
+        x, y = real[j], imaginary[j]
+        real[j], imaginary[j] = x * cosine - y * sine, y * cosine + x * sine
+    for n in range(others):
+        s = far[n]
+        turns = kx * position[0, s] + ky * position[1, s] + kz * position[2, s]
+        turns += time * frequency[s]
+        x, y = m[0, s], m[1, s]
+        for j in range(samples):
+            cosine, sine = _cosine_and_sine((np.float32(j) - half) * turns)
+            real[j] += x * cosine - y * sine
+            imaginary[j] += y * cosine + x * sine
+    for j in range(samples):
+        scale = np.exp((np.float32(j) - half) * decay) / np.float32(m.shape[1])
+        found[j] = complex(real[j] * scale, imaginary[j] * scale)
+
+
+@_compiled
+def _is_alike(step, other, samples, moment, time):  # type: ignore[no-untyped-def]
+    """Whether spins turn alike in two readouts."""
+    return (
+        samples[step] == samples[other]
+        and time[step] == time[other]
+        and moment[step, 0] == moment[other, 0]
+        and moment[step, 1] == moment[other, 1]
+        and moment[step, 2] == moment[other, 2]
+    )
 
 
 @_compiled
 def simulate_voxels(  # type: ignore[no-untyped-def]
     shift, spins, centre, size, off_resonance, width, R1, R2, transmit, weight,
-    moment, time, relaxation, is_new, is_sample,
+    moment, time, relaxation, is_new, samples, sample_moment, sample_time, sample_relaxation, share,
     pulse, angle, phase, turn, channels, gradient, kind, tables, table_shape, table_step,
     signal,
 ):  # fmt: skip
@@ -148,7 +277,7 @@ def simulate_voxels(  # type: ignore[no-untyped-def]
     spins
         (voxels,) number of spins.
     centre, size
-        (voxels, xyz) and (xyz,) of the voxels [m].
+        (voxels, xyz) and (xyz,) of the voxels [m]; zero where no spins are to be spread.
     off_resonance, width
         (voxels,) centre and half width at half maximum of the spins' frequencies [Hz].
     R1, R2
@@ -159,8 +288,14 @@ def simulate_voxels(  # type: ignore[no-untyped-def]
         (voxels, coils) complex: what a voxel's mean magnetisation adds to the signal.
     moment, time, relaxation
         (steps, xyz) [1/m] and (steps,) [s]: gradient, precession and relaxation of a step.
-    is_new, is_sample
-        (steps,) whether a step differs from the one before, and whether a sample ends it.
+    is_new, samples
+        (steps,) whether a step differs from the one before, and how many samples are taken around
+        its end, equidistant in time and k-space.
+    sample_moment, sample_time, sample_relaxation
+        (steps, xyz) [1/m] and (steps,) [s]: gradient, precession and relaxation from one
+        sample to the next.
+    share
+        (samples,) what is left of a sample by dephasing across axes that no spins are spread over.
     pulse
         (steps,) number of the pulse that the step begins with, -1 where there is none.
     angle, phase, turn
@@ -173,7 +308,7 @@ def simulate_voxels(  # type: ignore[no-untyped-def]
     kind
         (pulses,) number of its table, -1 for a rotation at once.
     tables
-        (entries, 4) the tables of `pulse_table`, one behind the other.
+        (4, entries) the tables of `pulse_table`, one behind the other.
     table_shape, table_step
         (kinds, 3) where a table begins, and its numbers of amplitudes and frequencies;
         (kinds, 2) its steps of amplitude and of frequency [Hz].
@@ -186,15 +321,17 @@ def simulate_voxels(  # type: ignore[no-untyped-def]
         (voxels,) squared norm of the difference that the first two seeds make in the signal.
     """
     seeds, voxels, most = shift.shape[0], len(spins), spins.max()
-    all_m, all_position = np.empty((3, most), np.float32), np.empty((3, most), np.float32)
-    others = np.empty((4, most), np.float32)
+    others, far = np.empty((6, most), np.float32), np.empty(most, np.int64)
+    scratch = np.empty((6, max(most, samples.max() if len(samples) else 0)), np.float32)
     found = np.empty((seeds, signal.shape[1]), np.complex64)
     difference = np.zeros(voxels)
     for v in range(voxels):
         count = spins[v]
-        m, position = all_m[:, :count], all_position[:, :count]
+        # Exactly as large as they are, so that they are known to lie without gaps
+        m, position = np.empty((3, count), np.float32), np.empty((3, count), np.float32)
         frequency, equilibrium = others[0, :count], others[1, :count]
         cosine, sine = others[2, :count], others[3, :count]
+        turns, is_near = others[4, :count], others[5, :count]
         for seed in range(seeds):
             _place_spins(
                 shift[seed, v], centre[v], size, off_resonance[v], width[v],
@@ -202,7 +339,7 @@ def simulate_voxels(  # type: ignore[no-untyped-def]
             )  # fmt: skip
             m[:2] = 0
             m[2] = equilibrium
-            sample, since_pulse = 0, 0.0
+            sample, since_pulse, prepared, outside, terms = 0, 0.0, -1, 0, 0
             for e in range(len(time)):
                 p = pulse[e]
                 if p >= 0:
@@ -219,11 +356,9 @@ def simulate_voxels(  # type: ignore[no-untyped-def]
                         after = complex(math.cos(turn[p] / 2), math.sin(turn[p] / 2))
                         _rotate(m, math.cos(half) / after, math.sin(half) * axis * after)
                     else:
-                        first, rows, columns = table_shape[kind[p]]
-                        table = tables[first : first + rows * columns].reshape(rows, columns, 4)
                         row = angle[p] * abs(field) / table_step[kind[p], 0]
                         _rotate_by_table(
-                            m, table, row, turned, gradient[p],
+                            m, tables, table_shape[kind[p]], row, turned, gradient[p],
                             position, frequency, table_step[kind[p], 1],
                         )  # fmt: skip
                 if is_new[e]:
@@ -235,16 +370,27 @@ def simulate_voxels(  # type: ignore[no-untyped-def]
                         )  # fmt: skip
                 since_pulse += relaxation[e]
                 decay = np.float32(math.exp(-relaxation[e] * R2[v]))
-                sum_x = sum_y = np.float32(0)
                 for s in range(count):
                     x, y = m[0, s], m[1, s]
                     m[0, s] = decay * (x * cosine[s] - y * sine[s])
                     m[1, s] = decay * (y * cosine[s] + x * sine[s])
-                    sum_x += m[0, s]
-                    sum_y += m[1, s]
-                if is_sample[e]:
-                    found[seed, sample] = complex(sum_x / count, sum_y / count)
-                    sample += 1
+                if samples[e] > 0:
+                    if prepared < 0 or not _is_alike(
+                        e, prepared, samples, sample_moment, sample_time
+                    ):
+                        outside, terms = _prepare_readout(
+                            sample_moment[e], sample_time[e], samples[e], centre[v],
+                            off_resonance[v], position, frequency, turns, is_near, far,
+                        )  # fmt: skip
+                        prepared = e
+                    _read_out(
+                        m, turns, is_near, far, outside, terms, sample_moment[e], sample_time[e],
+                        np.float32(-sample_relaxation[e] * R2[v]), centre[v], off_resonance[v],
+                        position, frequency, scratch, found[seed, sample : sample + samples[e]],
+                    )  # fmt: skip
+                    sample += samples[e]
+            for n in range(found.shape[1]):
+                found[seed, n] *= share[n]
         for coil in range(weight.shape[1]):
             for seed in range(seeds):
                 for sample in range(found.shape[1]):

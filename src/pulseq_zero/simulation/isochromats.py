@@ -4,7 +4,8 @@ Every voxel is a box filled with spins, each with its own place and its own freq
 frequency is a quantile of the Cauchy distribution whose width 1 / (2π T2') makes
 exp(-|t| / T2'). Places and frequencies are a lattice in these four dimensions, which a seed
 shifts at random in every voxel: no error is common to all seeds, so that the difference of two
-tells how large it is.
+tells how large it is. Along axes where all spins come to each pulse alike none are spread: what a
+voxel's width does there is known exactly.
 
 Spins do not diffuse: compare with a phantom whose D is zero.
 """
@@ -27,6 +28,8 @@ from pulseq_zero.simulation.isochromat_kernel import Array, pulse_table, simulat
 if TYPE_CHECKING:
     import MRzeroCore as mr0
 
+# A voxel whose ends are less than this many turns apart is not dephased.
+_NOT_DEPHASED = 1e-5
 # Steps that differ by less than this many turns anywhere are the same step.
 _SAME_TURNS = 1e-7
 # For them, spins further off resonance than this [Hz] are few.
@@ -205,7 +208,9 @@ def isochromat_signal(
         If the voxels have no size, or the spins' number is no power of 2.
     """
     count = torch.as_tensor(spins).expand(data.PD.numel()).numpy().astype(np.int64)
-    return _Judge(course, data, voxel_size).simulate(count, [seed])[0][0]
+    judge = _Judge(course, data, voxel_size)
+    everywhere = np.ones(len(count), dtype=bool)
+    return judge.received(judge.simulate(count, [seed], everywhere)[0])[0]
 
 
 def converged_isochromats(
@@ -240,8 +245,10 @@ def converged_isochromats(
     """
     judge = _Judge(course, data, voxel_size)
     count = np.full(data.PD.numel(), spins, dtype=np.int64)
+    everywhere = np.ones(len(count), dtype=bool)
+    signal, difference = judge.simulate(count, [0, 1], everywhere)
     while True:
-        seeds, difference = judge.simulate(count, [0, 1])
+        seeds = judge.received(signal)
         mean = seeds.mean(0)
         size = float(mean.abs().square().sum().sqrt())
         scatter = float((seeds[0] - seeds[1]).abs().square().sum().sqrt()) / max(size, 1e-30)
@@ -253,6 +260,11 @@ def converged_isochromats(
             more = _more_spins(count, difference, aim, largest)
         if scatter <= tolerance or np.array_equal(more, count):
             return Isochromats(mean, seeds, float(count.mean()), scatter)
+        # What voxels that need no more have given stays; the others' is taken out again
+        changed = more != count
+        signal -= judge.simulate(count, [0, 1], changed)[0]
+        added, difference[changed] = judge.simulate(more, [0, 1], changed)
+        signal += added
         count = more
 
 
@@ -292,8 +304,10 @@ class _Judge:
         weight = (
             data.coil_sens.detach().cpu() * data.PD.detach().cpu()
         ).resolve_conj().numpy().T * share
+        is_spread, left = _dephasing(course, size)
         self._voxels = (
-            centre, size, maps(data.B0), 1 / (2 * math.pi * maps(data.T2dash)),
+            centre, np.where(is_spread, size, 0.0),
+            maps(data.B0), 1 / (2 * math.pi * maps(data.T2dash)),
             1 / maps(data.T1), 1 / maps(data.T2),
             np.ascontiguousarray(transmit, np.complex128),
             np.ascontiguousarray(weight, np.complex128),
@@ -301,19 +315,68 @@ class _Judge:
         reach = np.abs(centre).max(0) + size / 2
         off_resonance = float(np.abs(self._voxels[2]).max())
         strongest = float(np.abs(transmit).sum(1).max())
-        self._course = _compile(course, transmit.shape[1], reach, off_resonance, strongest)
+        compiled = _compile(course, transmit.shape[1], reach, off_resonance, strongest)
+        self._course = (*compiled[:8], left, *compiled[8:])
         self._receiver = torch.tensor(course.receiver_phase, dtype=torch.float32)
 
-    def simulate(self, spins: Array, seeds: Sequence[int]) -> tuple[Tensor, Array]:
-        """Return (seeds, samples, coils) signals and (voxels,) squared differences."""
+    def simulate(self, spins: Array, seeds: Sequence[int], chosen: Array) -> tuple[Array, Array]:
+        """Simulate some of the voxels, as (voxels,) bool says.
+
+        Returns
+        -------
+        tuple
+            (seeds, samples, coils) complex128 signals without the receiver's phase, and
+            (chosen voxels,) squared differences of the first two.
+        """
         if (spins & (spins - 1)).any() or spins.min() < 1:
             raise SimulationError("the number of spins in a voxel must be a power of 2")
         shift = np.stack([np.random.default_rng(s).random((len(spins), 4)) for s in seeds])
-        coils = self._voxels[-1].shape[1]
-        signal = np.zeros((len(seeds), len(self._receiver), coils), np.complex128)
-        difference: Array = simulate_voxels(*(shift, spins, *self._voxels, *self._course, signal))
+        centre, size, *maps = self._voxels
+        voxels = (centre[chosen], size, *(values[chosen] for values in maps))
+        signal = np.zeros((len(seeds), len(self._receiver), maps[-1].shape[1]), np.complex128)
+        difference: Array = simulate_voxels(
+            *(shift[:, chosen], spins[chosen], *voxels, *self._course, signal)
+        )
+        return signal, difference
+
+    def received(self, signal: Array) -> Tensor:
+        """Return signals with the receiver's phase."""
         turned = torch.polar(torch.ones_like(self._receiver), self._receiver)
-        return torch.from_numpy(signal.astype(np.complex64)) * turned[:, None], difference
+        return torch.from_numpy(signal.astype(np.complex64)) * turned[:, None]
+
+
+def _dephasing(course: Course, size: Array) -> tuple[Array, Array]:
+    """Find along which axes spins must be spread, and dephase the others exactly.
+
+    Where gradients are balanced from each pulse to the next, as phase encodings are, and off during
+    pulses, all spins along an axis come to each pulse alike, and leave it alike: a sample at the
+    moment k since then is sinc(k Δ) times what a spin in the middle of the voxel's width Δ gives.
+
+    Parameters
+    ----------
+    course
+        The course.
+    size
+        (xyz,) of the voxels [m].
+
+    Returns
+    -------
+    tuple
+        (xyz,) bool, and (samples,) what is left by dephasing along the axes that are not spread.
+    """
+    turns = np.reshape(course.moment, (-1, 3)) * size
+    is_pulse = np.array([pulse is not None for pulse in course.pulse], dtype=bool)
+    before = np.cumsum(turns, axis=0) - turns
+    at_pulses = before[is_pulse]
+    is_spread = (np.abs(np.diff(at_pulses, axis=0)) > _NOT_DEPHASED).any(0)
+    for pulse in course.pulse:
+        if pulse is not None and pulse.course is not None:
+            meanwhile = np.array(pulse.gradient) * size * pulse.step * len(pulse.course)
+            is_spread |= np.abs(meanwhile) > _NOT_DEPHASED
+    last = np.maximum.accumulate(np.where(is_pulse, np.arange(len(turns)), 0))
+    since = before + turns - before[last]
+    left: Array = np.sinc(np.where(is_spread, 0.0, since[np.array(course.is_sample, dtype=bool)]))
+    return is_spread, left.prod(1)
 
 
 def _compile(
@@ -334,6 +397,7 @@ def _compile(
     strongest
         Largest transmit field, relative to the nominal one.
     """
+    course, readouts = _gather_samples(course, reach)
     moment, time = np.reshape(course.moment, (-1, 3)), np.array(course.time)
     turns = np.column_stack([moment * reach, time * _FAR_OFF])
     change = np.abs(np.diff(turns, axis=0)).max(1) if len(turns) else np.zeros(0)
@@ -347,26 +411,82 @@ def _compile(
         number.append(-1 if pulse is None else known[id(pulse)])
     kinds: list[list[SpinPulse]] = []
     kind = [-1 if p.course is None else _kind(p, kinds) for p in pulses]
-    tables, shapes, steps = [np.zeros((0, 4), np.float32)], [], []
+    tables, shapes, steps = [np.zeros((4, 0), np.float32)], [], []
     for alike in kinds:
         amplitudes, frequencies = _grid(alike, reach, off_resonance, strongest)
-        shapes.append((sum(map(len, tables)), len(amplitudes), len(frequencies)))
+        first = sum(table.shape[1] for table in tables)
+        shapes.append((first, len(amplitudes), len(frequencies)))
         steps.append((amplitudes[1], frequencies[1] - frequencies[0]))
         table = pulse_table(alike[0].course, alike[0].step, amplitudes, frequencies)
-        tables.append(table.reshape(-1, 4))
+        tables.append(table.reshape(-1, 4).T)
     weights = [np.ones(channels) if p.channels is None else p.channels for p in pulses]
     return (
         moment.astype(np.float32), time.astype(np.float32), np.array(course.relaxation),
-        np.append(True, change > _SAME_TURNS), np.array(course.is_sample),
+        np.append(True, change > _SAME_TURNS), *readouts,
         np.array(number, dtype=np.int64),
         np.array([p.angle for p in pulses]), np.array([p.phase for p in pulses]),
         np.array([p.turn for p in pulses]),
         np.array(weights, dtype=np.complex128).reshape(-1, channels),
         np.array([p.gradient for p in pulses], dtype=np.float32).reshape(-1, 3),
         np.array(kind, dtype=np.int64),
-        np.concatenate(tables), np.array(shapes, dtype=np.int64).reshape(-1, 3),
+        np.concatenate(tables, axis=1), np.array(shapes, dtype=np.int64).reshape(-1, 3),
         np.array(steps).reshape(-1, 2),
     )  # fmt: skip
+
+
+def _gather_samples(course: Course, reach: Array) -> tuple[Course, tuple[Array, ...]]:
+    """Put samples that follow each other in equal steps into one step, which ends in their middle.
+
+    Returns
+    -------
+    tuple
+        The course in these steps, and of each step the number of its samples, and gradient moment
+        (xyz) [1/m], precession and relaxation [s] between two of them.
+    """
+    gathered = Course(receiver_phase=course.receiver_phase)
+    samples: list[int] = []
+    between: list[tuple[Array, float, float]] = []
+    none = (np.zeros(3), 0.0, 0.0)
+    rest, step = none, 0
+    while step < len(course.time):
+        pulse, moment = course.pulse[step], course.moment[step]
+        time, relaxation = course.time[step], course.relaxation[step]
+        if pulse is None:
+            moment, time, relaxation = moment + rest[0], time + rest[1], relaxation + rest[2]
+        elif rest is not none:
+            gathered._append(None, *rest)
+            samples.append(0)
+            between.append(none)
+        rest, last = none, step
+        if course.is_sample[step]:
+            while last + 1 < len(course.time) and _goes_on(course, last + 1, step + 1, reach):
+                last += 1
+        if last > step:
+            equal = course.moment[step + 1], course.time[step + 1], course.relaxation[step + 1]
+            half = (last - step) / 2
+            rest = half * equal[0], half * equal[1], half * equal[2]
+            moment, time, relaxation = moment + rest[0], time + rest[1], relaxation + rest[2]
+        gathered._append(pulse, moment, time, relaxation)
+        samples.append(last - step + 1 if course.is_sample[step] else 0)
+        between.append(equal if last > step else none)
+        step = last + 1
+    return gathered, (
+        np.array(samples, dtype=np.int64),
+        np.reshape([each[0] for each in between], (-1, 3)).astype(np.float32),
+        np.array([each[1] for each in between], dtype=np.float32),
+        np.array([each[2] for each in between]),
+    )
+
+
+def _goes_on(course: Course, step: int, first: int, reach: Array) -> bool:
+    """Whether a step only takes a sample, after the same way as the first of its kind did."""
+    return (
+        course.is_sample[step]
+        and course.pulse[step] is None
+        and abs(course.time[step] - course.time[first]) * _FAR_OFF < _SAME_TURNS
+        and math.isclose(course.relaxation[step], course.relaxation[first], rel_tol=1e-6)
+        and bool((np.abs(course.moment[step] - course.moment[first]) * reach < _SAME_TURNS).all())
+    )
 
 
 def _grid(
