@@ -32,7 +32,8 @@ The main pass: from the sequence's numbers to the signal (forward), and from the
 signal to those of the sequence (backward; flip angles for the turbo spin echo `tse`, everything
 for the others). "Ratio" is the time of MRzeroCore's `execute_graph` over ours, once of the
 compiled loops and once of plain torch; "signal" and "gradient" are relative differences from
-MRzeroCore; "peak" is the memory that a step takes on top of what was there.
+MRzeroCore, that of the gradient without moments and times, which MRzeroCore differentiates along
+one path of each state only; "peak" is the memory that a step takes on top of what was there.
 """
 
 RECONSTRUCTION = """

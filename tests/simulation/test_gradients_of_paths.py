@@ -13,6 +13,7 @@ import torch
 
 from pulseq_zero.simulation import Simulator, Thresholds
 from pulseq_zero.simulation.compiled import CompiledBackend
+from pulseq_zero.simulation.position_slopes import has_one_history
 from pulseq_zero.simulation.propagation import TorchBackend
 from support.phase_graph import phase_graph_signal, slopes
 from support.random_phantoms import SHAPES, changed, random_phantom
@@ -120,3 +121,23 @@ def test_by_each_voxels_place(backend):
         ]
         expected[entry] = (weights * (ends[0] - ends[1])).sum().real / (2 * step)
     assert relative(found.numpy(), expected) < allowed
+
+
+def last_interval(sequence) -> torch.Tensor:
+    moving = torch.zeros(len(sequence.event_count), dtype=bool)
+    moving[-1] = True
+    return moving
+
+
+def test_only_paths_that_depend_on_what_moves_have_to_be_told_apart():
+    sequence = equal_intervals()
+    train = Simulator(maps("point"), thresholds=EVERY_STATE).graph(sequence)
+    assert not has_one_history(train, None)
+    assert has_one_history(train, last_interval(sequence))
+    score = Score()
+    for angle in (math.pi / 2, math.pi):
+        score.pulse(angle, 0.0, "refocusing")
+        score.wait(5e-3, np.array([90.0, 0.0, 0.0]))
+    score.sample(1e-4, np.zeros(3), 0.0)
+    echo = Simulator(maps("point"), thresholds=EVERY_STATE).graph(score.finish())
+    assert has_one_history(echo, None)
