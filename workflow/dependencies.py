@@ -35,9 +35,13 @@ def _tree(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
+def _is_for_type_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
 def _running(node: ast.AST) -> Iterator[ast.AST]:
     """All code but what is for type checkers only."""
-    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+    if _is_for_type_checkers(node):
         return
     yield node
     for child in ast.iter_child_nodes(node):
@@ -51,8 +55,20 @@ def _imported(file: Path) -> list[Path]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            for alias in node.names:
+                names |= _sources(node.module, alias.name)
     return [path for name in names for path in _library_file(name)]
+
+
+def _sources(module: str, name: str) -> set[str]:
+    """Modules that a name comes from: packages tell type checkers where they have theirs from."""
+    found = {module, f"{module}.{name}"}
+    blocks = [block for file in _library_file(module) for block in _tree(file).body]
+    for block in filter(_is_for_type_checkers, blocks):
+        for node in filter(lambda each: isinstance(each, ast.ImportFrom), block.body):
+            if name in [alias.name for alias in node.names]:
+                found |= _sources(node.module, name)
+    return found
 
 
 def _library_file(name: str) -> list[Path]:

@@ -16,7 +16,6 @@ from typing_extensions import TypeAliasType
 
 from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments import kinds
-from pulseq_zero.files.yaml import validate
 from pulseq_zero.optimization.settings import Method, OnNotFinite, OptimizationSettings
 
 # A $ alone would let a line break pass
@@ -314,6 +313,9 @@ def read(section: type[S], content: Any, name: str) -> S:
     ConfigError
         Names the first key that is wrong and says what it must be.
     """
+    # Steps need the sections alone, and not what checks files
+    from pulseq_zero.files.yaml import validate
+
     validate(content, schema(section), name)
     try:
         return section.model_validate(content)
