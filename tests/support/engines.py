@@ -64,6 +64,14 @@ def assert_same_but_for_spins(one: Any, other: Any, data: mr0.SimData) -> None:
     assert error <= SCATTER, f"{error:.2e} apart"
 
 
+def same_as(engine: str) -> Callable[[Any, Any, mr0.SimData], None]:
+    """Return how signals of two sequences are compared.
+
+    The judge places spins along the axes in which a sequence leaves them dephased.
+    """
+    return assert_same_but_for_spins if engine == "judge" else assert_same
+
+
 def _everything(signal: Any, data: mr0.SimData) -> float:
     """Return the norm of a signal of all magnetisation without dephasing."""
     return float(data.PD.sum()) * math.sqrt(array(signal).size)
