@@ -115,7 +115,7 @@ def test_states_that_are_cut_off_are_never_missing_unnoticed():
     few = dataclasses.replace(Thresholds.of_accuracy(1e-4), max_state_count=30)
     exact = simulate(repetitions, data, 1e-6)
     assert exact.error.cut_states == 0
-    with pytest.warns(UserWarning, match="more than 30 states in a repetition; spoil what need"):
+    with pytest.warns(UserWarning, match="more states than are followed; spoil what need"):
         result = Simulator(data, 1e-4, thresholds=few)(repetitions)
     error = norm(result.signal - exact.signal) / norm(exact.signal)
     assert 1e-3 < error < 3 * result.error.cut_states

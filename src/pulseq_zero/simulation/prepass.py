@@ -66,6 +66,9 @@ _BY_POSITION = 0.3
 # them; but never fewer than the second number.
 _SEEN, _FEWEST_SAMPLES = 2**13, 16
 
+# As many states, transverse and longitudinal ones each, as some two gigabytes hold in all repetitions.
+_ALL_STATES = 1_000_000
+
 # States are made anew, a quarter as strong, while those that were too weak to be made would have
 # emitted more than this part of what may be left out.
 _SHARE, _WEAKER, _ROUNDS = 0.25, 0.25, 6
@@ -103,16 +106,19 @@ def make_graph(
         Whether each state's position counts, as it is differentiated by. Otherwise states of
         nearly the same position may go on in others, see `graph.HandOver`.
     """
+    most = min(thresholds.max_state_count, _ALL_STATES // len(repetitions.event_count))
     if positions:
-        most = thresholds.max_state_count
-        thresholds = replace(thresholds.finer(_BY_POSITION), max_state_count=most)
+        thresholds = thresholds.finer(_BY_POSITION)
+    thresholds = replace(thresholds, max_state_count=most)
     smallest = thresholds.min_state_magnetisation
     for _ in range(_ROUNDS):
         found = _follow(
             repetitions, course, data, voxels, thresholds, smallest, slopes, not positions
         )
         graph, too_weak = select(found, thresholds, slopes=slopes)
-        if too_weak <= _SHARE * thresholds.min_latent_signal or smallest == 0:
+        enough = too_weak <= _SHARE * thresholds.min_latent_signal
+        # Weaker states would only take the places of others, where there are too many.
+        if enough or smallest == 0 or graph.cut > too_weak:
             break
         smallest *= _WEAKER
     return graph

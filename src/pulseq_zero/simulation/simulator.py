@@ -369,9 +369,9 @@ class Simulator:
             )
             if made.cut > self.accuracy:
                 warnings.warn(
-                    f"about {made.cut:.1g} of the signal is missing: the sequence makes more than "
-                    f"{self.thresholds.max_state_count} states in a repetition; spoil what need "
-                    "not come together again, or allow more by thresholds=Thresholds(...)",
+                    f"about {made.cut:.1g} of the signal is missing: the sequence makes more "
+                    "states than are followed; spoil what need not come together again, play "
+                    "fewer pulses, or allow more by thresholds=Thresholds(...)",
                     stacklevel=4,
                 )
             known = (repetitions.detach(), wanted, made)
