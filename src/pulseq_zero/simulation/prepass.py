@@ -66,7 +66,8 @@ _BY_POSITION = 0.3
 # them; but never fewer than the second number.
 _SEEN, _FEWEST_SAMPLES = 2**13, 16
 
-# As many states, transverse and longitudinal ones each, as some two gigabytes hold in all repetitions.
+# As many states, transverse and longitudinal ones each, as some two gigabytes hold in all of a
+# sequence.
 _ALL_STATES = 1_000_000
 
 # States are made anew, a quarter as strong, while those that were too weak to be made would have
