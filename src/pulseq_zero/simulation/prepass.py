@@ -213,9 +213,8 @@ def _shape(
     k = place[:, None, :3] + position[None, :, :3]
     if k.size == 0:
         return np.zeros(k.shape[:2], np.float32)
-    flat = torch.from_numpy(k.reshape(-1, 3).astype(np.float32))
-    answer = answer_of_a_voxel(data, flat).detach().numpy()
-    return np.ascontiguousarray(answer.reshape(k.shape[:2]) ** 2, np.float32)
+    answer = answer_of_a_voxel(data, torch.from_numpy(k.astype(np.float32))).detach().numpy()
+    return np.ascontiguousarray(answer**2, np.float32)
 
 
 def _near(
