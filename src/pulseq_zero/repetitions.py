@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.errors import SequenceError
+from pulseq_zero.played import PlayedPulses
 
 if TYPE_CHECKING:
     import MRzeroCore as mr0
@@ -82,6 +83,9 @@ class Repetitions:
     moving
         (events,) bool: which events' times or moments depend on parameters, or None where
         that is not known. It only saves work in the gradients of all others.
+    played
+        The pulses as they are played, or None where each acts at once. Angles and phases then tell
+        only what they would be as one rotation.
 
     Raises
     ------
@@ -100,6 +104,7 @@ class Repetitions:
     shim: Tensor | None = None
     labels: Mapping[str, Tensor] = field(default_factory=dict)
     moving: Tensor | None = None
+    played: PlayedPulses | None = None
 
     def __post_init__(self) -> None:
         pulses, events = len(self.pulse_use), sum(self.event_count)
@@ -117,6 +122,10 @@ class Repetitions:
                 raise SequenceError(f"{name} has shape {actual}, but {shape} was expected")
         if len(self.event_count) != pulses or min(self.event_count, default=1) < 1:
             raise SequenceError("every repetition needs one pulse and at least one event")
+        if self.played is not None and len(self.played.pulse) != pulses:
+            raise SequenceError(
+                f"{len(self.played.pulse)} pulses are played in {pulses} repetitions"
+            )
         unknown = set(self.pulse_use) - set(get_args(PulseUse))
         if unknown:
             raise SequenceError(f"unknown pulse use {sorted(unknown)}")
@@ -211,6 +220,7 @@ class Repetitions:
             shim=None if self.shim is None else function(self.shim),
             labels={name: function(values) for name, values in self.labels.items()},
             moving=None if self.moving is None else function(self.moving),
+            played=None if self.played is None else self.played.map(function),
         )
 
     def to(self, device: torch.device | str) -> Repetitions:

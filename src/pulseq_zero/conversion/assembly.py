@@ -29,20 +29,30 @@ class Assembly:
     ----------
     traced
         What may depend on the parameters, in the order in which Repetitions has it: angles and
-        phases of the pulses, durations, gradient moments and receiver phases of the events.
+        phases of the pulses, durations, gradient moments and receiver phases of the events. Then,
+        if pulses are played, real and imaginary parts of their signals, durations, moments and
+        centres, and the phases of the repetitions.
     pulse_use, event_count, adc_usage, labels
         What does not.
+    step_count, pulse
+        As in `PlayedPulses`; empty where pulses act at once.
     """
 
-    traced: tuple[Any, Any, Any, Any, Any]
+    traced: tuple[Any, ...]
     pulse_use: tuple[PulseUse, ...]
     event_count: tuple[int, ...]
     adc_usage: NDArray[np.int64]
     labels: dict[str, NDArray[np.int64]]
+    step_count: tuple[int, ...] = ()
+    pulse: tuple[int, ...] = ()
 
 
 def assemble(
-    sequence: TracedSequence, *, with_corners: bool = True, sub_pulses: SubPulses = 1
+    sequence: TracedSequence,
+    *,
+    with_corners: bool = True,
+    sub_pulses: SubPulses = 1,
+    played: bool = False,
 ) -> Assembly:
     """Put a sequence's blocks together.
 
@@ -56,13 +66,15 @@ def assemble(
         pulse.
     sub_pulses
         In how many rotations to cut each pulse, for all pulses or by their use.
+    played
+        Whether pulses are played.
 
     Raises
     ------
     SequenceError
         If the sequence holds no pulse.
     """
-    lines = _timelines(sequence, with_corners, sub_pulses)
+    lines = _timelines(sequence, with_corners, sub_pulses, played)
     marks = np.concatenate([line.marks for line in lines] or [np.zeros(0, int)])
     pulses = np.flatnonzero(marks == Mark.PULSE)
     if len(pulses) == 0:
@@ -83,8 +95,10 @@ def assemble(
     skipped = int(np.sum(marks[:first] == Mark.SAMPLE))
     adc_phase[is_sample] = xp.concatenate([line.receiver_phase for line in lines])[skipped:]
     repetition = np.searchsorted(pulses, ends, side="left") - 1
-    # A turn about z is put into the phases of all that follows.
-    turned = xp.cumsum(xp.array([0.0, *(rotation.turn for rotation in rotations)]))
+    # A turn about z is put into the phases of all that follows; played pulses turn by themselves.
+    turns = [0.0 if played else rotation.turn for rotation in rotations]
+    turned = xp.cumsum(xp.array([0.0, *turns]))
+    steps, step_count, pulse = _played(lines) if played else ((), (), ())
     return Assembly(
         (
             xp.array([rotation.angle for rotation in rotations]),
@@ -92,20 +106,47 @@ def assemble(
             event_time,
             gradient_moment,
             adc_phase + turned[1:][repetition],
+            *steps,
         ),
         tuple(rotation.use for rotation in rotations),  # type: ignore[misc]
         tuple(np.bincount(repetition, minlength=len(pulses)).tolist()),
         is_sample.astype(np.int64),
         {name: values[skipped:] for name, values in sample_labels(sequence).items()},
+        step_count,
+        pulse,
     )
 
 
+def _played(lines: list[BlockTimeline]) -> tuple[tuple[Any, ...], tuple[int, ...], tuple[int, ...]]:
+    """Gather the distinct pulses: their traced numbers, their steps' number, and who plays them."""
+    xp, number, distinct, pulse, phases = traced_numpy, {}, [], [], []
+    for line in lines:
+        for steps, phase in line.steps:
+            # Equal ones are the same object, see `Once`
+            if id(steps) not in number:
+                number[id(steps)] = len(distinct)
+                distinct.append(steps)
+            pulse.append(number[id(steps)])
+            phases.append(phase)
+    traced = (
+        xp.concatenate([steps.signal.real for steps in distinct]),
+        xp.concatenate([steps.signal.imag for steps in distinct]),
+        xp.concatenate([steps.time for steps in distinct]),
+        xp.concatenate([steps.moment for steps in distinct]),
+        xp.array([steps.centre for steps in distinct]),
+        xp.array(phases),
+    )
+    return traced, tuple(len(raw(steps.time)) for steps in distinct), tuple(pulse)
+
+
 def _timelines(
-    sequence: TracedSequence, with_corners: bool, sub_pulses: SubPulses
+    sequence: TracedSequence, with_corners: bool, sub_pulses: SubPulses, played: bool
 ) -> list[BlockTimeline]:
     once, system = Once(), system_of(sequence)
     return [
-        timeline(block, system, once, with_corners=with_corners, sub_pulses=sub_pulses)
+        timeline(
+            block, system, once, with_corners=with_corners, sub_pulses=sub_pulses, played=played
+        )
         for block in sequence.traced_blocks()
     ]
 

@@ -13,9 +13,20 @@ from pypulseq import Opts
 
 from pulseq_zero.conversion.gradients import AXES, SAME_TIME, corners, moment_until, numpy_for
 from pulseq_zero.conversion.once import Once
-from pulseq_zero.conversion.pulses import Rotation, SubPulses, frequency, phase, rotations
+from pulseq_zero.conversion.pulses import (
+    Rotation,
+    Steps,
+    SubPulses,
+    frequency,
+    phase,
+    rotations,
+    steps_of,
+)
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.tracing import TracedBlock, raw
+
+# What a pulse's steps depend on.
+_OF_SHAPE = ("signal", "t", "shape_dur", "delay", "center", "freq_offset", "freq_ppm")
 
 # Events that neither act on spins nor sample them. What they last is in the block's duration:
 # a trigger is one that comes at once, a soft delay has its default or what was applied.
@@ -47,6 +58,9 @@ class BlockTimeline:
         The pulses, in order.
     receiver_phase
         (samples,) phase of the receiver at each sample [rad].
+    steps
+        Of each of the pulses, with the phase that it is played with [rad]; none where each acts at
+        once.
     """
 
     marks: NDArray[np.int64]
@@ -54,10 +68,17 @@ class BlockTimeline:
     moments: Any
     rotations: tuple[Rotation, ...]
     receiver_phase: Any
+    steps: tuple[tuple[Steps, Any], ...] = ()
 
 
 def timeline(
-    block: TracedBlock, system: Opts, once: Once, *, with_corners: bool, sub_pulses: SubPulses
+    block: TracedBlock,
+    system: Opts,
+    once: Once,
+    *,
+    with_corners: bool,
+    sub_pulses: SubPulses,
+    played: bool,
 ) -> BlockTimeline:
     """Cut a block at its pulses, samples and, if wanted, corners of its gradients.
 
@@ -71,6 +92,8 @@ def timeline(
         What has been done for other blocks of the sequence.
     with_corners, sub_pulses
         As for :class:`pulseq_zero.SequenceModel`.
+    played
+        Whether pulses are played, and cut into steps.
 
     Raises
     ------
@@ -104,7 +127,16 @@ def timeline(
             times.append(nodes)
             kinds += [Mark.CORNER] * len(nodes)
     marks, durations, moments = once(_cut, times, kinds, block.duration, shapes)
-    return BlockTimeline(marks, durations, moments, pulses, receiver_phase)
+    steps = tuple(
+        (once(steps_of, _shape_of(rf), shapes, system), phase(rf, system))
+        for rf in (events["rf"] if played else ())
+    )
+    return BlockTimeline(marks, durations, moments, pulses, receiver_phase, steps)
+
+
+def _shape_of(rf: SimpleNamespace) -> SimpleNamespace:
+    """Return a pulse without what its steps do not depend on."""
+    return SimpleNamespace(**{name: getattr(rf, name, 0.0) for name in _OF_SHAPE})
 
 
 def _played(block: TracedBlock) -> dict[str, list[SimpleNamespace]]:

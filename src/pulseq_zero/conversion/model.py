@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pypulseq
@@ -13,11 +13,12 @@ import torch
 from pypulseq.calc_rf_center import calc_rf_center
 from torch import Tensor
 
-from pulseq_zero.conversion.assembly import assemble
+from pulseq_zero.conversion.assembly import Assembly, assemble
 from pulseq_zero.conversion.gradients import SAME_TIME
 from pulseq_zero.conversion.pulses import SubPulses
 from pulseq_zero.errors import GradientLostError, PulseqZeroError, SequenceError
 from pulseq_zero.files.loading import failure
+from pulseq_zero.played import PlayedPulses
 from pulseq_zero.repetitions import Repetitions
 from pulseq_zero.tracing import (
     GuardBroken,
@@ -34,6 +35,11 @@ _log = logging.getLogger("pulseq_zero")
 
 # Where a block's pulse, and where a pulse's centre stands in PyPulseq's lists
 _PULSE, _CENTRE = 1, 4
+
+Pulses = Literal["played", "instantaneous"]
+
+# Gradients across a signal that are none, relative to those along it.
+_ACROSS = 1e-7
 
 # Of how many runs the tapes are kept.
 _KEPT = 4
@@ -56,6 +62,9 @@ class SequenceModel:
         In how many rotations to cut each pulse, with the gradients acting between them: for
         all pulses, or by their use, as ``{"inversion": 200}``. As one rotation, a pulse acts
         on all spins as on those in the middle of its slice and of its band.
+    pulses
+        ``"played"``: as what they are in each place, by their samples, the gradients meanwhile, the
+        transmit field and off-resonance; or ``"instantaneous"``, as rotations at once.
     with_corners
         Whether events end at the corners of the gradients between pulses and readouts, so
         that diffusion sees their shape.
@@ -76,6 +85,7 @@ class SequenceModel:
         *,
         arguments: Mapping[str, Any] | None = None,
         sub_pulses: SubPulses = 1,
+        pulses: Pulses = "instantaneous",
         with_corners: bool = True,
         rounding: Rounding = "straight-through",
         on_loss: OnLoss = "warn",
@@ -84,6 +94,7 @@ class SequenceModel:
         self._function = function
         self._arguments = dict(arguments or {})
         self._sub_pulses = sub_pulses
+        self._pulses: Pulses = pulses
         self._with_corners = with_corners
         self._rounding: Rounding = rounding
         self._on_loss: OnLoss = on_loss
@@ -158,7 +169,10 @@ class SequenceModel:
                 f"the sequence function fails: {failure(error, self._function)}"
             ) from error
         conversion = Conversion(
-            run.sequence, sub_pulses=self._sub_pulses, with_corners=self._with_corners
+            run.sequence,
+            sub_pulses=self._sub_pulses,
+            pulses=self._pulses,
+            with_corners=self._with_corners,
         )
         lost = conversion.program.inputs_without_effect()
         if lost:
@@ -214,7 +228,7 @@ class Conversion:
     sequence
         A sequence that was made inside of tracing; one that was made or read outside of it is
         converted, too, and depends on no parameter.
-    sub_pulses, with_corners
+    sub_pulses, pulses, with_corners
         As for :class:`SequenceModel`.
 
     Raises
@@ -228,8 +242,10 @@ class Conversion:
         sequence: pypulseq.Sequence,
         *,
         sub_pulses: SubPulses = 1,
+        pulses: Pulses = "instantaneous",
         with_corners: bool = True,
     ) -> None:
+        check_pulses(pulses, sub_pulses)
         if not isinstance(sequence, pypulseq.Sequence):
             raise SequenceError(
                 f"only a pypulseq.Sequence can be converted, not a {type(sequence).__name__}"
@@ -238,16 +254,22 @@ class Conversion:
             sequence = TracedSequence.of_plain(sequence)
         self.sequence: TracedSequence = sequence
         with recording(sequence.tape):
-            self._assembly = assemble(sequence, with_corners=with_corners, sub_pulses=sub_pulses)
+            self._assembly = assemble(
+                sequence,
+                with_corners=with_corners,
+                sub_pulses=sub_pulses,
+                played=pulses == "played",
+            )
         wires = [np.asarray(wires_of(x)) for x in self._assembly.traced]
         values = [np.asarray(raw(x)) for x in self._assembly.traced]
         self.program = Program(sequence.tape, list(zip(values, wires, strict=True)))
-        _, _, time, moment, _ = wires
+        time, moment = wires[2:4]
         self._moving = torch.from_numpy((time != 0) | (moment != 0).any(1))
+        self._scaled = _scaled(self.program, self._assembly)
 
     def __call__(self, parameters: Mapping[str, Tensor]) -> Repetitions:
         """Compute the repetitions for some parameters."""
-        angle, phase, time, moment, adc_phase = self.program(parameters)
+        angle, phase, time, moment, adc_phase, *played = self.program(parameters)
         assembly, device = self._assembly, angle.device
         return Repetitions(
             pulse_angle=angle,
@@ -260,11 +282,88 @@ class Conversion:
             adc_usage=torch.as_tensor(assembly.adc_usage, device=device),
             labels={k: torch.as_tensor(v, device=device) for k, v in assembly.labels.items()},
             moving=self._moving.to(device),
+            played=_played(assembly, self._scaled, played) if played else None,
+        )
+
+
+def _played(assembly: Assembly, scaled: tuple[bool, ...], values: list[Tensor]) -> PlayedPulses:
+    real, imag, time, moment, centre, phase = (value.double() for value in values)
+    return PlayedPulses(
+        signal=torch.complex(real, imag),
+        time=time,
+        moment=moment,
+        centre=centre,
+        step_count=assembly.step_count,
+        scaled=scaled,
+        pulse=assembly.pulse,
+        phase=phase,
+    )
+
+
+def _scaled(program: Program, assembly: Assembly) -> tuple[bool, ...]:
+    """Tell which pulses depend on the parameters by a real factor of their signals alone.
+
+    Whatever the parameters, signals then change along themselves: not at all across, which is
+    asked for in random directions.
+    """
+    if not assembly.step_count:
+        return ()
+    sources = {name: x.detach().clone() for name, x in program.sources.items()}
+    wanted = [x.requires_grad_() for x in sources.values() if x.is_floating_point()]
+    if not wanted:
+        return (True,) * len(assembly.step_count)
+    real, imag = program(sources)[5:7]
+    if not (real.requires_grad or imag.requires_grad):
+        return (True,) * len(assembly.step_count)
+    generator = torch.Generator().manual_seed(0)
+    signal = torch.stack([real.detach(), imag.detach()]).double()
+    direction = torch.randn(signal.shape, generator=generator, dtype=torch.float64)
+    result, stop = [], 0
+    for count in assembly.step_count:
+        here = slice(stop, stop + count)
+        stop += count
+        along, across = signal[:, here], direction[:, here]
+        size = along.square().sum()
+        across = across - along * ((along * across).sum() / size.clamp_min(1e-300))
+        given = (across[0].to(real), across[1].to(imag))
+        found = _largest_gradient((real[here], imag[here]), given, wanted)
+        usual = _largest_gradient((real[here], imag[here]), tuple(along.to(real)), wanted)
+        scale = float((across.square().sum() / size.clamp_min(1e-300)).sqrt())
+        result.append(bool(size > 0) and found <= _ACROSS * max(usual * scale, 1e-300))
+    return tuple(result)
+
+
+def _largest_gradient(
+    outputs: tuple[Tensor, Tensor], given: tuple[Tensor, ...], inputs: list[Tensor]
+) -> float:
+    pairs = [(out, by) for out, by in zip(outputs, given, strict=True) if out.requires_grad]
+    found = torch.autograd.grad(
+        [out for out, _ in pairs],
+        inputs,
+        [by for _, by in pairs],
+        retain_graph=True,
+        allow_unused=True,
+    )
+    return max((float(g.abs().max()) for g in found if g is not None), default=0.0)
+
+
+def check_pulses(pulses: str, sub_pulses: SubPulses) -> None:
+    """Refuse what is no way to treat pulses."""
+    if pulses not in get_args(Pulses):
+        raise SequenceError(f"pulses is {pulses!r}, but must be one of {get_args(Pulses)}")
+    if pulses == "played" and sub_pulses != 1:
+        raise SequenceError(
+            "pulses that are played need no sub_pulses: leave these out, or take "
+            "pulses='instantaneous'"
         )
 
 
 def convert(
-    sequence: pypulseq.Sequence, *, sub_pulses: SubPulses = 1, with_corners: bool = True
+    sequence: pypulseq.Sequence,
+    *,
+    sub_pulses: SubPulses = 1,
+    pulses: Pulses = "instantaneous",
+    with_corners: bool = True,
 ) -> Repetitions:
     """Convert a sequence.
 
@@ -276,8 +375,10 @@ def convert(
     ----------
     sequence
         The sequence.
-    sub_pulses, with_corners
+    sub_pulses, pulses, with_corners
         As for :class:`SequenceModel`.
     """
-    conversion = Conversion(sequence, sub_pulses=sub_pulses, with_corners=with_corners)
+    conversion = Conversion(
+        sequence, sub_pulses=sub_pulses, pulses=pulses, with_corners=with_corners
+    )
     return conversion(conversion.program.sources)

@@ -16,10 +16,14 @@ from typing import Any
 import numpy as np
 from pypulseq import Opts
 
-from pulseq_zero.conversion.gradients import numpy_for
+from pulseq_zero.conversion.gradients import AXES, moment_until, numpy_for
 from pulseq_zero.tracing import raw
 
 SubPulses = int | Mapping[str, int]
+
+# Steps of a pulse: at least so many, and so many in a period of the highest frequency that holds
+# more than this part of its power.
+_FEWEST_STEPS, _PER_PERIOD, _IN_BAND = 64, 12, 1e-3
 
 # A pulse whose samples lie this near to a line in the complex plane, relative to the largest,
 # keeps its phase.
@@ -51,6 +55,28 @@ class Rotation:
     phase: Any
     turn: Any
     use: str
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A pulse as it is played, in steps so short that each is a rotation.
+
+    Attributes
+    ----------
+    signal
+        (steps,) complex mean field [Hz], with the frequency offset and without the phase offset.
+    time
+        (steps,) durations [s].
+    moment
+        (steps, xyz) gradient moments [1/m].
+    centre
+        When the pulse acts, since the first step began [s].
+    """
+
+    signal: Any
+    time: Any
+    moment: Any
+    centre: Any
 
 
 def frequency(event: SimpleNamespace, system: Opts) -> Any:
@@ -90,6 +116,53 @@ def rotations(
     if pieces == 1 and on_resonance and keeps_its_phase(rf.signal):
         return (_at_once(rf, system, use),)
     return _composed(rf, system, use, pieces, is_selective)
+
+
+def steps_of(shape: SimpleNamespace, gradients: list[tuple[str, Any, Any]], system: Opts) -> Steps:
+    """Cut a pulse into steps.
+
+    Parameters
+    ----------
+    shape
+        The pulse, whose phase does not matter.
+    gradients
+        Channel, times [s] and amplitudes [Hz/m] of the corners of each gradient in its block.
+    system
+        For offsets in parts per million.
+    """
+    per_second = 2 * np.pi * frequency(shape, system)
+    count = _step_count(shape, raw(per_second))
+    signal, times, durations = _finely_sampled(shape, count)
+    xp = numpy_for(signal, times, durations, per_second)
+    if np.any(raw(per_second) != 0):
+        signal = signal * xp.exp(1j * per_second * times)
+    first = np.linspace(0, len(raw(durations)), count + 1).round().astype(int)[:-1]
+    length = xp.add.reduceat(durations, first)
+    mean = xp.add.reduceat(signal * durations, first) / length
+    edges = shape.delay + xp.concatenate([[0.0], xp.cumsum(length)])
+    built_up = [np.zeros(count + 1)] * 3
+    for channel, nodes, amplitudes in gradients:
+        built_up[AXES.index(channel)] = moment_until(nodes, amplitudes, edges)
+    xp = numpy_for(*built_up)
+    moment = xp.stack([until[1:] - until[:-1] for until in built_up], axis=1)
+    return Steps(mean, length, moment, shape.center)
+
+
+def _step_count(shape: SimpleNamespace, per_second: float) -> int:
+    """Return in how many steps a pulse resolves its frequencies."""
+    duration = float(raw(shape.shape_dur))
+    grid = np.linspace(0, duration, 4096)
+    values = np.asarray(raw(shape.signal))
+    field = np.interp(grid, raw(shape.t), values.real) * np.exp(1j * per_second * grid)
+    if np.iscomplexobj(values):
+        imag = np.interp(grid, raw(shape.t), values.imag)
+        field = field + 1j * imag * np.exp(1j * per_second * grid)
+    power = np.abs(np.fft.fft(field, 2 * len(grid))) ** 2
+    band = np.abs(np.fft.fftfreq(2 * len(grid), grid[1]))
+    order = np.argsort(band)
+    outside = power.sum() - np.cumsum(power[order])
+    highest = float(band[order][np.argmax(outside <= _IN_BAND * power.sum())])
+    return max(_FEWEST_STEPS, int(np.ceil(_PER_PERIOD * highest * duration)))
 
 
 def sample_durations(rf: SimpleNamespace) -> Any:
@@ -139,7 +212,8 @@ def _composed(
     rf: SimpleNamespace, system: Opts, use: str, pieces: int, is_selective: bool
 ) -> tuple[Rotation, ...]:
     per_second = 2 * np.pi * frequency(rf, system)
-    signal, times, durations = _finely_sampled(rf, raw(per_second), pieces)
+    needed = int(np.ceil(_PER_RADIAN * abs(raw(per_second)) * raw(rf.shape_dur)))
+    signal, times, durations = _finely_sampled(rf, max(_PER_PIECE * pieces, needed))
     xp = numpy_for(signal, times, durations, rf.center, per_second)
     if not is_selective:
         signal = signal * xp.exp(1j * per_second * times)
@@ -160,13 +234,11 @@ def _composed(
     )
 
 
-def _finely_sampled(rf: SimpleNamespace, per_second: Any, pieces: int) -> tuple[Any, Any, Any]:
-    """Find samples of a pulse, their times [s] and durations [s], dense enough for its pieces.
+def _finely_sampled(rf: SimpleNamespace, needed: int) -> tuple[Any, Any, Any]:
+    """Find so many samples of a pulse or more, their times [s] and durations [s].
 
     A block pulse has two samples only.
     """
-    duration = raw(rf.shape_dur)
-    needed = max(_PER_PIECE * pieces, int(np.ceil(_PER_RADIAN * abs(per_second) * duration)))
     if len(raw(rf.t)) >= needed:
         return rf.signal, rf.t, sample_durations(rf)
     xp = numpy_for(rf.signal, rf.t, rf.shape_dur)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pulseq_zero.simulation import kernel
+from pulseq_zero.simulation import kernel, played_kernel
 from pulseq_zero.simulation.graph import StateGraph
 from pulseq_zero.simulation.kernel_steps import BLOCK
 from pulseq_zero.simulation.plan import Plan
 from pulseq_zero.simulation.position_slopes import PositionSlopes
-from pulseq_zero.simulation.propagation import Adjoint, Drive, Wanted
+from pulseq_zero.simulation.propagation import Adjoint, Drive, Played, Wanted
 from pulseq_zero.simulation.rounds import backward_rounds, forward_rounds
 from pulseq_zero.simulation.voxels import Voxels
 
@@ -37,14 +38,21 @@ class CompiledBackend:
         """Memory needed for each voxel, in float32; states are kept for single blocks only."""
         return 8 * (2 + axes if adjoint else 1) * plan.item_count
 
-    def emit(self, plan: Plan, drive: Drive, voxels: Voxels) -> Tensor:
+    def emit(
+        self, plan: Plan, drive: Drive, voxels: Voxels, played: Played | None = None
+    ) -> Tensor:
         """Return the magnetisation of each item at its anchor, (items, voxels) complex."""
         emitted = torch.empty(plan.item_count, len(voxels), dtype=torch.complex64)
         common = (*self._arrays_of(plan), _drive_arrays(drive), _voxel_arrays(voxels))
         target = torch.view_as_real(emitted).flatten(1).numpy()
 
+        pulses = None if played is None else (_pulse_arrays(played, drive, voxels.basis),)
+
         def work(first: int, stop: int) -> None:
-            kernel.emit(*common, target, first, stop)
+            if pulses is None:
+                kernel.emit(*common, target, first, stop)
+            else:
+                played_kernel.emit(*common, pulses, target, first, stop)
 
         _share(work, len(voxels))
         return emitted
@@ -57,6 +65,7 @@ class CompiledBackend:
         gradient: Tensor,
         slopes: PositionSlopes | None,
         wanted: Wanted,
+        played: Played | None = None,
     ) -> Adjoint:
         """Return the gradients, see `propagation.Backend.adjoint`."""
         result = Adjoint.zeros(drive, voxels, maps=wanted.maps)
@@ -66,13 +75,23 @@ class CompiledBackend:
         else:
             emitted = np.empty((0, 0), np.float32)
         maps, initial = _map_arrays(result, voxels)
+        by_basis = torch.zeros_like(voxels.basis)
         common = (*self._arrays_of(plan), _drive_arrays(drive), _voxel_arrays(voxels))
         given = torch.view_as_real(gradient.flatten(0, 1)).flatten(1).numpy()
 
+        loops, by_pulses = (kernel if played is None else played_kernel), []
+
         def work(first: int, stop: int) -> tuple[np.ndarray, ...]:
             sums = tuple(np.zeros_like(getattr(result, name).numpy()) for name in _SUMS)
-            kernel.adjoint(
+            pulses = ()
+            if played is not None:
+                by_coefficients = torch.zeros_like(played.coefficients)
+                by_pulses.append(by_coefficients)
+                receive = (by_coefficients.numpy(), by_basis.numpy())
+                pulses = ((_pulse_arrays(played, drive, voxels.basis), receive),)
+            loops.adjoint(
                 *common,
+                *pulses,
                 given,
                 _slope_arrays(slopes),
                 emitted,
@@ -87,6 +106,9 @@ class CompiledBackend:
         for sums in _share(work, len(voxels)):
             for name, part in zip(_SUMS, sums, strict=True):
                 getattr(result, name).numpy()[...] += part
+        if played is not None:
+            result.coefficients = torch.stack(by_pulses).sum(0)
+            result.basis = by_basis
         if wanted.maps:
             result.maps["initial"] = torch.complex(*torch.from_numpy(initial))
         return result
@@ -130,6 +152,28 @@ def _share(work: Callable[[int, int], Any], voxels: int) -> list[Any]:
 def _drive_arrays(drive: Drive) -> tuple:
     numbers = (getattr(drive, name).detach().contiguous().numpy() for name in _SUMS)
     return (*numbers, np.array(drive.shim, dtype=np.int64))
+
+
+def _pulse_arrays(played: Played, drive: Drive, basis: Tensor) -> tuple:
+    """Return what `played_kernel` needs of the pulses.
+
+    What a cell emits turns by its place along the stack: (items, cells, cosine and sine).
+    """
+    place = played.place.to(torch.float64)
+    turns = drive.k_anchor.detach()[:, played.axis, None] * place
+    angle = 2 * math.pi * (turns - turns.round())
+    layer = played.layer.numpy()
+    starts = range(0, len(layer), BLOCK)
+    return (
+        played.coefficients.detach().contiguous().numpy(),
+        basis.detach().contiguous().numpy(),
+        layer,
+        np.array(played.shim, dtype=np.int64),
+        np.array(played.pulse, dtype=np.int64),
+        torch.stack([angle.cos(), angle.sin()], -1).float().contiguous().numpy(),
+        np.array([played.axis, *place.tolist()]),
+        max(len(np.unique(layer[start : start + BLOCK])) for start in starts),
+    )
 
 
 def _slope_arrays(slopes: PositionSlopes | None) -> tuple[np.ndarray, ...]:

@@ -20,13 +20,32 @@ from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation.encoding import EncodingCache, encoding_matrix
 from pulseq_zero.simulation.plan import Plan
 from pulseq_zero.simulation.position_slopes import PositionSlopes
-from pulseq_zero.simulation.propagation import Adjoint, Backend, Drive, Wanted
+from pulseq_zero.simulation.propagation import Adjoint, Backend, Drive, Played, Wanted
+from pulseq_zero.simulation.pulse_profiles import Stack
 from pulseq_zero.simulation.voxels import Voxels
 
 _DRIVE = ("angle", "phase", "duration", "b_end", "k_anchor", "t_anchor", "b_anchor", "total")
 _MAPS = ("R1", "R2", "R2dash", "D", "B0", "B1", "B1_phase", "weight", "initial", "position")
-_INPUTS = (*_DRIVE, "offset", "factor", *_MAPS)
+_INPUTS = (*_DRIVE, "offset", "factor", "profiles", *_MAPS, "basis")
 _SMALLEST_PART = 64
+
+
+@dataclass(frozen=True)
+class PlayedJob:
+    """What is known of played pulses beside the numbers that are differentiated by.
+
+    Attributes
+    ----------
+    pulse, shim, layer
+        As in `Played`, the layers of all voxels.
+    stack
+        The cells of each voxel.
+    """
+
+    pulse: tuple[int, ...]
+    shim: tuple[int, ...]
+    layer: Tensor
+    stack: Stack
 
 
 @dataclass(frozen=True)
@@ -53,6 +72,8 @@ class Job:
     slopes
         What changes with the states' positions beyond their phase; None where nothing does, or
         where positions are not differentiated by.
+    played
+        How pulses are played; None where each acts at once.
     """
 
     plan: Plan
@@ -63,9 +84,17 @@ class Job:
     b_offset: Tensor
     moving: tuple[bool, ...]
     slopes: PositionSlopes | None
+    played: PlayedJob | None = None
 
 
-def sample_states(job: Job, drive: Drive, offset: Tensor, factor: Tensor, voxels: Voxels) -> Tensor:
+def sample_states(
+    job: Job,
+    drive: Drive,
+    offset: Tensor,
+    factor: Tensor,
+    voxels: Voxels,
+    profiles: Tensor | None = None,
+) -> Tensor:
     """Sample every item at every row.
 
     Parameters
@@ -81,6 +110,8 @@ def sample_states(job: Job, drive: Drive, offset: Tensor, factor: Tensor, voxels
         (rows,) what all voxels of a row have in common.
     voxels
         The phantom.
+    profiles
+        Of the played pulses, see `pulse_profiles.Profiles.coefficients`.
 
     Returns
     -------
@@ -88,18 +119,20 @@ def sample_states(job: Job, drive: Drive, offset: Tensor, factor: Tensor, voxels
         (rows, coils) complex.
     """
     numbers = (getattr(drive, name) for name in _DRIVE)
-    maps = (getattr(voxels, name) for name in _MAPS)
-    return _SampleStates.apply(job, *numbers, offset, factor, *maps)
+    maps = (getattr(voxels, name) for name in (*_MAPS, "basis"))
+    if profiles is None:
+        profiles = voxels.basis.new_empty(0)
+    return _SampleStates.apply(job, *numbers, offset, factor, profiles, *maps)
 
 
 def magnetisation_at_samples(
-    job: Job, drive: Drive, voxels: Voxels, factor: Tensor, seen: slice
+    job: Job, drive: Drive, voxels: Voxels, factor: Tensor, seen: slice, profiles: Tensor | None
 ) -> Tensor:
     """Add up all states at some samples, voxel by voxel.
 
     Parameters
     ----------
-    job, drive, factor, voxels
+    job, drive, factor, voxels, profiles
         As for `sample_states`.
     seen
         The samples, by their numbers in the signal.
@@ -113,7 +146,7 @@ def magnetisation_at_samples(
     sample = job.plan.items.sample.to(result.device)
     for where in _parts(job, voxels, adjoint=False):
         part = voxels.part(where)
-        emitted = job.backend.emit(job.plan, drive, part)
+        emitted = job.backend.emit(job.plan, drive, part, _played(job, profiles, where))
         for place, items, block in job.plan.blocks:
             pattern = job.plan.patterns[place]
             matrix = encoding_matrix(pattern, part, weighted=False)
@@ -129,12 +162,13 @@ class _SampleStates(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, job: Job, *tensors: Tensor) -> Tensor:
         ctx.job = job
-        drive, factor, voxels = _unpack(job, tensors)
+        drive, factor, profiles, voxels = _unpack(job, tensors)
         rows = int(job.plan.items.first_row[-1])
         result = voxels.weight.new_zeros(rows, voxels.coils)
         for where in _parts(job, voxels, adjoint=False):
             part = voxels.part(where)
-            emitted = job.backend.emit(job.plan, drive, part)
+            played = _played(job, profiles, where)
+            emitted = job.backend.emit(job.plan, drive, part, played)
             for place, items, block in job.plan.blocks:
                 samples = emitted[items] @ _matrix(job, place, part, where).T
                 result[block] += _to_rows(samples, voxels.coils)
@@ -150,7 +184,7 @@ class _SampleStates(torch.autograd.Function):
             )
         job: Job = ctx.job
         *inputs, samples = ctx.saved_tensors
-        drive, factor, voxels = _unpack(job, inputs)
+        drive, factor, profiles, voxels = _unpack(job, inputs)
         asked = dict(zip(_INPUTS, ctx.needs_input_grad[1:], strict=True))
         wanted = Wanted(
             phase=asked["phase"],
@@ -166,6 +200,9 @@ class _SampleStates(torch.autograd.Function):
         if wanted.maps:
             total.maps["weight"] = torch.zeros_like(voxels.weight)
         offset = torch.zeros(len(slope), 4, dtype=torch.float64, device=slope.device)
+        by_pulses = {name: torch.zeros_like(x) for name, x in (
+            ("profiles", profiles), ("basis", voxels.basis)
+        )}
         for where in _parts(job, voxels, adjoint=True):
             part = voxels.part(where)
             gradient = slope.new_empty(1 + len(by_axis), job.plan.item_count, len(part))
@@ -174,8 +211,14 @@ class _SampleStates(torch.autograd.Function):
                 for given, target in zip((slope, *by_axis), gradient, strict=True):
                     folded = _to_items(given[block], job.plan.rows[place])
                     torch.mm(folded, matrix, out=target[items])
-            found = job.backend.adjoint(job.plan, drive, part, gradient, job.slopes, wanted)
+            played = _played(job, profiles, where)
+            found = job.backend.adjoint(
+                job.plan, drive, part, gradient, job.slopes, wanted, played
+            )
             del gradient
+            if found.coefficients is not None and found.basis is not None:
+                by_pulses["profiles"] += found.coefficients
+                by_pulses["basis"][..., where] += found.basis
             for name in _DRIVE:
                 getattr(total, name).add_(getattr(found, name))
             for name, values in found.maps.items():
@@ -193,7 +236,7 @@ class _SampleStates(torch.autograd.Function):
                     _add_map_gradients(job, place, part, where, emitted, here, weighted, total)
         found_by_name: dict[str, Tensor] = {name: getattr(total, name) for name in _DRIVE}
         found_by_name |= total.maps
-        found_by_name |= {"offset": offset, "factor": (raw * samples).real.sum(1)}
+        found_by_name |= {"offset": offset, "factor": (raw * samples).real.sum(1), **by_pulses}
         return (
             None,
             *(
@@ -203,10 +246,22 @@ class _SampleStates(torch.autograd.Function):
         )
 
 
-def _unpack(job: Job, tensors: Sequence[Tensor]) -> tuple[Drive, Tensor, Voxels]:
+def _unpack(job: Job, tensors: Sequence[Tensor]) -> tuple[Drive, Tensor, Tensor, Voxels]:
     values = dict(zip(_INPUTS, tensors, strict=True))
     drive = Drive(**{name: values[name] for name in _DRIVE}, shim=job.shim)
-    return drive, values["factor"], Voxels(**{name: values[name] for name in _MAPS})
+    voxels = Voxels(**{name: values[name] for name in (*_MAPS, "basis")})
+    return drive, values["factor"], values["profiles"], voxels
+
+
+def _played(job: Job, profiles: Tensor | None, where: slice) -> Played | None:
+    """Return what pulses do in some voxels, None where each acts at once."""
+    known = job.played
+    if known is None or profiles is None:
+        return None
+    stack = known.stack
+    return Played(
+        profiles, known.layer[where], known.pulse, known.shim, stack.axis, stack.place
+    )
 
 
 def _parts(job: Job, voxels: Voxels, *, adjoint: bool) -> list[slice]:

@@ -15,17 +15,21 @@ So beside the magnetisation the sum of its squared derivatives by all flip angle
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numba import njit
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pulseq_zero.repetitions import Repetitions
 from pulseq_zero.simulation.graph import KINDS, StateGraph, Thresholds
 from pulseq_zero.simulation.kernel_math import exponential
+from pulseq_zero.simulation.pulse_profiles import Stack
 from pulseq_zero.simulation.representatives import Representatives
 from pulseq_zero.simulation.selection import (
     LONGITUDINAL,
@@ -35,7 +39,7 @@ from pulseq_zero.simulation.selection import (
     select,
 )
 from pulseq_zero.simulation.timeline import Course
-from pulseq_zero.simulation.voxels import answer_of_a_voxel
+from pulseq_zero.simulation.voxels import answer_of_a_voxel, answer_of_cells
 
 if TYPE_CHECKING:
     import MRzeroCore as mr0
@@ -79,6 +83,27 @@ _FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
 _compiled = njit(cache=True, error_model="numpy", fastmath=_FAST)
 
 
+@dataclass(frozen=True)
+class PlayedPrepass:
+    """What pulses that are played do where the states are followed.
+
+    Attributes
+    ----------
+    a, b
+        (repetitions, representatives) complex.
+    changed
+        The same with larger flip angles, and by how much they are, (repetitions,) [rad]; None where
+        derivatives by them do not matter.
+    stack
+        The cells of each voxel.
+    """
+
+    a: NDArray[np.complex128]
+    b: NDArray[np.complex128]
+    changed: tuple[NDArray[np.complex128], NDArray[np.complex128], NDArray[np.float64]] | None
+    stack: Stack
+
+
 def make_graph(
     repetitions: Repetitions,
     course: Course,
@@ -88,6 +113,7 @@ def make_graph(
     *,
     slopes: bool = False,
     positions: bool = False,
+    played: PlayedPrepass | None = None,
 ) -> StateGraph:
     """Find the states of a sequence, and keep those that matter.
 
@@ -106,6 +132,8 @@ def make_graph(
     positions
         Whether each state's position counts, as it is differentiated by. Otherwise states of
         nearly the same position may go on in others, see `graph.HandOver`.
+    played
+        What pulses do in the ``voxels``, if they are played.
     """
     most = min(thresholds.max_state_count, _ALL_STATES // len(repetitions.event_count))
     if positions:
@@ -114,7 +142,7 @@ def make_graph(
     smallest = thresholds.min_state_magnetisation
     for _ in range(_ROUNDS):
         found = _follow(
-            repetitions, course, data, voxels, thresholds, smallest, slopes, not positions
+            repetitions, course, data, voxels, thresholds, smallest, slopes, not positions, played
         )
         graph, too_weak = select(found, thresholds, slopes=slopes)
         enough = too_weak <= _SHARE * thresholds.min_latent_signal
@@ -134,6 +162,7 @@ def _follow(
     smallest: float,
     slopes: bool,
     may_hand_over: bool,
+    played: PlayedPrepass | None,
 ) -> list[Candidates]:
     """List the states of each repetition."""
     position = course.position.detach().numpy()
@@ -149,7 +178,12 @@ def _follow(
         answer.amplitude, answer.noise, answer.extent,
         answer.gradient, answer.coherence, answer.time_step,
     )  # fmt: skip
-    real_factors, imaginary_factors, steepness = _factors(repetitions, voxels)
+    if played is None:
+        real_factors, imaginary_factors, steepness = _factors(repetitions, voxels)
+        answers = partial(answer_of_a_voxel, data)
+    else:
+        real_factors, imaginary_factors, steepness = _played_factors(played)
+        answers = partial(answer_of_cells, data, played.stack)
     transfer = real_factors**2 + imaginary_factors**2
     share = voxels.share.astype(np.float32)
     near = _near(repetitions, data, voxels, thresholds.min_latent_signal)
@@ -172,7 +206,7 @@ def _follow(
         seen = seen[stride // 2 :: stride]
         bound, fair = _emissions(
             transverse, position[seen], linear[seen], quadratic[seen],
-            _shape(data, transverse, position[seen]), spectrum, rates, np.float32(stride),
+            _shape(answers, transverse, position[seen]), spectrum, rates, np.float32(stride),
         )  # fmt: skip
         part = Candidates(
             kinds=kinds,
@@ -207,13 +241,13 @@ def _follow(
 
 
 def _shape(
-    data: mr0.SimData, place: NDArray[np.float64], position: NDArray[np.float64]
+    answers: Callable[[Tensor], Tensor], place: NDArray[np.float64], position: NDArray[np.float64]
 ) -> NDArray[np.float32]:
     """Return the squared answer of a voxel's shape, (states, samples)."""
     k = place[:, None, :3] + position[None, :, :3]
     if k.size == 0:
         return np.zeros(k.shape[:2], np.float32)
-    answer = answer_of_a_voxel(data, torch.from_numpy(k.astype(np.float32))).detach().numpy()
+    answer = answers(torch.from_numpy(k.astype(np.float32))).detach().numpy()
     return np.ascontiguousarray(answer**2, np.float32)
 
 
@@ -255,6 +289,28 @@ def _factors(
     steepness[:, _ZZ], steepness[:, _PP], steepness[:, _MP] = sine, sine / 4, sine / 4
     steepness[:, (_ZP, _PZ, _MZ)] = cosine[:, None] / 2
     return factors.real.astype(np.float32), factors.imag.astype(np.float32), steepness
+
+
+def _played_factors(
+    played: PlayedPrepass,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return what `_factors` does, of pulses that are played."""
+
+    def factors(a: NDArray[np.complex128], b: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        values = np.empty((len(a), len(KINDS), a.shape[1]), dtype=np.complex128)
+        values[:, _ZZ], values[:, _PP] = np.abs(a) ** 2 - np.abs(b) ** 2, a.conj() ** 2
+        values[:, _MP], values[:, _ZP] = -(b**2), math.sqrt(2) * a.conj() * b
+        values[:, _MZ] = -math.sqrt(2) * a * b
+        values[:, _PZ] = values[:, _MZ].conj()
+        return values
+
+    here = factors(played.a, played.b)
+    steepness = np.zeros(here.shape, np.float32)
+    if played.changed is not None:
+        a, b, angle = played.changed
+        change = np.abs(factors(a, b) - here) / angle[:, None, None]
+        steepness = (change**2).astype(np.float32)
+    return here.real.astype(np.float32), here.imag.astype(np.float32), steepness
 
 
 @_compiled

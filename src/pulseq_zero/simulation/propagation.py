@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -115,6 +115,8 @@ class Adjoint:
     total: Tensor
     maps: dict[str, Tensor] = field(default_factory=dict)
     emitted: Tensor | None = None
+    coefficients: Tensor | None = None
+    basis: Tensor | None = None
 
     @classmethod
     def zeros(cls, drive: Drive, voxels: Voxels, *, maps: bool) -> Adjoint:
@@ -133,14 +135,46 @@ class Adjoint:
         )
 
 
+@dataclass(frozen=True)
+class Played:
+    """What played pulses do to the voxels; see `pulse_profiles`.
+
+    Attributes
+    ----------
+    coefficients
+        (layers, cells, pulses, 4, terms) of a and b, real and imaginary parts, in the polynomials
+        of `Voxels.basis`.
+    layer
+        (voxels,) int64, which layer each voxel lies in.
+    pulse
+        Which of the pulses each repetition begins with.
+    shim
+        Which row of the basis, and of the field, each of the pulses is played with.
+    axis, place
+        The cells of each voxel: along which axis, and (cells,) where [m].
+    """
+
+    coefficients: Tensor
+    layer: Tensor
+    pulse: tuple[int, ...]
+    shim: tuple[int, ...]
+    axis: int
+    place: Tensor
+
+
 class Backend(Protocol):
     """Makes the emitted magnetisation, and its adjoint."""
 
     def bytes_per_voxel(self, plan: Plan, *, adjoint: bool, axes: int = 0) -> int:
         """Memory needed for each voxel, in float32; ``axes`` are those of `PositionSlopes`."""
 
-    def emit(self, plan: Plan, drive: Drive, voxels: Voxels) -> Tensor:
-        """Return the magnetisation of each item at its anchor, (items, voxels) complex."""
+    def emit(
+        self, plan: Plan, drive: Drive, voxels: Voxels, played: Played | None = None
+    ) -> Tensor:
+        """Return the magnetisation of each item at its anchor, (items, voxels) complex.
+
+        Where pulses are played, it is the sum over the cells of a voxel.
+        """
 
     def adjoint(
         self,
@@ -150,12 +184,13 @@ class Backend(Protocol):
         gradient: Tensor,
         slopes: PositionSlopes | None,
         wanted: Wanted,
+        played: Played | None = None,
     ) -> Adjoint:
         """Return the gradients.
 
         Parameters
         ----------
-        plan, drive, voxels
+        plan, drive, voxels, played
             As for `emit`.
         gradient
             (1 + axes, items, voxels) γ with dL = Re Σ γ dX for a change dX of the emitted
@@ -190,8 +225,14 @@ class TorchBackend:
         passing += axes * (4 * plan.item_count + 6 * largest)
         return kept + 8 * (2 * repetitions + passing)
 
-    def emit(self, plan: Plan, drive: Drive, voxels: Voxels) -> Tensor:
+    def emit(
+        self, plan: Plan, drive: Drive, voxels: Voxels, played: Played | None = None
+    ) -> Tensor:
         """Return the magnetisation of each item at its anchor, (items, voxels) complex."""
+        if played is not None:
+            from pulseq_zero.simulation import played_torch
+
+            return played_torch.emit(self._played_steps_of(plan, voxels), plan, drive, voxels, played)
         steps = self._steps_of(plan, voxels)
         largest = max((step.rows for step in steps), default=0)
         # One step reads what the one before has written.
@@ -199,7 +240,7 @@ class TorchBackend:
         rooms = [room[(largest if step.number % 2 else 0) :][: step.rows] for step in steps]
         measured = voxels.R1.new_empty(2, plan.item_count, len(voxels))
         _propagate(steps, _Course(plan, drive, voxels), voxels, rooms, measured)
-        return torch.complex(*measured).mul_(_emission(plan, drive, voxels))
+        return torch.complex(*measured).mul_(emission(plan, drive, voxels))
 
     def adjoint(
         self,
@@ -209,8 +250,16 @@ class TorchBackend:
         gradient: Tensor,
         slopes: PositionSlopes | None,
         wanted: Wanted,
+        played: Played | None = None,
     ) -> Adjoint:
         """Return the gradients, see `Backend.adjoint`."""
+        if played is not None:
+            from pulseq_zero.simulation import played_torch
+
+            steps = self._played_steps_of(plan, voxels)
+            return played_torch.adjoint(
+                steps, plan, drive, voxels, gradient, slopes, wanted, played
+            )
         result = Adjoint.zeros(drive, voxels, maps=wanted.maps)
         steps = self._steps_of(plan, voxels)
         rows = [step.rows for step in steps]
@@ -254,6 +303,11 @@ class TorchBackend:
         if self._steps is None or self._steps[0] is not plan or self._steps[1:3] != (device, dtype):
             self._steps = (plan, device, dtype, make_steps(plan, device, dtype))
         return self._steps[3]
+
+    def _played_steps_of(self, plan: Plan, voxels: Voxels) -> list[Any]:
+        from pulseq_zero.simulation.played_torch import make_played_steps
+
+        return make_played_steps(plan, voxels.R1.device, voxels.R1.dtype)
 
     def _room_for(self, rows: int, voxels: Voxels) -> Tensor:
         """Return (rows, voxels) not yet filled, which takes less time than new memory."""
@@ -478,10 +532,11 @@ def _repetition_and_shim(plan: Plan, drive: Drive) -> tuple[Tensor, Tensor]:
     )
 
 
-def _emission(plan: Plan, drive: Drive, voxels: Voxels) -> Tensor:
+def emission(plan: Plan, drive: Drive, voxels: Voxels) -> Tensor:
     """Return (items, voxels) phase and decay of the items' states up to their anchors.
 
-    The phase is seen from the frame of the pulse before.
+    The phase is seen from the frame of the pulse before, that of the scanner where pulses are
+    played.
     """
     repetition, shim = _repetition_and_shim(plan, drive)
     k = drive.k_anchor.to(voxels.R1.dtype)
@@ -511,7 +566,7 @@ def _emission_adjoint(
     Measured states, needed for gradients beyond those of angles, are (real and imaginary part,
     items, voxels). Their gradients are (real and imaginary part, items, 1 + axes, voxels).
     """
-    factor = _emission(plan, drive, voxels)
+    factor = emission(plan, drive, voxels)
     item_slopes = slopes.item if slopes else ()
     pulled = voxels.R1.new_empty(2, plan.item_count, 1 + len(item_slopes), len(voxels))
     back = gradient[0] * factor
@@ -527,11 +582,11 @@ def _emission_adjoint(
         emitted = factor.mul_(torch.complex(*measured))
         if wanted.emitted:
             result.emitted = emitted
-        _emission_gradients(plan, drive, voxels, gradient[0].mul_(emitted), wanted, result)
+        emission_gradients(plan, drive, voxels, gradient[0].mul_(emitted), wanted, result)
     return pulled
 
 
-def _emission_gradients(
+def emission_gradients(
     plan: Plan, drive: Drive, voxels: Voxels, slope: Tensor, wanted: Wanted, result: Adjoint
 ) -> None:
     """Add the gradients of phases, positions, times and maps: slope is γ times what is emitted."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,11 @@ _MOST, _FEWEST, _VALUES = 48, 8, 2**24
 # Differences that count alike: of the transmit field, of the logarithms of relaxation times, of
 # the logarithm of the diffusion coefficient, of the initial magnetisation.
 _FIELD, _TIME, _DIFFUSION, _INITIAL = 0.05, 0.7, 1.4, 0.1
+# Where pulses are played, of off-resonance, too [Hz].
+_OFFSET = 50.0
+
+# A stack of cells is followed in as many of them, others in each part.
+_FOLLOWED = 4
 
 # Of faster rates of T2' nothing is ever seen [1/s].
 _FASTEST = 1e6
@@ -47,6 +52,8 @@ class Representatives:
         (representatives,) relaxation rates [1/s].
     D
         (representatives,) diffusion coefficients [m²/s].
+    B0
+        (representatives,) off-resonance [Hz].
     transmit
         (channels, representatives) complex transmit field, up to a phase that turns all states.
     initial
@@ -65,6 +72,7 @@ class Representatives:
     R2: NDArray[np.float64]
     R2dash: NDArray[np.float64]
     D: NDArray[np.float64]
+    B0: NDArray[np.float64]
     transmit: NDArray[np.complex128]
     initial: NDArray[np.complex128]
     share: NDArray[np.float64]
@@ -73,7 +81,9 @@ class Representatives:
     answer: Answer
 
     @classmethod
-    def of(cls, data: mr0.SimData, initial: Tensor | None = None) -> Representatives:
+    def of(
+        cls, data: mr0.SimData, initial: Tensor | None = None, *, by_offset: bool = False
+    ) -> Representatives:
         """Cut the phantom into parts of voxels that are much alike.
 
         Parameters
@@ -82,6 +92,8 @@ class Representatives:
             The phantom.
         initial
             (voxels,) longitudinal magnetisation before the first pulse; None for full relaxation.
+        by_offset
+            Whether voxels of different off-resonance are unlike.
         """
         weight = data.PD.detach().abs().double().cpu().numpy()
         if not weight.any():
@@ -96,6 +108,7 @@ class Representatives:
             for name in ("T1", "T2", "T2dash")
         }
         diffusion = 1e-9 * data.D.detach().double().cpu().numpy()
+        offset = data.B0.detach().double().cpu().numpy()
         features = np.stack([
             *transmit.real / _FIELD,
             *transmit.imag / _FIELD,
@@ -103,12 +116,13 @@ class Representatives:
             _logarithm(diffusion) / _DIFFUSION,
             start.real / _INITIAL,
             start.imag / _INITIAL,
+            *([offset / _OFFSET] if by_offset else []),
         ])  # fmt: skip
         most = min(_MOST, max(_FEWEST, _VALUES // grid_size(data)))
         part = _parts(features, weight, most)
         share = np.bincount(part, weight)
         decay = np.minimum(rates["T2dash"], _FASTEST)
-        drift = (2 * np.pi * data.B0.detach().double().cpu().numpy()) ** 2 + decay**2
+        drift = (2 * np.pi * offset) ** 2 + decay**2
         safe = np.maximum(share, np.finfo(float).tiny)
 
         def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -127,6 +141,7 @@ class Representatives:
             R2=slow(rates["T2"]),
             R2dash=slow(rates["T2dash"]),
             D=slow(diffusion),
+            B0=mean(offset),
             transmit=np.stack([mean(c.real) + 1j * mean(c.imag) for c in transmit]),
             initial=mean(start.real) + 1j * mean(start.imag),
             share=share / share.sum(),
@@ -134,6 +149,39 @@ class Representatives:
             cusp=2 * float(np.sqrt(decay**2 @ weight / weight.sum())),
             answer=Answer.of(data, part),
         )
+
+    def stacked(self, cells: int) -> tuple[Representatives, NDArray[np.int64], NDArray[np.int64]]:
+        """Put some of the cells of a stack in the place of each representative.
+
+        Returns
+        -------
+        cells, part, cell
+            The representatives, and for each of them which one it comes from and which cell it is.
+        """
+        parts, followed = len(self.share), min(cells, _FOLLOWED)
+        bounds = np.linspace(0, cells, followed + 1).astype(int)
+        part, group = np.divmod(np.arange(parts * followed), followed)
+        first, width = bounds[group], np.diff(bounds)[group]
+        # Steps of the golden ratio spread evenly however many there are
+        cell = first + np.floor((part + 1) * 0.6180339887 % 1 * width).astype(int)
+        share = width / cells
+        column = np.append(part, parts)
+        scale = np.append(share, 1.0)
+        answer = replace(
+            self.answer,
+            amplitude=np.ascontiguousarray(self.answer.amplitude[..., column] * scale, np.float32),
+            noise=(self.answer.noise[column] * scale**2).astype(np.float32),
+            coherence=np.ascontiguousarray(self.answer.coherence[:, column]),
+        )
+        made = replace(
+            self,
+            **{name: getattr(self, name)[part] for name in ("R1", "R2", "R2dash", "D", "B0")},
+            transmit=self.transmit[:, part],
+            initial=self.initial[part],
+            share=self.share[part] * share,
+            answer=answer,
+        )
+        return made, part, cell
 
     def field(self, repetitions: Repetitions) -> NDArray[np.complex128]:
         """Return what the channels add up to in each pulse, (repetitions, representatives)."""

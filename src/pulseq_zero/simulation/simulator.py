@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.errors import SimulationError
+from pulseq_zero.played import PlayedPulses
 from pulseq_zero.repetitions import Repetitions
 from pulseq_zero.simulation import reference
 from pulseq_zero.simulation.encoding import EncodingCache
@@ -31,8 +32,10 @@ from pulseq_zero.simulation.position_slopes import (
     has_one_history,
     make_position_slopes,
 )
-from pulseq_zero.simulation.prepass import make_graph
+from pulseq_zero.simulation.played_rows import PlayedPulseRows, followed_pulses
+from pulseq_zero.simulation.prepass import PlayedPrepass, make_graph
 from pulseq_zero.simulation.propagation import Backend, Drive, TorchBackend
+from pulseq_zero.simulation.pulse_profiles import Stack
 from pulseq_zero.simulation.readouts import PatternTable
 from pulseq_zero.simulation.representatives import Representatives
 from pulseq_zero.simulation.timeline import Course, Timeline, make_timeline, state_positions
@@ -40,6 +43,7 @@ from pulseq_zero.simulation.voxels import (
     MapsVersion,
     Voxels,
     answer_of_a_voxel,
+    answer_of_cells,
     check_maps,
     maps_require_grad,
 )
@@ -194,7 +198,8 @@ class Simulator:
         """Begin anew with a phantom."""
         self._maps = MapsVersion(self.data)
         self._reach = _reach(self.data)
-        self._representatives: Representatives | None = None
+        self._representatives: dict[bool, Representatives] = {}
+        self._known_pulses: PlayedPulseRows | None = None
         self._cache.clear()
         self._graph: tuple[Repetitions | mr0.Graph, tuple[bool, bool], StateGraph] | None = None
         self._plan: tuple[StateGraph, Repetitions, Plan] | None = None
@@ -236,6 +241,11 @@ class Simulator:
         """
         repetitions = self._prepare_for(repetitions)
         if self.engine == "mrzero":
+            if repetitions.played is not None:
+                raise SimulationError(
+                    "engine='mrzero' knows pulses that act at once only: convert the sequence with "
+                    "pulses='instantaneous'"
+                )
             return self._with_mrzerocore(repetitions, graph)
         course = Course.of(repetitions)
         states = self._states(repetitions, course, graph)
@@ -310,13 +320,13 @@ class Simulator:
         course = Course.of(repetitions)
         states = self._states(repetitions, course, None)
         plan, timeline, slopes, _ = self._timeline(states, course, repetitions)
-        job, drive, voxels = self._prepare(plan, timeline, slopes, repetitions)
+        job, drive, voxels, profiles = self._prepare(plan, timeline, slopes, repetitions)
         first = repetitions.first_event[repetition]
         stop = first + repetitions.event_count[repetition]
         begin = int(repetitions.is_sample[:first].sum())
         seen = slice(begin, begin + int(repetitions.is_sample[first:stop].sum()))
-        factor = self._real(_row_factor(timeline, self.data))
-        found = magnetisation_at_samples(job, drive, voxels.detach(), factor, seen)
+        factor = self._real(_row_factor(timeline, self.data, self._stack(repetitions)))
+        found = magnetisation_at_samples(job, drive, voxels.detach(), factor, seen, profiles)
         return found * self._receiver(repetitions)[seen, None] * self._real(self.data.PD).abs()
 
     def graph(self, repetitions: Repetitions) -> StateGraph:
@@ -356,16 +366,16 @@ class Simulator:
             or known[1] != wanted
             or not _same_sequence(known[0], repetitions)
         ):
-            if self._representatives is None:
-                self._representatives = Representatives.of(self.data, self.initial)
+            voxels, played = self._followed(repetitions, slopes=wanted[0])
             made = make_graph(
                 repetitions,
                 course,
                 self.data,
-                self._representatives,
+                voxels,
                 self.thresholds,
                 slopes=wanted[0],
                 positions=wanted[1],
+                played=played,
             )
             if made.cut > self.accuracy:
                 warnings.warn(
@@ -378,9 +388,37 @@ class Simulator:
         self._graph = known
         return known[2]
 
+    def _followed(
+        self, repetitions: Repetitions, *, slopes: bool
+    ) -> tuple[Representatives, PlayedPrepass | None]:
+        """Return where the prepass follows the states, and what played pulses do there."""
+        is_played = repetitions.played is not None
+        if is_played not in self._representatives:
+            self._representatives[is_played] = Representatives.of(
+                self.data, self.initial, by_offset=is_played
+            )
+        voxels = self._representatives[is_played]
+        pulses = self._pulses(repetitions)
+        if pulses is None:
+            return voxels, None
+        cells, part, cell = voxels.stacked(len(pulses.stack))
+        return cells, followed_pulses(pulses, voxels, repetitions, part, cell, slopes=slopes)
+
+    def _pulses(self, repetitions: Repetitions) -> PlayedPulseRows | None:
+        """Return what played pulses do in this phantom; None where each acts at once."""
+        if repetitions.played is None:
+            return None
+        if self._known_pulses is None or not self._known_pulses.are_of(repetitions):
+            shims, _ = _distinct_shims(repetitions)
+            voxels = self._prepared_voxels(shims)
+            self._known_pulses = PlayedPulseRows.of(repetitions, self.data, voxels, self.accuracy)
+        return self._known_pulses
+
     def _slopes_matter(self, repetitions: Repetitions) -> bool:
         """Tell whether flip angles are differentiated by, of pulses or through the field."""
-        angles = (repetitions.pulse_angle, repetitions.shim, self.data.B1)
+        angles = [repetitions.pulse_angle, repetitions.shim, self.data.B1]
+        if repetitions.played is not None:
+            angles.append(repetitions.played.signal)
         return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in angles)
 
     def _timeline(
@@ -421,9 +459,10 @@ class Simulator:
         slopes: PositionSlopes | None,
         repetitions: Repetitions,
     ) -> Tensor:
-        job, drive, voxels = self._prepare(plan, timeline, slopes, repetitions)
-        factor = self._real(_row_factor(timeline, self.data))
-        samples = sample_states(job, drive, self._real(timeline.offset), factor, voxels)
+        job, drive, voxels, profiles = self._prepare(plan, timeline, slopes, repetitions)
+        factor = self._real(_row_factor(timeline, self.data, self._stack(repetitions)))
+        offset = self._real(timeline.offset)
+        samples = sample_states(job, drive, offset, factor, voxels, profiles)
         signal = samples.new_zeros(plan.sample_count, voxels.coils)
         signal = signal.index_add(0, plan.items.sample.to(self.device), samples)
         return signal * self._receiver(repetitions)[:, None]
@@ -434,9 +473,16 @@ class Simulator:
         timeline: Timeline,
         slopes: PositionSlopes | None,
         repetitions: Repetitions,
-    ) -> tuple[Job, Drive, Voxels]:
+    ) -> tuple[Job, Drive, Voxels, Tensor | None]:
         shims, shim = _distinct_shims(repetitions)
         voxels = self._prepared_voxels(shims)
+        pulses = self._pulses(repetitions)
+        phase, profiles, played = repetitions.pulse_phase, None, None
+        if pulses is not None and repetitions.played is not None:
+            phase = repetitions.played.phase
+            profiles = self._real(pulses.coefficients)
+            played = pulses.job
+            voxels = replace(voxels, basis=pulses.profiles.basis(voxels.B1, voxels.B0))
         job = Job(
             plan=plan,
             shim=shim,
@@ -446,10 +492,11 @@ class Simulator:
             b_offset=self._real(timeline.b_offset.detach()),
             moving=_moving_patterns(plan, repetitions.moving),
             slopes=slopes.to(self.device, self.dtype) if slopes and slopes.axes else None,
+            played=played,
         )
         drive = Drive(
             angle=self._real(repetitions.pulse_angle),
-            phase=self._real(_within_a_turn(repetitions.pulse_phase)),
+            phase=self._real(_within_a_turn(phase)),
             duration=self._real(timeline.duration),
             b_end=self._real(timeline.b_end),
             k_anchor=timeline.k_anchor.to(self.device),
@@ -458,7 +505,11 @@ class Simulator:
             total=self._real(timeline.total),
             shim=shim,
         )
-        return job, drive, voxels
+        return job, drive, voxels, profiles
+
+    def _stack(self, repetitions: Repetitions) -> Stack | None:
+        pulses = self._pulses(repetitions)
+        return None if pulses is None else pulses.stack
 
     def _slopes(
         self,
@@ -479,7 +530,7 @@ class Simulator:
             course,
             start,
             timeline,
-            partial(answer_of_a_voxel, self.data),
+            partial(_answer, self.data, self._stack(repetitions)),
             (1e-9 * float(_mean_diffusion(self.data)), 1e-9 * float(self.data.D.detach().max())),
             _POSITION_SHARE * self.accuracy * 2 * math.pi * float(self._reach[:3].max()),
             (
@@ -683,7 +734,12 @@ def _same_sequence(one: Repetitions, other: Repetitions) -> bool:
         and torch.equal(one.pulse_angle, other.pulse_angle)
         and torch.equal(one.pulse_phase, other.pulse_phase)
         and _same_shim(one.shim, other.shim)
+        and _same_pulses(one.played, other.played)
     )
+
+
+def _same_pulses(one: PlayedPulses | None, other: PlayedPulses | None) -> bool:
+    return one is other or (one is not None and other is not None and one.same_values(other))
 
 
 def _same_shim(one: Tensor | None, other: Tensor | None) -> bool:
@@ -724,11 +780,15 @@ def _largest_weighting(timeline: Timeline, states: StateGraph, plan: Plan) -> fl
     return float(b_offset.max()) if len(b_offset) else 0.0
 
 
-def _row_factor(timeline: Timeline, data: mr0.SimData) -> Tensor:
+def _row_factor(timeline: Timeline, data: mr0.SimData, stack: Stack | None) -> Tensor:
     """Return (rows,) what all voxels have in common: diffusion after the anchor, voxel shape."""
     diffusion = torch.exp(-1e-9 * _mean_diffusion(data) * timeline.b_offset)
-    shape = answer_of_a_voxel(data, timeline.k_sample)
-    return math.sqrt(2) * diffusion * shape
+    cells = 1 if stack is None else len(stack)
+    return math.sqrt(2) / cells * diffusion * _answer(data, stack, timeline.k_sample)
+
+
+def _answer(data: mr0.SimData, stack: Stack | None, k: Tensor) -> Tensor:
+    return answer_of_a_voxel(data, k) if stack is None else answer_of_cells(data, stack, k)
 
 
 def _distinct_shims(repetitions: Repetitions) -> tuple[Tensor | None, tuple[int, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.errors import SimulationError
+from pulseq_zero.simulation.pulse_profiles import Stack
 
 if TYPE_CHECKING:
     import MRzeroCore as mr0
@@ -38,6 +40,9 @@ class Voxels:
         (voxels,) complex: longitudinal magnetisation before the first pulse.
     position
         (xyz, voxels) [m].
+    basis
+        (shims, terms, voxels) what the profiles of played pulses are made of, see
+        `pulse_profiles.Profiles`; without terms where pulses act at once.
     """
 
     R1: Tensor
@@ -50,6 +55,7 @@ class Voxels:
     weight: Tensor
     initial: Tensor
     position: Tensor
+    basis: Tensor
 
     @classmethod
     def of(
@@ -105,6 +111,7 @@ class Voxels:
             weight=data.coil_sens.to(device=device, dtype=cdtype) * proton_density,
             initial=initial.to(device=device, dtype=cdtype),
             position=real(data.voxel_pos).T.contiguous(),
+            basis=proton_density.new_empty(len(transmit), 0, len(proton_density)),
         )
 
     def __len__(self) -> int:
@@ -160,6 +167,20 @@ def answer_of_a_voxel(data: mr0.SimData, k: Tensor) -> Tensor:
         # MRzeroCore's exact sinc knows float32 only
         answer = data.dephasing_func(flat.float(), nyquist.float()).to(k.dtype)
     return answer.reshape(k.shape[:-1])
+
+
+def answer_of_cells(data: mr0.SimData, stack: Stack, k: Tensor) -> Tensor:
+    """Return what is left of the signal of a voxel's cells at (..., xyz) frequencies [1/m], (...).
+
+    Along their axis the cells are samples of what varies more slowly, so that frequencies beyond
+    half of theirs have no signal; across it they are as wide as the voxel.
+    """
+    if not math.isfinite(stack.size):
+        return answer_of_a_voxel(data, k)
+    across = k.clone()
+    across[..., stack.axis] = 0.0
+    seen = k[..., stack.axis].detach().abs() < 0.5 / stack.size
+    return answer_of_a_voxel(data, across) * seen
 
 
 def check_channels(shims: Tensor, channels: int) -> None:
