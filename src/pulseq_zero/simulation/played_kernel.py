@@ -45,12 +45,12 @@ from pulseq_zero.simulation.played_steps import (
     add_pulled,
     basis_gradients,
     coefficient_gradients,
-    factor_sums,
     load_basis,
     make_factors,
     make_spinors,
     place_sum,
     play,
+    play_adjoint,
     play_back,
     spinor_gradients,
     within_cell,
@@ -244,22 +244,14 @@ def adjoint(
                 )  # fmt: skip
                 make_factors(pulse, spinor)
                 old = 1 + first_state[r - 1] if r > 0 else 0
-                play_back(
-                    pulse, toward, back, 0, largest, backward,
+                by_factors[:] = _ZERO
+                play_adjoint(
+                    pulse, before, old, toward, back, by_factors, backward,
                     first_backward[r, 0], first_backward[r, 1], first_backward[r, 2], False,
                 )  # fmt: skip
-                play_back(
-                    pulse, toward, back, 0, largest, backward,
+                play_adjoint(
+                    pulse, before, old, toward, back, by_factors, backward,
                     first_backward[r, 2], first_backward[r, 3], first_backward[r + 1, 0], True,
-                )  # fmt: skip
-                by_factors[:] = _ZERO
-                factor_sums(
-                    before, old, toward, by_factors, backward,
-                    first_backward[r, 0], first_backward[r, 1], first_backward[r, 2],
-                )  # fmt: skip
-                factor_sums(
-                    before, old, toward, by_factors, backward,
-                    first_backward[r, 2], first_backward[r, 3], first_backward[r + 1, 0],
                 )  # fmt: skip
                 which = shim[pulse_of[r]]
                 g_phase[r] += spinor_gradients(

@@ -65,7 +65,7 @@ class PlayedPulseRows:
         nyquist = data.nyquist.detach().double().cpu()
         size = torch.where(nyquist.isfinite(), 0.5 / nyquist, 0.0)
         profiles = Profiles(
-            played, stack_of(played, size), voxels.position, voxels.B1, voxels.B0, accuracy
+            played, stack_of(played, size, accuracy), voxels.position, voxels.B1, voxels.B0, accuracy
         )
         shim = _shim_numbers(repetitions)
         rows = sorted(set(zip(played.pulse, shim, strict=True)))

@@ -182,12 +182,17 @@ def play_back(pulse, toward, back, first, last, rounds, begin, middle, stop, add
 
 
 @_inlined
-def factor_sums(before, first, toward, sums, rounds, begin, middle, stop):
-    """Add the gradients by a pulse's factors, in the rows of `make_factors`."""
+def play_adjoint(
+    pulse, before, first, toward, back, sums, rounds, begin, middle, stop, adding
+):  # fmt: skip
+    """Take the gradient back through a pulse; add those by its factors to ``sums``.
+
+    ``first`` is where the states before the pulse begin.
+    """
     wide_vectors()
     last = len(toward) - 1
     for n in range(begin, middle):
-        place = _unsigned(first + rounds[n, 0])
+        state, place = _unsigned(rounds[n, 0]), _unsigned(first + rounds[n, 0])
         a, b = _row(rounds[n, 1], 0, last), _row(rounds[n, 2], 0, last)
         c, d = _row(rounds[n, 3], 0, last), _row(rounds[n, 4], 0, last)
         for v in range(BLOCK):
@@ -195,6 +200,14 @@ def factor_sums(before, first, toward, sums, rounds, begin, middle, stop):
             ar, ai, br, bi = toward[a, v], toward[a, BLOCK + v], toward[b, v], toward[b, BLOCK + v]
             s = toward[c, v] + toward[d, v]
             t = toward[c, BLOCK + v] - toward[d, BLOCK + v]
+            real = pulse[_PP + v] * ar + pulse[_PPI + v] * ai
+            real += pulse[_MP + v] * br + pulse[_MPI + v] * bi
+            real += pulse[_PZ + v] * s + pulse[_PZI + v] * t
+            imag = pulse[_PP + v] * ai - pulse[_PPI + v] * ar
+            imag += pulse[_MPI + v] * br - pulse[_MP + v] * bi
+            imag += pulse[_PZ + v] * t - pulse[_PZI + v] * s
+            back[state, v] = back[state, v] + real if adding else real
+            back[state, BLOCK + v] = back[state, BLOCK + v] + imag if adding else imag
             sums[_PP + v] += ar * m + ai * w
             sums[_PPI + v] += ai * m - ar * w
             sums[_MP + v] += br * m - bi * w
@@ -202,12 +215,17 @@ def factor_sums(before, first, toward, sums, rounds, begin, middle, stop):
             sums[_PZ + v] += s * m + t * w
             sums[_PZI + v] += t * m - s * w
     for n in range(middle, stop):
-        place = _unsigned(first + rounds[n, 0])
+        state, place = _unsigned(rounds[n, 0]), _unsigned(first + rounds[n, 0])
         a, b = _row(rounds[n, 1], 0, last), _row(rounds[n, 2], 0, last)
         for v in range(BLOCK):
             m, w = before[place, v], before[place, BLOCK + v]
-            br, bi = toward[b, v], toward[b, BLOCK + v]
-            sums[_ZZ + v] += toward[a, v] * m + toward[a, BLOCK + v] * w
+            ar, ai, br, bi = toward[a, v], toward[a, BLOCK + v], toward[b, v], toward[b, BLOCK + v]
+            zz, zr, zi = pulse[_ZZ + v], pulse[_ZP + v], pulse[_ZPI + v]
+            real = zz * ar + zr * br + zi * bi
+            imag = zz * ai + zr * bi - zi * br
+            back[state, v] = back[state, v] + real if adding else real
+            back[state, BLOCK + v] = back[state, BLOCK + v] + imag if adding else imag
+            sums[_ZZ + v] += ar * m + ai * w
             sums[_ZP + v] += br * m + bi * w
             sums[_ZPI + v] += bi * m - br * w
 
