@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.special import j1
 
-from pulseq_zero.density import sample_areas
-from pulseq_zero.reconstruction import reconstruct
-from pulseq_zero.trajectory import trajectory_of
-from pulseq_zero.voronoi import voronoi_cells
+from pulseq_zero.imaging.density import sample_areas
+from pulseq_zero.imaging.reconstruction import reconstruct
+from pulseq_zero.imaging.trajectory import trajectory_of
+from pulseq_zero.imaging.voronoi import voronoi_cells
 
 N, FOV = 32, (0.2, 0.3)
 FULL = np.arange(N) - N // 2

@@ -7,7 +7,7 @@ import pypulseq as pp
 import pytest
 import torch
 
-from pulseq_zero.imaging import ImagingModel
+from pulseq_zero.imaging.model import ImagingModel
 from toy import one_voxel
 
 

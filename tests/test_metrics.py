@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from pulseq_zero.metrics import nrmse, ssim
+from pulseq_zero.imaging.metrics import nrmse, ssim
 
 
 def image(phantom, seed=0):

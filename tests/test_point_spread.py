@@ -8,9 +8,9 @@ import torch
 
 from pulseq_zero.conversion import SequenceModel
 from pulseq_zero.errors import SequenceError
+from pulseq_zero.imaging.point_spread import point_spread_width
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.phantom.phantom import TissuePool
-from pulseq_zero.point_spread import point_spread_width
 
 FOV = (0.224, 0.224)
 PIXEL = 3.5e-3

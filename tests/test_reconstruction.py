@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pulseq_zero.errors import SimulationError
-from pulseq_zero.reconstruction import adjoint, reconstruct
+from pulseq_zero.imaging.reconstruction import adjoint, reconstruct
 
 FOV = (0.2, 0.3)
 

@@ -4,8 +4,8 @@ import math
 import pytest
 import torch
 
+from pulseq_zero.conversion.repetitions import Repetitions, repetitions_from_mr0
 from pulseq_zero.errors import SequenceError
-from pulseq_zero.repetitions import Repetitions, repetitions_from_mr0
 
 
 def three_pulses() -> Repetitions:

@@ -10,8 +10,8 @@ import pytest
 from pulseq_zero.conversion import convert
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.files.seq import read_seq
-from pulseq_zero.simulation.bloch_seq import read_course
-from pulseq_zero.system import system_of
+from pulseq_zero.files.system import system_of
+from pulseq_zero.judge.seq import read_course
 
 GAMMA = 42.576e6
 

@@ -9,9 +9,10 @@ import torch
 
 from pulseq_zero.conversion import SequenceModel
 from pulseq_zero.files.loading import load_function
-from pulseq_zero.reconstruction import reconstruct
-from pulseq_zero.simulation import converged_isochromats, simulate
-from pulseq_zero.simulation.bloch_seq import read_course
+from pulseq_zero.imaging.reconstruction import reconstruct
+from pulseq_zero.judge import converged_isochromats
+from pulseq_zero.judge.seq import read_course
+from pulseq_zero.simulation import simulate
 from sequences import FOV
 
 ROOT = Path(__file__).parents[2]

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from pulseq_zero.errors import SequenceError
-from pulseq_zero.reconstruction import reconstruct
-from pulseq_zero.simulation import simulate
-from pulseq_zero.simulation.bloch_seq import read_course
-from pulseq_zero.simulation.isochromat_kernel import pulse_table
-from pulseq_zero.simulation.isochromats import (
+from pulseq_zero.imaging.reconstruction import reconstruct
+from pulseq_zero.judge.isochromats import (
     converged_isochromats,
     course_of,
     isochromat_signal,
 )
+from pulseq_zero.judge.kernel import pulse_table
+from pulseq_zero.judge.seq import read_course
+from pulseq_zero.simulation import simulate
 from sequences import CASES, Writer, phantom
 
 T1, T2, SIZE = 0.9, 0.08, 0.01

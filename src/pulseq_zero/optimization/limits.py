@@ -29,8 +29,8 @@ from scipy.signal import lfilter
 from torch import Tensor
 
 from pulseq_zero.conversion.pulses import sample_durations
+from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import ConfigError, SequenceError
-from pulseq_zero.repetitions import Repetitions
 from pulseq_zero.tracing.twin import on_globals
 
 # Numbers in a .seq file have six digits

@@ -13,30 +13,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SimulationError
-from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.simulation import reference
-from pulseq_zero.simulation.encoding import EncodingCache
-from pulseq_zero.simulation.graph import (
+from pulseq_zero.simulation import mrzero
+from pulseq_zero.simulation.pdg.encoding import EncodingCache
+from pulseq_zero.simulation.pdg.graph import (
     StateGraph,
     Thresholds,
     compute_graph,
     rotation_table,
     select_states,
 )
-from pulseq_zero.simulation.main_pass import Job, magnetisation_at_samples, sample_states
-from pulseq_zero.simulation.plan import Plan, make_plan
-from pulseq_zero.simulation.position_slopes import (
+from pulseq_zero.simulation.pdg.main_pass import Job, magnetisation_at_samples, sample_states
+from pulseq_zero.simulation.pdg.plan import Plan, make_plan
+from pulseq_zero.simulation.pdg.position_slopes import (
     PositionSlopes,
     has_one_history,
     make_position_slopes,
 )
-from pulseq_zero.simulation.prepass import make_graph
-from pulseq_zero.simulation.propagation import Backend, Drive, TorchBackend
-from pulseq_zero.simulation.readouts import PatternTable
-from pulseq_zero.simulation.representatives import Representatives
-from pulseq_zero.simulation.timeline import Course, Timeline, make_timeline, state_positions
-from pulseq_zero.simulation.voxels import (
+from pulseq_zero.simulation.pdg.prepass import make_graph
+from pulseq_zero.simulation.pdg.propagation import Backend, Drive, TorchBackend
+from pulseq_zero.simulation.pdg.readouts import PatternTable
+from pulseq_zero.simulation.pdg.representatives import Representatives
+from pulseq_zero.simulation.pdg.timeline import Course, Timeline, make_timeline, state_positions
+from pulseq_zero.simulation.pdg.voxels import (
     MapsVersion,
     Voxels,
     answer_of_a_voxel,
@@ -169,7 +169,7 @@ class Simulator:
         backend: Backend | None = None,
     ) -> None:
         _check_options(accuracy, device, dtype, engine, memory)
-        if engine == "pdg" and reference.has_motion(data):
+        if engine == "pdg" and mrzero.has_motion(data):
             warnings.warn(
                 "the phantom moves, which only MRzeroCore's main pass knows: using that",
                 stacklevel=2,
@@ -257,9 +257,7 @@ class Simulator:
             rotations = rotation_table(self.data)
             graph = compute_graph(repetitions, self.data, self.thresholds, rotations)
         states = select_states(graph, self.thresholds)
-        signal = reference.execute_graph(
-            graph, repetitions, self.data, self.thresholds, self.initial
-        )
+        signal = mrzero.execute_graph(graph, repetitions, self.data, self.thresholds, self.initial)
         signal = signal.to(self.device)
         estimate = ErrorEstimate(
             0.0, 0.0, partial(self._neglected, repetitions.detach(), signal.detach())
@@ -631,7 +629,7 @@ def _default_backend(device: torch.device, dtype: torch.dtype) -> Backend:
     """Choose compiled loops where they apply: on the CPU and in float32."""
     if device.type == "cpu" and dtype == torch.float32:
         # Who computes on a GPU need not wait for the compiler's import.
-        from pulseq_zero.simulation.compiled import CompiledBackend
+        from pulseq_zero.simulation.compiled.backend import CompiledBackend
 
         return CompiledBackend()
     return TorchBackend()

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pypulseq
 from torch import Tensor
 
-from pulseq_zero.acquisition import Acquisition, acquire, defined_fov
 from pulseq_zero.conversion import SequenceModel
 from pulseq_zero.conversion.pulses import SubPulses
+from pulseq_zero.conversion.repetitions import PulseUse, Repetitions
 from pulseq_zero.errors import SimulationError
+from pulseq_zero.imaging.acquisition import Acquisition, acquire, defined_fov
 from pulseq_zero.phantom import Phantom
-from pulseq_zero.repetitions import PulseUse, Repetitions
 from pulseq_zero.simulation import Simulator
 
 if TYPE_CHECKING:

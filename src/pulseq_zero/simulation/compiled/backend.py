@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pulseq_zero.simulation import kernel
-from pulseq_zero.simulation.graph import StateGraph
-from pulseq_zero.simulation.kernel_steps import BLOCK
-from pulseq_zero.simulation.plan import Plan
-from pulseq_zero.simulation.position_slopes import PositionSlopes
-from pulseq_zero.simulation.propagation import Adjoint, Drive, Wanted
-from pulseq_zero.simulation.rounds import backward_rounds, forward_rounds
-from pulseq_zero.simulation.voxels import Voxels
+from pulseq_zero.simulation.compiled import kernel
+from pulseq_zero.simulation.compiled.kernel_steps import BLOCK
+from pulseq_zero.simulation.compiled.rounds import backward_rounds, forward_rounds
+from pulseq_zero.simulation.pdg.graph import StateGraph
+from pulseq_zero.simulation.pdg.plan import Plan
+from pulseq_zero.simulation.pdg.position_slopes import PositionSlopes
+from pulseq_zero.simulation.pdg.propagation import Adjoint, Drive, Wanted
+from pulseq_zero.simulation.pdg.voxels import Voxels
 
 _SUMS = ("angle", "phase", "duration", "b_end", "k_anchor", "t_anchor", "b_anchor", "total")
 _MAPS = ("R1", "R2", "R2dash", "D", "B0", "B1", "B1_phase", "position")

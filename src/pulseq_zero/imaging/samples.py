@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SequenceError
-from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.trajectory import trajectory_of
+from pulseq_zero.imaging.trajectory import trajectory_of
 
 # Flags of samples that are not for the image
 _NOT_IMAGED = ("NAV", "NOISE")

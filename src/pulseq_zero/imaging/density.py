@@ -7,9 +7,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from pulseq_zero.pipe_menon import corrected
-from pulseq_zero.trajectory import Lines, Trajectory, trajectory_of
-from pulseq_zero.voronoi import voronoi_cells
+from pulseq_zero.imaging.pipe_menon import corrected
+from pulseq_zero.imaging.trajectory import Lines, Trajectory, trajectory_of
+from pulseq_zero.imaging.voronoi import voronoi_cells
 
 # Where areas differ by less, relative to the largest, samples form a lattice: nothing to correct
 _LATTICE = 0.05
@@ -23,8 +23,8 @@ def sample_areas(kspace: Tensor, fov: tuple[float, float]) -> Tensor:
     the line, times half-way to the neighbouring lines, so that each line of an EPI may have
     sampled its ramps at other positions. Boxes at the edge of k-space reach as far outwards as
     inwards. Elsewhere (spokes, spirals) it is a Voronoi cell (Rasche et al., IEEE Trans Med
-    Imaging 18:385, 1999, doi:10.1109/42.774166), corrected as in `pulseq_zero.pipe_menon`, so
-    that images of large objects are right, too.
+    Imaging 18:385, 1999, doi:10.1109/42.774166), corrected as in
+    `pulseq_zero.imaging.pipe_menon`, so that images of large objects are right, too.
 
     Differentiable with respect to the positions, but for the choice of the neighbours and the
     outline of k-space. Areas of positions without gradient are remembered.

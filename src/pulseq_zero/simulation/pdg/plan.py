@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.simulation.graph import StateGraph
-from pulseq_zero.simulation.readouts import Pattern, PatternTable, cut_into_segments
-from pulseq_zero.simulation.timeline import Course, Items
+from pulseq_zero.conversion.repetitions import Repetitions
+from pulseq_zero.simulation.pdg.graph import StateGraph
+from pulseq_zero.simulation.pdg.readouts import Pattern, PatternTable, cut_into_segments
+from pulseq_zero.simulation.pdg.timeline import Course, Items
 
 # Dephasing times this close below zero [s] count as zero.
 _ZERO_TIME = 1e-9

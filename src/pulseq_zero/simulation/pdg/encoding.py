@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pulseq_zero.simulation.readouts import Pattern
-from pulseq_zero.simulation.voxels import Voxels
+from pulseq_zero.simulation.pdg.readouts import Pattern
+from pulseq_zero.simulation.pdg.voxels import Voxels
 
 # Voxels whose T2 is far shorter than a readout have no signal left at its end; the bound
 # keeps their entries from overflowing.

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.simulation.graph import Thresholds
+from pulseq_zero.conversion.repetitions import Repetitions
+from pulseq_zero.simulation.pdg.graph import Thresholds
 
 if TYPE_CHECKING:
     import MRzeroCore as mr0

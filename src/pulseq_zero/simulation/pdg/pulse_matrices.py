@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pulseq_zero.simulation.graph import KINDS
-from pulseq_zero.simulation.plan import Plan
+from pulseq_zero.simulation.pdg.graph import KINDS
+from pulseq_zero.simulation.pdg.plan import Plan
 
 _ROOT_HALF = math.sqrt(0.5)
 _NONE, _HALF = (0.0, 0.0), (0.5, 0.5)

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from pulseq_zero.density import sample_areas
 from pulseq_zero.errors import SimulationError
+from pulseq_zero.imaging.density import sample_areas
 
 # Samples this close to the grid, in steps of 1 / field of view, count as lying on it.
 _ON_GRID = 1e-4
@@ -29,8 +29,8 @@ def reconstruct(
 
     at the pixels :math:`r = ((x - \lfloor X/2 \rfloor) \, \mathrm{FOV}_x / X, (y - \lfloor Y/2
     \rfloor) \, \mathrm{FOV}_y / Y)`. The weight :math:`w_j` is the area of k-space that a sample
-    stands for, see `pulseq_zero.density.sample_areas`: 1 on the Cartesian grid, less where samples
-    are dense, and shared by averages.
+    stands for, see `pulseq_zero.imaging.density.sample_areas`: 1 on the Cartesian grid, less where
+    samples are dense, and shared by averages.
 
     With this normalization, an image has in each pixel the sum of the transverse magnetisation
     times proton density of the voxels that lie there: 1 for a uniform object of PD = 1 and M = 1

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.errors import SimulationError
-from pulseq_zero.simulation.encoding import EncodingCache, encoding_matrix
-from pulseq_zero.simulation.plan import Plan
-from pulseq_zero.simulation.position_slopes import PositionSlopes
-from pulseq_zero.simulation.propagation import Adjoint, Backend, Drive, Wanted
-from pulseq_zero.simulation.voxels import Voxels
+from pulseq_zero.simulation.pdg.encoding import EncodingCache, encoding_matrix
+from pulseq_zero.simulation.pdg.plan import Plan
+from pulseq_zero.simulation.pdg.position_slopes import PositionSlopes
+from pulseq_zero.simulation.pdg.propagation import Adjoint, Backend, Drive, Wanted
+from pulseq_zero.simulation.pdg.voxels import Voxels
 
 _DRIVE = ("angle", "phase", "duration", "b_end", "k_anchor", "t_anchor", "b_anchor", "total")
 _MAPS = ("R1", "R2", "R2dash", "D", "B0", "B1", "B1_phase", "weight", "initial", "position")

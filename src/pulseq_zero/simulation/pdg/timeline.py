@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.simulation.graph import CONJUGATING, StateGraph
+from pulseq_zero.conversion.repetitions import Repetitions
+from pulseq_zero.simulation.pdg.graph import CONJUGATING, StateGraph
 
 SQUARED_TURN = (2 * np.pi) ** 2
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pulseq_zero.simulation.kernel_steps import (
+from pulseq_zero.simulation.compiled.kernel_steps import (
     BLOCK,
     ROTATION_ROWS,
     TISSUE_ROWS,
@@ -57,7 +57,7 @@ _compiled = njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 def emit(graph, hand_overs, items, drive, voxels, emitted, first, stop):
     """Propagate voxels ``first`` to ``stop`` and write what the items emit.
 
-    Parameters are tuples of arrays, see `compiled.CompiledBackend`; ``emitted`` is
+    Parameters are tuples of arrays, see `backend.CompiledBackend`; ``emitted`` is
     (items, 2 * voxels).
     """
     first_state, transverse, forward, first_forward, _, _, largest = graph
@@ -111,7 +111,7 @@ def adjoint(
     ``sums`` receives the gradients of `Drive`, ``maps`` those of the maps (empty arrays where
     they are not wanted), ``emitted`` the magnetisation (likewise); ``wanted`` tells whether
     gradients by phases, by times and positions, and by totals are. ``slopes`` are those of
-    `propagation.PositionSlopes`: for each of its axes a further gradient is taken back, all of
+    `position_slopes.PositionSlopes`: for each of its axes a further gradient is taken back, all of
     them below each other in arrays of displaced gradients.
 
     On the way forward the states before each pulse are kept, and all is done that the items

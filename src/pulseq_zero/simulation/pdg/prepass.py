@@ -23,19 +23,19 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 
-from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.simulation.graph import KINDS, StateGraph, Thresholds
+from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.simulation.kernel_math import exponential
-from pulseq_zero.simulation.representatives import Representatives
-from pulseq_zero.simulation.selection import (
+from pulseq_zero.simulation.pdg.graph import KINDS, StateGraph, Thresholds
+from pulseq_zero.simulation.pdg.representatives import Representatives
+from pulseq_zero.simulation.pdg.selection import (
     LONGITUDINAL,
     TRANSVERSE,
     UNDEPHASED,
     Candidates,
     select,
 )
-from pulseq_zero.simulation.timeline import Course
-from pulseq_zero.simulation.voxels import answer_of_a_voxel
+from pulseq_zero.simulation.pdg.timeline import Course
+from pulseq_zero.simulation.pdg.voxels import answer_of_a_voxel
 
 if TYPE_CHECKING:
     import MRzeroCore as mr0

@@ -308,7 +308,7 @@ def repetitions_from_mr0(sequence: mr0.Sequence) -> Repetitions:
 
     Their signal is the complex conjugate of MRzeroCore's; see `Repetitions.conjugate`. Of a
     ``.seq`` file MRzeroCore's importer makes a sequence that is simulated in the wrong sense:
-    read files with `pulseq_zero.imported.imported_repetitions`.
+    read files with `pulseq_zero.conversion.seq_import.imported_repetitions`.
 
     Parameters
     ----------

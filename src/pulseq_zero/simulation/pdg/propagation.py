@@ -33,11 +33,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pulseq_zero.simulation.encoding import turns_to_complex
-from pulseq_zero.simulation.plan import Plan
-from pulseq_zero.simulation.position_slopes import PositionSlopes
-from pulseq_zero.simulation.pulse_matrices import Step, make_steps
-from pulseq_zero.simulation.voxels import Voxels
+from pulseq_zero.simulation.pdg.encoding import turns_to_complex
+from pulseq_zero.simulation.pdg.plan import Plan
+from pulseq_zero.simulation.pdg.position_slopes import PositionSlopes
+from pulseq_zero.simulation.pdg.pulse_matrices import Step, make_steps
+from pulseq_zero.simulation.pdg.voxels import Voxels
 
 _MAPS = ("R1", "R2", "R2dash", "D", "B0", "B1", "B1_phase", "initial", "position")
 

@@ -22,9 +22,9 @@ import pypulseq
 
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.files.seq import read_seq
-from pulseq_zero.simulation.isochromat_kernel import pulse_table
-from pulseq_zero.simulation.isochromats import Course, SpinPulse
-from pulseq_zero.system import system_of
+from pulseq_zero.files.system import system_of
+from pulseq_zero.judge.isochromats import Course, SpinPulse
+from pulseq_zero.judge.kernel import pulse_table
 
 Physics = Literal["instantaneous", "full"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pulseq_zero.simulation.graph import KINDS, StateGraph
+from pulseq_zero.simulation.pdg.graph import KINDS, StateGraph
 
 # Places of the kinds of edges in the rounds of their states.
 _FORWARD_SLOT = {"++": 0, "-+": 1, "z+": 2, "zz": 0, "+z": 1, "-z": 2}

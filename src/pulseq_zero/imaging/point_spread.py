@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pulseq_zero.density import sample_areas
+from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SequenceError
+from pulseq_zero.imaging.density import sample_areas
+from pulseq_zero.imaging.samples import imaged
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.phantom.phantom import TissuePool
-from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.samples import imaged
 from pulseq_zero.simulation import Simulator
 
 # Points of the point-spread function in a pixel

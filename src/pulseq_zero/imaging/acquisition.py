@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SequenceError
-from pulseq_zero.reconstruction import reconstruct
-from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.samples import samples_of_image
+from pulseq_zero.imaging.reconstruction import reconstruct
+from pulseq_zero.imaging.samples import samples_of_image
+from pulseq_zero.imaging.trajectory import resolved_matrix
 from pulseq_zero.simulation import Simulation, Simulator
-from pulseq_zero.trajectory import resolved_matrix
 
 if TYPE_CHECKING:
     import MRzeroCore as mr0
@@ -89,7 +89,7 @@ def image_of(
     ------
     SequenceError
         If the sequence has no ADC samples, or samples more than one image, see
-        `pulseq_zero.samples.samples_of_image`.
+        `pulseq_zero.imaging.samples.samples_of_image`.
     """
     if not bool(repetitions.is_sample.any()):
         raise SequenceError("the sequence has no ADC samples; add an ADC event to its readout")

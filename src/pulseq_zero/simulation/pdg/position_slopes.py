@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pulseq_zero.simulation.graph import CONJUGATING, StateGraph
-from pulseq_zero.simulation.plan import Plan
-from pulseq_zero.simulation.timeline import SQUARED_TURN, Course, Timeline, follow
+from pulseq_zero.simulation.pdg.graph import CONJUGATING, StateGraph
+from pulseq_zero.simulation.pdg.plan import Plan
+from pulseq_zero.simulation.pdg.timeline import SQUARED_TURN, Course, Timeline, follow
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.simulation.answer import Answer, grid_size
-from pulseq_zero.simulation.voxels import check_channels
+from pulseq_zero.conversion.repetitions import Repetitions
+from pulseq_zero.simulation.pdg.answer import Answer, grid_size
+from pulseq_zero.simulation.pdg.voxels import check_channels
 
 if TYPE_CHECKING:
     import MRzeroCore as mr0

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pulseq_zero.simulation.graph import HandOver, StateGraph, Thresholds
+from pulseq_zero.simulation.pdg.graph import HandOver, StateGraph, Thresholds
 
 TRANSVERSE, UNDEPHASED, LONGITUDINAL = 0, 1, 2
 

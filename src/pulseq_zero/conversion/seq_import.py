@@ -12,8 +12,8 @@ import torch
 from pulseq_zero.conversion import convert
 from pulseq_zero.conversion.labels import sample_labels
 from pulseq_zero.conversion.pulses import frequency, keeps_its_phase
+from pulseq_zero.conversion.repetitions import Repetitions, repetitions_from_mr0
 from pulseq_zero.files.seq import read_seq
-from pulseq_zero.repetitions import Repetitions, repetitions_from_mr0
 
 
 def imported_repetitions(path: Path | str, sub_pulses: int = 1) -> Repetitions:

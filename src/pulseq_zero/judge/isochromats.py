@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SimulationError
-from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.simulation.isochromat_kernel import Array, pulse_table, simulate_voxels
+from pulseq_zero.judge.kernel import Array, pulse_table, simulate_voxels
 
 if TYPE_CHECKING:
     import MRzeroCore as mr0
@@ -185,7 +185,7 @@ def isochromat_signal(
     Parameters
     ----------
     course
-        What spins undergo: `course_of` repetitions, or `bloch_seq.read_course` of a file.
+        What spins undergo: `course_of` repetitions, or `seq.read_course` of a file.
     data
         The phantom; its voxels are boxes here, and it does not diffuse.
     spins

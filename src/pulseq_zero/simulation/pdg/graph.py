@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pulseq_zero.repetitions import Repetitions
+from pulseq_zero.conversion.repetitions import Repetitions
 
 if TYPE_CHECKING:
     import MRzeroCore as mr0
