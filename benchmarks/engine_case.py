@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "simulation"))
 import sequences
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.simulation import Simulator, Thresholds
-from pulseq_zero.simulation.pdg.graph import compute_graph, rotation_table
+from pulseq_zero.simulation.mrzero import compute_graph, rotation_table
 from pulseq_zero.simulation.pdg.propagation import TorchBackend
 
 ALL = ("pulse_angle", "pulse_phase", "event_time", "gradient_moment", "adc_phase")

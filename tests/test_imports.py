@@ -52,6 +52,7 @@ def test_the_command_line_speaks_of_itself_at_once(option):
         ("conversion.repetitions", {"numpy", "torch"}),
         ("phantom.phantom", TENSORS),
         ("optimization.losses", TENSORS),
+        ("optimization.penalties", {"numpy", "torch"}),
         ("imaging.samples", {"numpy", "torch"}),
         ("imaging.reconstruction", {"numpy", "scipy", "torch"}),
         ("imaging.metrics", {"numpy", "scipy", "skimage", "torch"}),

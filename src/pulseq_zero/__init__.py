@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from pulseq_zero.imaging.acquisition import Acquisition as Acquisition
     from pulseq_zero.imaging.model import ImagingModel as ImagingModel
     from pulseq_zero.imaging.reconstruction import reconstruct as reconstruct
-    from pulseq_zero.optimization.limits import relative_sar as relative_sar
     from pulseq_zero.optimization.optimize import optimize as optimize
     from pulseq_zero.optimization.parameters import Parameter as Parameter
+    from pulseq_zero.optimization.penalties import relative_sar as relative_sar
     from pulseq_zero.optimization.run import OptimizationResult as OptimizationResult
     from pulseq_zero.phantom import Phantom as Phantom
     from pulseq_zero.phantom import build_phantom as build_phantom
