@@ -28,7 +28,7 @@ from pulseq_zero.tracing import (
     trace,
     wires_of,
 )
-from pulseq_zero.tracing.tape import OnLoss, Rounding
+from pulseq_zero.tracing.tape.tape import OnLoss, Rounding
 
 _log = logging.getLogger("pulseq_zero")
 

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from pulseq_zero.conversion.pulses import sample_durations
 from pulseq_zero.errors import ConfigError, SequenceError
-from pulseq_zero.tracing.twin import on_globals
+from pulseq_zero.tracing.pypulseq.twin import on_globals
 
 # Numbers in a .seq file have six digits
 _DIGITS = 1e-5

@@ -13,9 +13,8 @@ import pypulseq
 from pypulseq.block_to_events import block_to_events
 from pypulseq.utils.tracing import trace_enabled
 
-from pulseq_zero.tracing.arrays import TracedArray, is_traced, raw
-from pulseq_zero.tracing.losses import report_loss
-from pulseq_zero.tracing.reading import (
+from pulseq_zero.tracing.numpy.arrays import TracedArray, is_traced, raw
+from pulseq_zero.tracing.pypulseq.read_back import (
     Durations,
     Followed,
     Losing,
@@ -23,8 +22,9 @@ from pulseq_zero.tracing.reading import (
     read_by_script,
     traced_content,
 )
-from pulseq_zero.tracing.tape import Tape, current_tape, is_recording
-from pulseq_zero.tracing.twin import NOT_PLAIN, plain_event, twin
+from pulseq_zero.tracing.pypulseq.twin import NOT_PLAIN, plain_event, twin
+from pulseq_zero.tracing.tape.gradient_loss import report_loss
+from pulseq_zero.tracing.tape.tape import Tape, current_tape, is_recording
 
 _add_block: Callable[..., None] = twin().method(pypulseq.Sequence.add_block)
 _set_block: Callable[..., None] = twin().method(pypulseq.Sequence.set_block)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pulseq_zero.errors import TracingError
-from pulseq_zero.tracing.arrays import (
+from pulseq_zero.tracing.numpy.arrays import (
     as_traced,
     is_traced,
     plain_key,
@@ -23,8 +23,8 @@ from pulseq_zero.tracing.arrays import (
     wires_of,
     wrap,
 )
-from pulseq_zero.tracing.dispatch import dispatch
-from pulseq_zero.tracing.ufuncs import untraced
+from pulseq_zero.tracing.numpy.dispatch import dispatch
+from pulseq_zero.tracing.numpy.ufuncs import untraced
 
 _HANDLERS: dict[Any, Callable[..., Any]] = {}
 
@@ -157,7 +157,3 @@ def with_values(values: Any, traced: Any) -> Any:
     same_size = wires.size == np.size(values)
     wires = (np.reshape if same_size else np.broadcast_to)(wires, np.shape(values))
     return wrap(values, wires.copy() if np.ndim(values) else wires[()])
-
-
-# The handlers register themselves.
-from pulseq_zero.tracing import choosing, computing  # noqa: E402, F401

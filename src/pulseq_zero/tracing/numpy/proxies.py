@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from pulseq_zero.errors import TracingError
-from pulseq_zero.tracing.arrays import (
+from pulseq_zero.tracing.numpy.arrays import (
     TracedArray,
     as_array,
     as_traced,
@@ -31,11 +31,11 @@ from pulseq_zero.tracing.arrays import (
     wires_of,
     wrap,
 )
-from pulseq_zero.tracing.functions import dispatch_function
-from pulseq_zero.tracing.losses import report_loss, report_reading
-from pulseq_zero.tracing.scalars import TracedNumber
-from pulseq_zero.tracing.tape import current_tape
-from pulseq_zero.tracing.ufuncs import dispatch_ufunc, untraced
+from pulseq_zero.tracing.numpy.functions import dispatch_function
+from pulseq_zero.tracing.numpy.scalars import TracedNumber
+from pulseq_zero.tracing.numpy.ufuncs import dispatch_ufunc, untraced
+from pulseq_zero.tracing.tape.gradient_loss import report_loss, report_reading
+from pulseq_zero.tracing.tape.tape import current_tape
 
 
 class _TypeProxy(type):

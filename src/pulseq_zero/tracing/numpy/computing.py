@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulseq_zero.errors import TracingError
-from pulseq_zero.tracing.arrays import (
+from pulseq_zero.tracing.numpy.arrays import (
     TracedArray,
     as_array,
     is_traced,
@@ -18,10 +18,10 @@ from pulseq_zero.tracing.arrays import (
     wires_of,
     wrap,
 )
-from pulseq_zero.tracing.choosing import _searchsorted
-from pulseq_zero.tracing.functions import handles, with_values
-from pulseq_zero.tracing.tape import current_tape
-from pulseq_zero.tracing.ufuncs import complex_wires, elementwise
+from pulseq_zero.tracing.numpy.choosing import _searchsorted
+from pulseq_zero.tracing.numpy.functions import handles, with_values
+from pulseq_zero.tracing.numpy.ufuncs import complex_wires, elementwise
+from pulseq_zero.tracing.tape.tape import current_tape
 
 
 def _reduce(operation: str, a: TracedArray, axis: Any, result: Any) -> Any:

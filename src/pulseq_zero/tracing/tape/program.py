@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pulseq_zero.errors import TracingError
-from pulseq_zero.tracing.builder import Builder, Node, SlotGuard
-from pulseq_zero.tracing.operations import (
+from pulseq_zero.tracing.tape.builder import Builder, Node, SlotGuard
+from pulseq_zero.tracing.tape.frames import Place
+from pulseq_zero.tracing.tape.operations import (
     COMPARISONS,
     ELEMENTWISE,
     REDUCTIONS,
     ROUNDING,
     Opaque,
 )
-from pulseq_zero.tracing.places import Place
-from pulseq_zero.tracing.tape import Tape
+from pulseq_zero.tracing.tape.tape import Tape
 
 Index = NDArray[np.int64]
 Values = NDArray[np.float64]

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.errors import TracingError
-from pulseq_zero.tracing.arrays import as_traced, wrap
-from pulseq_zero.tracing.dispatch import dispatch
-from pulseq_zero.tracing.tape import Tape, current_tape
+from pulseq_zero.tracing.numpy.arrays import as_traced, wrap
+from pulseq_zero.tracing.numpy.dispatch import dispatch
+from pulseq_zero.tracing.tape.tape import Tape, current_tape
 
 _SAME_NAME = (
     "add", "multiply", "divide", "subtract", "negative", "absolute", "sqrt", "exp", "log", "sin",

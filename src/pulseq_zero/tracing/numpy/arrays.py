@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pulseq_zero.errors import TracingError
-from pulseq_zero.tracing import tape as tapes
-from pulseq_zero.tracing.dispatch import Traced, dispatch
-from pulseq_zero.tracing.losses import report_loss
-from pulseq_zero.tracing.scalars import TracedNumber
+from pulseq_zero.tracing.numpy.dispatch import Traced, dispatch
+from pulseq_zero.tracing.numpy.scalars import TracedNumber
+from pulseq_zero.tracing.tape import tape as tapes
+from pulseq_zero.tracing.tape.gradient_loss import report_loss
 
 
 class TracedArray(Traced, NDArrayOperatorsMixin):

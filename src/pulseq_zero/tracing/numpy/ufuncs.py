@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulseq_zero.errors import TracingError
-from pulseq_zero.tracing import tape as tapes
-from pulseq_zero.tracing.arrays import (
+from pulseq_zero.tracing.numpy.arrays import (
     TracedArray,
     any_wire,
     as_array,
@@ -25,10 +24,11 @@ from pulseq_zero.tracing.arrays import (
     wires_of,
     wrap,
 )
-from pulseq_zero.tracing.dispatch import dispatch
-from pulseq_zero.tracing.losses import report_loss
-from pulseq_zero.tracing.operations import COMPARISONS, ELEMENTWISE
-from pulseq_zero.tracing.scalars import TracedNumber
+from pulseq_zero.tracing.numpy.dispatch import dispatch
+from pulseq_zero.tracing.numpy.scalars import TracedNumber
+from pulseq_zero.tracing.tape import tape as tapes
+from pulseq_zero.tracing.tape.gradient_loss import report_loss
+from pulseq_zero.tracing.tape.operations import COMPARISONS, ELEMENTWISE
 
 _ALIASES = {"fabs": "absolute", "float_power": "power", "rint": "round", "true_divide": "divide"}
 _ALIASES |= {"radians": "deg2rad", "degrees": "rad2deg", "conj": "conjugate", "mod": "remainder"}

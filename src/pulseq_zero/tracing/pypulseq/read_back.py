@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulseq_zero.tracing.arrays import is_traced, raw, wires_dtype, wires_of, wrap
-from pulseq_zero.tracing.callers import caller
-from pulseq_zero.tracing.losses import report_loss
-from pulseq_zero.tracing.scalars import TracedNumber
-from pulseq_zero.tracing.tape import is_recording
-from pulseq_zero.tracing.twin import twin
+from pulseq_zero.tracing.numpy.arrays import is_traced, raw, wires_dtype, wires_of, wrap
+from pulseq_zero.tracing.numpy.scalars import TracedNumber
+from pulseq_zero.tracing.pypulseq.callers import caller
+from pulseq_zero.tracing.pypulseq.twin import twin
+from pulseq_zero.tracing.tape.gradient_loss import report_loss
+from pulseq_zero.tracing.tape.tape import is_recording
 
 
 @functools.cache

@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 
 from pulseq_zero.errors import GradientLostError
-from pulseq_zero.tracing.places import place
-from pulseq_zero.tracing.tape import any_recorded
+from pulseq_zero.tracing.tape.frames import place
+from pulseq_zero.tracing.tape.tape import any_recorded
 
 
 class GradientLossWarning(UserWarning):

@@ -22,13 +22,13 @@ import pypulseq
 from pypulseq.utils import tracing as pypulseq_trace
 from torch import Tensor
 
-from pulseq_zero.tracing import callers
-from pulseq_zero.tracing.arrays import TracedArray, as_traced, raw
-from pulseq_zero.tracing.designs import traced_designs
-from pulseq_zero.tracing.proxies import BUILTINS, traced_json, traced_math, traced_numpy
-from pulseq_zero.tracing.scalars import TracedNumber
-from pulseq_zero.tracing.shapes import compress_shape_once
-from pulseq_zero.tracing.tape import is_recording
+from pulseq_zero.tracing.numpy.arrays import TracedArray, as_traced, raw
+from pulseq_zero.tracing.numpy.proxies import BUILTINS, traced_json, traced_math, traced_numpy
+from pulseq_zero.tracing.numpy.scalars import TracedNumber
+from pulseq_zero.tracing.pypulseq import callers
+from pulseq_zero.tracing.pypulseq.shape_cache import compress_shape_once
+from pulseq_zero.tracing.pypulseq.sigpy_designs import traced_designs
+from pulseq_zero.tracing.tape.tape import is_recording
 
 # Types of attributes that may hold traced numbers.
 NOT_PLAIN = {TracedNumber, TracedArray, list, tuple}

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pulseq_zero.tracing.operations import ELEMENTWISE, MIRRORED, REDUCTIONS
-from pulseq_zero.tracing.places import Place
-from pulseq_zero.tracing.tape import Tape
+from pulseq_zero.tracing.tape.frames import Place
+from pulseq_zero.tracing.tape.operations import ELEMENTWISE, MIRRORED, REDUCTIONS
+from pulseq_zero.tracing.tape.tape import Tape
 
 Index = NDArray[np.int64]
 Values = NDArray[np.float64]

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulseq_zero.tracing.arrays import as_array, is_traced, raw, wires_of, wrap
-from pulseq_zero.tracing.functions import handles
-from pulseq_zero.tracing.ufuncs import guard_comparison
+from pulseq_zero.tracing.numpy.arrays import as_array, is_traced, raw, wires_of, wrap
+from pulseq_zero.tracing.numpy.functions import handles
+from pulseq_zero.tracing.numpy.ufuncs import guard_comparison
 
 
 @handles(np.argmax)

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulseq_zero.errors import TracingError
-from pulseq_zero.tracing import tape as tapes
-from pulseq_zero.tracing.dispatch import Traced, dispatch
-from pulseq_zero.tracing.losses import report_loss, written
+from pulseq_zero.tracing.numpy.dispatch import Traced, dispatch
+from pulseq_zero.tracing.tape import tape as tapes
+from pulseq_zero.tracing.tape.gradient_loss import report_loss, written
 
 _REAL = (float, int, np.floating, np.integer, np.bool_)
 

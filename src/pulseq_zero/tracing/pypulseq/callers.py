@@ -14,7 +14,8 @@ from typing import Any
 
 from pypulseq.utils import tracing as pypulseq_trace
 
-_OWN = str(Path(__file__).parent)
+# The folder of tracing
+_OWN = str(Path(__file__).parents[1])
 
 
 def caller(frame: FrameType) -> FrameType:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulseq_zero.errors import TracingError
-from pulseq_zero.tracing.places import Place, place
+from pulseq_zero.tracing.tape.frames import Place, place
 
 Rounding = Literal["straight-through", "zero"]
 OnLoss = Literal["warn", "raise"]
