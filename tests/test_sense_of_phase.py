@@ -1,7 +1,7 @@
 """One sense of phase, Pulseq's: against its definition, and by invariances that need none.
 
-Every simulation plays random sequences: the phase distribution graphs with both backends and with
-pulses in pieces, the judge with both physics.
+Every simulation plays random sequences: the phase distribution graphs with both backends, with
+pulses that are played and with pulses in pieces, the judge with both physics.
 """
 
 import copy
@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 
 from definition import Spins, moment, play
 from pulseq_zero.conversion import SequenceModel, convert
-from pulseq_zero.imported import imported_repetitions
-from pulseq_zero.reconstruction import reconstruct
-from pulseq_zero.simulation import Simulator, isochromat_signal
-from pulseq_zero.simulation.bloch_seq import read_course
-from pulseq_zero.simulation.propagation import TorchBackend
+from pulseq_zero.conversion.seq_import import imported_repetitions
+from pulseq_zero.imaging.reconstruction import reconstruct
+from pulseq_zero.judge import isochromat_signal
+from pulseq_zero.judge.seq import read_course
+from pulseq_zero.simulation import Simulator
+from pulseq_zero.simulation.pdg.propagation import TorchBackend
 
 SYSTEM = pp.Opts(max_grad=60, grad_unit="mT/m", max_slew=190, slew_unit="T/m/s")
 SPINS, VOXEL = 3, 1e-6
@@ -82,8 +83,8 @@ def phantom(spins):
     return data
 
 
-def by_graphs(sequence, spins, sub_pulses=1, **options):
-    repetitions = convert(sequence, sub_pulses=sub_pulses)
+def by_graphs(sequence, spins, sub_pulses=1, pulses="instantaneous", **options):
+    repetitions = convert(sequence, sub_pulses=sub_pulses, pulses=pulses)
     return Simulator(phantom(spins), 1e-6, **options)(repetitions).signal[:, 0].numpy()
 
 
@@ -101,6 +102,8 @@ SIMULATIONS = {
     "compiled": by_graphs,
     "torch": lambda *given: by_graphs(*given, backend=TorchBackend()),
     "sub-pulses": lambda *given: by_graphs(*given, sub_pulses=8),
+    "played": lambda *given: by_graphs(*given, pulses="played"),
+    "played, torch": lambda *given: by_graphs(*given, pulses="played", backend=TorchBackend()),
     "mrzero": lambda *given: by_graphs(*given, engine="mrzero"),
     "instantaneous": lambda *given: by_judge(*given, "instantaneous"),
     "full": lambda *given: by_judge(*given, "full"),
@@ -218,6 +221,8 @@ KINDS = {
     "mrzero": HARD | SELECTIVE,
     "instantaneous": HARD | SELECTIVE,
     "sub-pulses": LONG,
+    "played": LONG | SELECTIVE,
+    "played, torch": LONG | SELECTIVE,
     "full": LONG | SELECTIVE,
 }
 
@@ -260,7 +265,8 @@ def few(examples=8):
 
 @pytest.mark.parametrize("simulation", SIMULATIONS)
 def test_pulseqs_definition(simulation):
-    kind = LONG | SELECTIVE if simulation in ("full",) else HARD
+    takes_its_time = simulation in ("full", "played", "played, torch")
+    kind = LONG | SELECTIVE if takes_its_time else HARD
     kind = LONG if simulation == "sub-pulses" else kind
 
     @few()
@@ -523,7 +529,7 @@ def test_a_pulse_in_blocks_excites_at_its_frequency(simulation):
 def is_imported_by_mrzerocore(path, monkeypatch):
     """Tell whether the file is read by MRzeroCore, and not converted as scripts are."""
     with monkeypatch.context() as patched:
-        patched.setattr("pulseq_zero.imported.convert", lambda *given, **options: None)
+        patched.setattr("pulseq_zero.conversion.seq_import.convert", lambda *given, **options: None)
         return imported_repetitions(path) is not None
 
 

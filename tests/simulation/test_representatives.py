@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation import Simulator, Thresholds, simulate
-from pulseq_zero.simulation.representatives import Answer, Representatives
+from pulseq_zero.simulation.pdg.representatives import Answer, Representatives
 from sequences import CASES, FOV, Writer, phantom, turbo_spin_echo
 
 
@@ -59,20 +59,48 @@ def test_few_voxels_are_enough(voxels):
 
 
 def test_answer_is_the_phantoms_signal():
-    """Root mean square of the signal at a frequency and its neighbours, voxel shape apart."""
+    """Root mean square of the signal at a frequency, its neighbours, and halfway between."""
     data = phantom(16, coils=2)
     part = (data.voxel_pos[:, 0] > 0.01).long()
     answer = Answer.of(data, part.numpy())
     step = 1 / answer.extent.astype(float)
     unit = float((data.coil_sens.abs().square().sum(0) * data.PD).sum() / data.PD.sum()) ** 0.5
     for number in ((0, 0, 0), (2, 1, 0), (3, 14, 0)):
-        neighbours = np.stack(np.meshgrid(*([[-1, 0, 1]] * 3)), -1).reshape(-1, 3)
+        neighbours = np.stack(np.meshgrid(*([[-1, -0.5, 0, 0.5, 1]] * 3)), -1).reshape(-1, 3)
         k = torch.from_numpy((np.array(number) + neighbours) * step)
         waves = torch.exp(2j * math.pi * (k @ data.voxel_pos.double().T))
         for column, inside in enumerate((part == 0, part == 1, part >= 0)):
             weights = data.coil_sens * (data.PD / data.PD.sum() / unit * inside)
             power = (waves @ weights.cdouble().T).abs().square().sum(1).mean()
             assert answer.amplitude[number][column] == pytest.approx(float(power.sqrt()), rel=1e-4)
+
+
+@pytest.mark.parametrize("span", [150.0, 1500.0, 3000.0])
+def test_a_uniform_object_is_seen_between_the_zeros_of_its_spectrum(span):
+    """At all frequencies of its grid but one it has no signal, and yet some in between."""
+    offsets = torch.linspace(-span, span, 9)
+    data = few_voxels_in_a_row(offsets)
+    writer = Writer()
+    writer.pulse(60, 0, "excitation")
+    for _ in range(4):
+        writer.sample(3e-4, 0.0)
+    signal = simulate(writer.finish(), data, 1e-3).signal[:, 0].abs()
+    time = 3e-4 * torch.arange(1, 5, dtype=torch.float64)
+    turned = torch.exp(2j * math.pi * time[:, None] * offsets.double()).sum(1)
+    expected = math.sin(math.radians(60)) * turned.abs()
+    torch.testing.assert_close(signal.double(), expected, rtol=1e-3, atol=1e-3)
+
+
+def few_voxels_in_a_row(offsets):
+    """Make box voxels along x with these frequencies, and no relaxation to speak of."""
+    count = len(offsets)
+    shape = (count, 1, 1)
+    PD, affine = torch.ones(shape), torch.diag(torch.tensor([1.0, 1.0, 1.0, 1.0]))[:3]
+    data = mr0.VoxelGridPhantom(
+        PD=PD, T1=1e9 * PD, T2=1e9 * PD, T2dash=1e9 * PD, D=0 * PD,
+        B0=offsets.reshape(shape), B1=PD[None].cfloat(), coil_sens=PD[None].cfloat(), affine=affine,
+    ).build(voxel_shape="box")  # fmt: skip
+    return data
 
 
 def test_off_resonance_moves_and_spreads_the_answer():

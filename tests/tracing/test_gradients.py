@@ -11,6 +11,7 @@ import pytest
 import torch
 from pypulseq.convert import convert
 
+from pulseq_zero.conversion import SequenceModel
 from pulseq_zero.tracing import Program, check_gradients, is_traced, raw, trace
 
 SYSTEM = pp.Opts(
@@ -611,3 +612,18 @@ def test_limits_reach_what_is_rounded_up_by_the_trend_over_many_rasters(limit):
     secant = (duration(**{limit: value + step}) - duration(**{limit: value - step})) / (2 * step)
     assert slope.item() == pytest.approx(secant, rel=1e-2)
     assert secant < 0
+
+
+@pytest.mark.parametrize("make", ["make_block_pulse", "make_sinc_pulse", "make_gauss_pulse"])
+def test_a_pulse_of_the_angle_zero_depends_on_it(make):
+    """PyPulseq writes zeros over the zeros of its designs."""
+
+    def excite(flip):
+        sequence = pp.Sequence()
+        sequence.add_block(getattr(pp, make)(flip, duration=1e-3, use="excitation"))
+        return sequence
+
+    flip = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    angle = SequenceModel(excite)({"flip": flip}).pulse_angle
+    (slope,) = torch.autograd.grad(angle.sum(), flip)
+    assert float(slope) == pytest.approx(1.0)

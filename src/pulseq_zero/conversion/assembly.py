@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from pulseq_zero.conversion.blocks import BlockTimeline, Mark, timeline
 from pulseq_zero.conversion.labels import sample_labels
 from pulseq_zero.conversion.once import Once
-from pulseq_zero.conversion.pulses import SubPulses
+from pulseq_zero.conversion.pulses import Steps, SubPulses
+from pulseq_zero.conversion.repetitions import PulseUse
 from pulseq_zero.errors import SequenceError
-from pulseq_zero.repetitions import PulseUse
-from pulseq_zero.system import system_of
+from pulseq_zero.files.system import system_of
 from pulseq_zero.tracing import TracedSequence, raw, traced_numpy
 
 # Corners of the gradients that are nearer to another mark [s] are no marks of their own.
@@ -119,7 +119,8 @@ def assemble(
 
 def _played(lines: list[BlockTimeline]) -> tuple[tuple[Any, ...], tuple[int, ...], tuple[int, ...]]:
     """Gather the distinct pulses: their traced numbers, their steps' number, and who plays them."""
-    xp, number, distinct, pulse, phases = traced_numpy, {}, [], [], []
+    xp, number = traced_numpy, dict[int, int]()
+    distinct, pulse, phases = list[Steps](), list[int](), list[Any]()
     for line in lines:
         for steps, phase in line.steps:
             # Equal ones are the same object, see `Once`

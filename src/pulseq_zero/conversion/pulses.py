@@ -23,7 +23,7 @@ SubPulses = int | Mapping[str, int]
 
 # Steps of a pulse: at least so many, and so many in a period of the highest frequency that holds
 # more than this part of its power.
-_FEWEST_STEPS, _PER_PERIOD, _IN_BAND = 64, 12, 1e-3
+_FEWEST_STEPS, _PER_PERIOD, _IN_BAND = 64, 20, 2e-3
 
 # A pulse whose samples lie this near to a line in the complex plane, relative to the largest,
 # keeps its phase.

@@ -1,0 +1,403 @@
+"""What played pulses do in each voxel: elements (a, b) of SU(2), by position, B1 and B0.
+
+A pulse is the product of its steps, each a rotation about the field of its moment. The free
+precession before and after the pulse's centre is taken out of it, as the positions of the states
+have that already. What is left is smooth in the strength of the field and in off-resonance: an
+entire function of both, of an exponential type that follows from the pulse's area and duration, so
+that few Chebyshev polynomials hold it (Trefethen, Approximation Theory and Approximation Practice,
+2019, doi:10.1137/1.9781611975949). In the place along the slice it is kept at nodes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pulseq_zero.conversion.played import PlayedPulses
+from pulseq_zero.errors import SimulationError
+
+# Signals that differ by less than this part of their size are the same.
+_SAME = 1e-9
+# Polynomials beyond an exponential type t are as many as t/3 and this number.
+_BEYOND = 8
+# Part of the accuracy up to which terms are left out.
+_NEGLIGIBLE = 0.02
+# Cells resolve this many times the k-space that a pulse runs through, and so much more for each
+# further digit: what several pulses make of a slice together has finer edges than what one of them
+# makes. Found for a TSE whose image errs by less than twice the accuracy then.
+_FINER_EDGES, _A_DIGIT = 1.3, 0.2
+# Voxels lie in one layer if no pulse turns one of them by so much more than another [turns]; along
+# directions in which moments are smaller than this part of the largest they all do.
+_SAME_TURN, _STRAIGHT = 0.01, 1e-6
+# The least exponential type of what is differentiated by its signal.
+_SLOPES = 0.05
+# So many pulses in so many places are the most; and so many numbers are composed at once.
+_LARGEST, _AT_ONCE = 2**18, 2**21
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The cells that each voxel consists of.
+
+    Attributes
+    ----------
+    place
+        (cells, xyz) relative to the voxel's centre [m].
+    size
+        (xyz,) of a cell [m]; infinite along axes where a voxel has one only.
+    """
+
+    place: Tensor
+    size: Tensor
+
+    def __len__(self) -> int:
+        """Return the number of cells."""
+        return len(self.place)
+
+
+@dataclass(frozen=True)
+class _Family:
+    """Pulses that differ by a real factor.
+
+    Attributes
+    ----------
+    signal, time, moment, centre
+        As in `PlayedPulses`, of one of them.
+    members
+        Their numbers.
+    scale
+        (members,) their factors, those of the signal.
+    """
+
+    signal: Tensor
+    time: Tensor
+    moment: Tensor
+    centre: Tensor
+    members: list[int]
+    scale: Tensor
+
+
+def stack_of(played: PlayedPulses, voxel_size: Tensor, accuracy: float) -> Stack:
+    """Choose the cells of a voxel so that they resolve what the pulses make of it.
+
+    Parameters
+    ----------
+    played
+        The pulses.
+    voxel_size
+        (xyz,) [m]; infinitely small (zero) for points.
+    accuracy
+        Of the simulation.
+    """
+    moments = torch.stack([played.moment[steps].detach().abs().sum(0) for steps in played.steps])
+    finer = 2 * (_FINER_EDGES - _A_DIGIT * math.log10(accuracy))
+    count = (finer * moments.amax(0).cpu() * voxel_size).ceil().clamp(min=1).long()
+    axes = [
+        (torch.arange(n, dtype=torch.float64) - (n - 1) / 2) * float(length) / n
+        for n, length in zip(count.tolist(), voxel_size, strict=True)
+    ]
+    place = torch.cartesian_prod(*axes)
+    return Stack(place, torch.where(count > 1, voxel_size / count, math.inf))
+
+
+def families_of(played: PlayedPulses) -> list[_Family]:
+    """Gather the pulses that differ by a real factor only, and depend on parameters likewise."""
+    families: list[_Family] = []
+    scales: list[list[Tensor]] = []
+    for number, steps in enumerate(played.steps):
+        signal, time = played.signal[steps], played.time[steps]
+        moment, centre = played.moment[steps], played.centre[number]
+        size = float(signal.detach().abs().square().sum())
+        if played.scaled[number] and size > 0:
+            for family, scale in zip(families, scales, strict=True):
+                found = _factor_between(family, signal, time, moment, centre, size)
+                if found is not None:
+                    family.members.append(number)
+                    scale.append(found)
+                    break
+            else:
+                kept = signal.detach()
+                factor = (kept.conj() * signal).real.sum() / size
+                families.append(_Family(kept, time, moment, centre, [number], factor))
+                scales.append([factor])
+        else:
+            one = torch.ones((), dtype=torch.float64)
+            families.append(_Family(signal, time, moment, centre, [number], one))
+            scales.append([one])
+    return [
+        _Family(f.signal, f.time, f.moment, f.centre, f.members, torch.stack(s))
+        for f, s in zip(families, scales, strict=True)
+    ]
+
+
+def _factor_between(
+    family: _Family, signal: Tensor, time: Tensor, moment: Tensor, centre: Tensor, size: float
+) -> Tensor | None:
+    """Return the real factor between a signal and that of a family, None if there is none."""
+    known = family.signal
+    if family.signal.requires_grad or len(known) != len(signal):
+        return None
+    pairs = ((family.time, time), (family.moment, moment), (family.centre, centre))
+    # What is differentiated by has to be the same number, and not another of the same value.
+    for one, other in pairs:
+        if (one.requires_grad or other.requires_grad) and one is not other:
+            return None
+        if not torch.equal(one.detach(), other.detach()):
+            return None
+    factor = (known.conj() * signal).real.sum() / known.abs().square().sum()
+    rest = float((signal.detach() - factor.detach() * known).abs().square().sum())
+    return factor if rest <= _SAME**2 * size else None
+
+
+class Profiles:
+    """(a, b) of all pulses as polynomials in B1 and B0, at nodes along the slice.
+
+    Parameters
+    ----------
+    played
+        The pulses.
+    stack
+        The cells of the voxels.
+    position
+        (xyz, voxels) of the phantom [m].
+    B1
+        (shims, voxels) magnitude of the transmit field.
+    B0
+        (voxels,) off-resonance [Hz].
+    accuracy
+        Of the simulation.
+
+    Attributes
+    ----------
+    coefficients
+        (layers, cells, pulses, 4, terms) of a and b, real and imaginary parts; differentiable.
+    layer
+        (voxels,) which layer each voxel lies in.
+    """
+
+    def __init__(
+        self,
+        played: PlayedPulses,
+        stack: Stack,
+        position: Tensor,
+        B1: Tensor,
+        B0: Tensor,
+        accuracy: float,
+    ) -> None:
+        self.stack = stack
+        self._field = _Range.of(B1)
+        self._offset = _Range.of(B0)
+        nodes, self.layer = _layers(played, position.detach().double().cpu().T)
+        place = nodes[:, None] + stack.place
+        if place.shape[0] * place.shape[1] * len(played.step_count) > _LARGEST:
+            raise SimulationError(
+                f"{len(played.step_count)} different pulses act differently in {place.shape[0]} "
+                f"places of the phantom, times {place.shape[1]} in a voxel: too many to play; "
+                "take a phantom of fewer voxels across the slice, or pulses='instantaneous'"
+            )
+        families = families_of(played)
+        terms_by_family = [self._expand(family, place.flatten(0, 1)) for family in families]
+        field_terms = max(terms.shape[-2] for terms in terms_by_family)
+        offset_terms = max(terms.shape[-1] for terms in terms_by_family)
+        by_pulse: dict[int, Tensor] = {}
+        for family, terms in zip(families, terms_by_family, strict=True):
+            missing = (0, offset_terms - terms.shape[-1], 0, field_terms - terms.shape[-2])
+            padded = torch.nn.functional.pad(terms, missing)
+            by_pulse |= dict(zip(family.members, padded, strict=True))
+        every = torch.stack([by_pulse[number] for number in range(len(by_pulse))])
+        # (pulses, 4, layers * cells, field, offset)
+        largest = every.detach().abs().amax((0, 1, 2))
+        self._terms = (largest > _NEGLIGIBLE * accuracy).nonzero()
+        kept = every[..., self._terms[:, 0], self._terms[:, 1]]
+        self.coefficients = kept.unflatten(2, place.shape[:2]).permute(2, 3, 0, 1, 4).contiguous()
+
+    def _expand(self, family: _Family, place: Tensor) -> Tensor:
+        """Return (members, 4, places, field terms, offset terms) of a family."""
+        time, signal = family.time.detach(), family.signal.detach()
+        area = math.pi * float((signal.abs() * time).sum())
+        if family.signal.requires_grad:
+            # A pulse of no strength has slopes
+            area = max(area, _SLOPES)
+        largest = float(family.scale.detach().abs().max())
+        strongest = max(largest * self._field.most, 1e-12)
+        strength = _nodes(_degree(area * strongest))
+        duration = math.pi * float(time.sum())
+        offset = _nodes(_degree(duration * self._offset.half))
+        frequency = self._offset.middle + self._offset.half * offset
+        each = len(family.time) * len(strength) * len(frequency)
+        parts = [
+            torch.cat(part, 1)
+            for part in zip(
+                *(
+                    _composed(family, strongest * strength, some, frequency)
+                    for some in place.split(max(1, _AT_ONCE // each))
+                ),
+                strict=True,
+            )
+        ]
+        values = torch.stack([x for part in parts for x in (part.real, part.imag)])
+        # (4, strengths, places, offsets) in polynomials of the strength and of the offset
+        in_strength = torch.einsum("ts,xspo->xtpo", _to_terms(strength), values)
+        in_both = torch.einsum("ko,xtpo->xtpk", _to_terms(offset), in_strength)
+        field = _nodes(_degree(area * largest * self._field.half))
+        at_field = self._field.middle + self._field.half * field
+        relative = family.scale[:, None] * at_field / strongest
+        members = _polynomials(relative, len(strength))
+        back = torch.einsum("jf,tmf->mjt", _to_terms(field), members)
+        return torch.einsum("mjt,xtpk->mxpjk", back, in_both)
+
+    def basis(self, B1: Tensor, B0: Tensor) -> Tensor:
+        """Return (shims, terms, voxels) what the coefficients belong to.
+
+        Parameters
+        ----------
+        B1
+            (shims, voxels) magnitude of the transmit field.
+        B0
+            (voxels,) off-resonance [Hz].
+        """
+        field, offset = self._terms[:, 0], self._terms[:, 1]
+        in_field = _polynomials(self._field.relative(B1), int(field.max()) + 1)
+        in_offset = _polynomials(self._offset.relative(B0), int(offset.max()) + 1)
+        return in_field[field.to(B1.device)].movedim(0, 1) * in_offset[offset.to(B0.device)]
+
+
+def spinors(coefficients: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+    """Evaluate complex a and b, (pulses, voxels) each.
+
+    Parameters
+    ----------
+    coefficients
+        (pulses, 4, terms) of `Profiles`, in one layer and cell.
+    basis
+        (terms, voxels) or (pulses, terms, voxels), as `Profiles.basis` returns them.
+    """
+    values = (coefficients @ basis).unbind(1)
+    return torch.complex(*values[:2]), torch.complex(*values[2:])
+
+
+@dataclass(frozen=True)
+class _Range:
+    """An interval that is mapped to [-1, 1]."""
+
+    middle: float
+    half: float
+
+    @classmethod
+    def of(cls, values: Tensor) -> _Range:
+        lowest, highest = float(values.detach().min()), float(values.detach().max())
+        return cls(0.5 * (lowest + highest), 0.5 * (highest - lowest))
+
+    @property
+    def most(self) -> float:
+        """Largest magnitude."""
+        return abs(self.middle) + self.half
+
+    def relative(self, values: Tensor) -> Tensor:
+        """Map values into [-1, 1]; all to zero if the interval is a point."""
+        return (values - self.middle) / (self.half if self.half > 0 else 1.0)
+
+
+def _degree(kind: float) -> int:
+    """Return how many polynomials hold a function of an exponential type on [-1, 1]."""
+    return 1 if kind == 0 else math.ceil(1.35 * kind + min(_BEYOND, 3 + 20 * kind))
+
+
+def _nodes(count: int) -> Tensor:
+    """Return the zeros of the Chebyshev polynomial of a degree."""
+    return torch.cos(math.pi * (torch.arange(count, dtype=torch.float64) + 0.5) / count)
+
+
+def _to_terms(nodes: Tensor) -> Tensor:
+    """Return the matrix from values at `_nodes` to coefficients."""
+    count = len(nodes)
+    matrix = 2 / count * _polynomials(nodes, count)
+    return torch.cat([matrix[:1] / 2, matrix[1:]])
+
+
+def _polynomials(x: Tensor, count: int) -> Tensor:
+    """Return (count, ...) Chebyshev polynomials at x."""
+    values = [torch.ones_like(x), x][:count]
+    while len(values) < count:
+        values.append(2 * x * values[-1] - values[-2])
+    return torch.stack(values)
+
+
+def _composed(
+    family: _Family, strength: Tensor, place: Tensor, offset: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Compose the steps of a pulse, (strengths, places, offsets) complex a and b.
+
+    With w half the rotation vector of a step's mean field and s half the change of it across the
+    step, it turns by w + s x w / 6: to fourth order in its duration (Magnus expansion; Blanes et
+    al., Phys. Rep. 470, 2009, doi:10.1016/j.physrep.2008.11.001).
+    """
+
+    def shaped(values: Tensor, dimensions: int) -> Tensor:
+        return values.reshape(-1, *[1] * dimensions)
+
+    # (steps, strengths, places, offsets), in the plane as complex numbers
+    plane = math.pi * shaped(family.signal * family.time, 3) * strength[:, None, None]
+    bend = math.pi * shaped(_change(family.signal) * family.time, 3) * strength[:, None, None]
+    turn = (family.moment @ place.T)[..., None] + shaped(family.time, 2) * offset
+    turn = math.pi * turn[:, None]
+    gradient = family.moment / family.time[:, None]
+    slope = math.pi * (_change(gradient) * family.time[:, None] @ place.T)[:, None, :, None]
+    about_xy = plane + 1j / 6 * (slope * plane - turn * bend)
+    about_z = turn + (bend.conj() * plane).imag / 6
+    half = (about_z.square() + _square(about_xy)).clamp_min(1e-60).sqrt()
+    sine = half.sin() / half
+    a = torch.complex(half.cos(), -sine * about_z)
+    b = -1j * sine * about_xy
+    while len(a) > 1:
+        if len(a) % 2:
+            a = torch.cat([a, torch.ones_like(a[:1])])
+            b = torch.cat([b, torch.zeros_like(b[:1])])
+        a1, a2, b1, b2 = a[::2], a[1::2], b[::2], b[1::2]
+        a, b = a2 * a1 - b2.conj() * b1, b2 * a1 + a2.conj() * b1
+    before = _until(family, place, offset)
+    after = turn.sum(0)[0] - before
+    one = torch.ones_like(before)
+    # Turns about z by minus what precession does before and after the centre
+    p, q = torch.polar(one, before), torch.polar(one, after)
+    return a[0] * p * q, b[0] * p * q.conj()
+
+
+def _change(mean: Tensor) -> Tensor:
+    """Return by how much what has these means in the steps changes across each of them."""
+    padded = torch.cat([2 * mean[:1] - mean[1:2], mean, 2 * mean[-1:] - mean[-2:-1]])
+    return 0.5 * (padded[2:] - padded[:-2])
+
+
+def _square(values: Tensor) -> Tensor:
+    return values.real.square() + values.imag.square()
+
+
+def _until(family: _Family, place: Tensor, offset: Tensor) -> Tensor:
+    """Return (places, offsets) half the angle of precession before the centre."""
+    ends, centre = family.time.cumsum(0), family.centre
+    step = int(torch.searchsorted(ends.detach(), centre.detach()).clamp(max=len(ends) - 1))
+    part = (centre - ends[step] + family.time[step]) / family.time[step]
+    passed = family.moment[:step].sum(0) + part * family.moment[step]
+    return math.pi * ((place @ passed)[:, None] + centre * offset)
+
+
+def _layers(played: PlayedPulses, position: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the (layers, xyz) distinct places of voxels, and (voxels,) which is whose.
+
+    Distinct are those that some pulse turns by different angles.
+    """
+    moments = played.moment.detach().cpu()
+    if not bool(moments.any()):
+        return position[:1], torch.zeros(len(position), dtype=torch.int64)
+    size, direction = torch.linalg.eigh(moments.T @ moments)
+    direction = direction[:, size > _STRAIGHT**2 * size.amax().clamp_min(1e-300)]
+    reach = torch.stack([(moments[s] @ direction).abs().sum(0) for s in played.steps]).amax(0)
+    number = (position @ direction * reach / _SAME_TURN).round()
+    _, layer = number.unique(dim=0, return_inverse=True)
+    count = int(layer.max()) + 1
+    nodes = torch.zeros(count, 3, dtype=torch.float64).index_add(0, layer, position)
+    return nodes / layer.bincount()[:, None], layer
