@@ -270,6 +270,19 @@ def test_an_oblique_slice_of_turned_voxels_is_a_straight_one(angle):
     assert distance(*signals) < 1e-3
 
 
+def test_a_readout_along_the_slice_sees_its_profile():
+    rf, gz, rewinder = selective(np.pi / 2, "excitation")
+    sequence = pp.Sequence(SYSTEM)
+    sequence.add_block(rf, gz)
+    sequence.add_block(rewinder)
+    readout = pp.make_trapezoid("z", flat_area=600, flat_time=1.6e-3, system=SYSTEM)
+    before = pp.make_trapezoid("z", area=-readout.area / 2, system=SYSTEM)
+    sequence.add_block(before)
+    sequence.add_block(readout, adc(16, delay=readout.rise_time))
+    data = phantom(1e-2, B0=(0.0, 40.0))
+    assert distance(played(sequence, data), bloch(sequence, data, spins=1201)) < 1e-3
+
+
 def test_pulses_that_take_no_time_are_rotations():
     sequence = after(block(1.2, duration=2e-6), pp.make_delay(3e-3), block(2.0, duration=2e-6))
     data = phantom(B0=OFFSETS, B1=FIELDS, T1=0.5, T2=0.05, T2dash=0.03)

@@ -62,6 +62,9 @@ _POSITION_SHARE = 0.1
 _DIFFUSION_SHARE = 0.1
 _SHORTEST_SEGMENT = 1
 
+# Cells of a voxel are in phase if they are apart by less than this [turns].
+_IN_PHASE = 1e-4
+
 # What is left out is judged by a simulation with thresholds smaller by this factor. MRzeroCore's
 # are of single states, of which thousands add up.
 _FINER = {"pdg": 1e-1, "mrzero": 1e-4}
@@ -418,7 +421,9 @@ class Simulator:
         """Plan, and cut readouts shorter until diffusion inside them is accurate enough."""
         start = state_positions(states, course.total)
         spread = _diffusion_spread(self.data)
-        longest: int | None = None
+        # What cells emit is added up at an anchor: they have to stay in phase up to its samples.
+        apart = self._moves_along_cells(repetitions, course)
+        longest = _SHORTEST_SEGMENT if apart else None
         known = self._plan
         reusable = (
             known is not None
@@ -442,6 +447,20 @@ class Simulator:
         if slopes:
             timeline = make_timeline(states, course, start, plan.items, slopes.axes)
         return plan, timeline, slopes, bound
+
+    def _moves_along_cells(self, repetitions: Repetitions, course: Course) -> bool:
+        """Tell whether samples are taken while the cells of a voxel dephase."""
+        stack = self._stack(repetitions)
+        if stack is None or len(stack) == 1:
+            return False
+        extent = 2 * stack.place.abs().amax(0)
+        position = course.position.detach()[:, :3] * extent
+        for number, first in enumerate(repetitions.first_event):
+            events = slice(first, first + repetitions.event_count[number])
+            sampled = position[events][repetitions.is_sample[events]]
+            if len(sampled) and float((sampled.amax(0) - sampled.amin(0)).max()) > _IN_PHASE:
+                return True
+        return False
 
     def _signal(
         self,
