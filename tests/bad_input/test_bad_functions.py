@@ -222,8 +222,8 @@ def infinite_loss(parameters, image):
         (
             inversion_recovery,
             signal_loss,
-            {"sub_pulses": 0},
-            "sub_pulses is 0, but must be at least 1",
+            {"pulses": "real"},
+            "pulses is 'real', but must be one of",
         ),
         (
             inversion_recovery,

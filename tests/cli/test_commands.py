@@ -209,11 +209,11 @@ def test_what_cannot_be_written_is_said_in_a_sentence(project):
 
 
 def test_the_first_step_of_check_is_that_of_the_run(project, monkeypatch):
-    """With its pulses in pieces, its ensemble, and its method."""
+    """With its pulses as they are played, its ensemble, and its method."""
     content = yaml.safe_load((project / EXPERIMENT).read_text())
     change(
         project / EXPERIMENT,
-        sequence={**content["sequence"], "sub_pulses": 2},
+        sequence={**content["sequence"], "pulses": "played"},
         ensemble=[{"scale": {"B1": 0.8}}],
         optimizer={"iterations": 9, "method": "lbfgs", "verify_every": 3, "learning_rate": 0.5},
     )
@@ -225,7 +225,7 @@ def test_the_first_step_of_check_is_that_of_the_run(project, monkeypatch):
 
     monkeypatch.setattr("pulseq_zero.cli.check.optimize", optimize)
     call("check", EXPERIMENT, fails=1)
-    expected = {"sub_pulses": 2, "phantoms": 2, "losses": 2, "method": "lbfgs"}
+    expected = {"pulses": "played", "phantoms": 2, "losses": 2, "method": "lbfgs"}
     expected |= {"learning_rate": 0.5, "iterations": 1, "verify_every": None}
     assert expected.items() <= taken.items()
 

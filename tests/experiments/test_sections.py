@@ -59,9 +59,7 @@ def read(root, tmp_path_factory) -> dict[str, set[str]]:
         figure="inversion_time",
     )
     simulation = SimulationSettings(accuracy=0.1, tight_accuracy=0.1, tight_change=1.0)
-    judge = JudgeSettings(
-        tolerance=1, full_tolerance=1, largest=64, sub_pulses=1, full_accuracy=0.1
-    )
+    judge = JudgeSettings(tolerance=1, full_tolerance=1, largest=64, full_accuracy=0.1)
     plain_script = root / "workflow/scripts/plain_pypulseq.py"
     loose, tight = files.image(START, OPTIMIZATION), files.image(START, TIGHT)
     given = {

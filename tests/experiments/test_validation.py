@@ -14,7 +14,7 @@ from pulseq_zero.experiments.validation import (
 from pulseq_zero.optimization.losses import loss_of
 
 IMAGE = torch.linspace(0.5, 1, 36).reshape(6, 6) + 0j
-KINDS = ("optimizer", "tight", "imported", "pdg", "pdg_sub_pulses", "bloch", "bloch_full")
+KINDS = ("optimizer", "tight", "imported", "pdg", "pdg_played", "bloch", "bloch_full")
 JUDGE = {"scatter": 0.003, "spins": 512.0, "seconds": 1.0}
 
 

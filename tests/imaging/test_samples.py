@@ -135,11 +135,11 @@ def test_what_is_not_for_the_image_does_not_count(extra):
 
 
 @pytest.mark.parametrize("extra", [noise, late_noise, navigator, reference])
-@pytest.mark.parametrize("sub_pulses", [1, 2])
-def test_neither_does_it_in_a_file(extra, sub_pulses, tmp_path):
+@pytest.mark.parametrize("pulses", ["instantaneous", "played"])
+def test_neither_does_it_in_a_file(extra, pulses, tmp_path):
     seq = gradient_echo(extra)
     seq.write(str(tmp_path / "labelled.seq"))
-    repetitions = imported_repetitions(tmp_path / "labelled.seq", sub_pulses)
+    repetitions = imported_repetitions(tmp_path / "labelled.seq", pulses)
     kspace = repetitions.kspace()
     chosen = samples_of_image(repetitions, kspace, (FOV, FOV))
     assert len(kspace[chosen]) == N * N

@@ -96,11 +96,10 @@ def few_voxels_in_a_row(offsets):
     count = len(offsets)
     shape = (count, 1, 1)
     PD, affine = torch.ones(shape), torch.diag(torch.tensor([1.0, 1.0, 1.0, 1.0]))[:3]
-    data = mr0.VoxelGridPhantom(
+    return mr0.VoxelGridPhantom(
         PD=PD, T1=1e9 * PD, T2=1e9 * PD, T2dash=1e9 * PD, D=0 * PD,
         B0=offsets.reshape(shape), B1=PD[None].cfloat(), coil_sens=PD[None].cfloat(), affine=affine,
     ).build(voxel_shape="box")  # fmt: skip
-    return data
 
 
 def test_off_resonance_moves_and_spreads_the_answer():

@@ -254,7 +254,7 @@ def _first_step(project: Project, setup: SequenceSetup) -> list[Check]:
         matrix=experiment.image.matrix,
         fov=experiment.image.fov,
         accuracy=simulation.accuracy,
-        sub_pulses=setup.sub_pulses,
+        pulses=setup.pulses,
         simulation=simulation.simulator,
         progress=False,
         **{**experiment.optimizer.model_dump(), **optimizer},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pypulseq
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pulseq_zero.conversion.assembly import Assembly, assemble
 from pulseq_zero.conversion.gradients import SAME_TIME
+from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.conversion.played import PlayedPulses
 from pulseq_zero.conversion.pulses import SubPulses
 from pulseq_zero.conversion.repetitions import Repetitions
@@ -35,8 +36,6 @@ _log = logging.getLogger("pulseq_zero")
 
 # Where a block's pulse, and where a pulse's centre stands in PyPulseq's lists
 _PULSE, _CENTRE = 1, 4
-
-Pulses = Literal["played", "instantaneous"]
 
 # Gradients across a signal that are none, relative to those along it.
 _ACROSS = 1e-7

@@ -11,12 +11,13 @@ import torch
 
 from pulseq_zero.conversion import convert
 from pulseq_zero.conversion.labels import sample_labels
+from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.conversion.pulses import frequency, keeps_its_phase
 from pulseq_zero.conversion.repetitions import Repetitions, repetitions_from_mr0
 from pulseq_zero.files.seq import read_seq
 
 
-def imported_repetitions(path: Path | str, sub_pulses: int = 1) -> Repetitions:
+def imported_repetitions(path: Path | str, pulses: Pulses = "instantaneous") -> Repetitions:
     """Import a ``.seq`` file.
 
     MRzeroCore's importer, which shares no code with the conversion of scripts, makes one rotation
@@ -27,8 +28,8 @@ def imported_repetitions(path: Path | str, sub_pulses: int = 1) -> Repetitions:
     ----------
     path
         The file.
-    sub_pulses
-        Into how many rotations each pulse is cut.
+    pulses
+        How they act, see `SequenceModel`.
 
     Raises
     ------
@@ -36,8 +37,8 @@ def imported_repetitions(path: Path | str, sub_pulses: int = 1) -> Repetitions:
         If the file is missing, cut, altered, or not understood.
     """
     sequence = read_seq(path)
-    if sub_pulses != 1 or not _is_understood(sequence):
-        return convert(sequence, sub_pulses=sub_pulses)
+    if pulses != "instantaneous" or not _is_understood(sequence):
+        return convert(sequence, pulses=pulses)
     # The importer hands on the phases of pulses and receiver as the file has them. They have the
     # sense of Pulseq then, and not that of MRzeroCore's simulation.
     repetitions = repetitions_from_mr0(mr0.Sequence.import_file(str(path))).conjugate()

@@ -13,6 +13,7 @@ import pypulseq
 import torch
 from torch import Tensor
 
+from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.errors import ConfigError, OptimizationError, PulseqZeroError, SequenceError
 from pulseq_zero.experiments.settings import (
     ImageSettings,
@@ -44,15 +45,15 @@ class SequenceSetup:
         What is optimized, from its values at iteration 0 on.
     arguments
         Constant arguments of the function.
-    sub_pulses
-        Into how many rotations each pulse is cut.
+    pulses
+        How they act, see `SequenceModel`.
     """
 
     function: SequenceFunction
     start: Values
     parameters: dict[str, Parameter]
     arguments: dict[str, Any]
-    sub_pulses: int
+    pulses: Pulses
 
     def argument(self, name: str) -> Any:
         """Return a constant argument, or the function's default; None where it has neither."""
@@ -97,7 +98,7 @@ class SequenceSetup:
             matrix=image.matrix,
             fov=image.fov,
             accuracy=accuracy,
-            sub_pulses=self.sub_pulses,
+            pulses=self.pulses,
             simulation=simulator,
         )
 
@@ -134,7 +135,7 @@ def sequence_setup(
         start=start,
         parameters={name: _parameter(name, s, start[name]) for name, s in parameters.items()},
         arguments=dict(sequence.arguments),
-        sub_pulses=sequence.sub_pulses,
+        pulses=sequence.pulses,
     )
 
 

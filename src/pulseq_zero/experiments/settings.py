@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from typing_extensions import TypeAliasType
 
+from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments import kinds
 from pulseq_zero.optimization.settings import Method, OnNotFinite, OptimizationSettings
@@ -91,10 +92,8 @@ class JudgeSettings(Section):
     """Spins in a voxel at most, a power of 2"""
     thickness: Annotated[float, Field(ge=1)] = 2.0
     """Of the slice of spins, full physics, relative to the phantom's"""
-    sub_pulses: Count = 8
-    """Rotations of each pulse, to see whether they explain what full physics does otherwise"""
-    full_accuracy: Annotated[float, Field(gt=0, lt=1)] = 2e-3
-    """Of the simulation with them"""
+    full_accuracy: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    """Of the simulation whose pulses are played, to be held against full physics"""
 
 
 class LimitSettings(Section):
@@ -149,8 +148,8 @@ class SequenceSettings(Section):
     function: Function
     arguments: dict[str, Any] = {}
     """Constant arguments of the sequence function"""
-    sub_pulses: Annotated[int, Field(json_schema_extra={"minimum": 2})] = 1
-    """Into how many rotations each pulse is cut"""
+    pulses: Pulses = "instantaneous"
+    """Whether pulses are played, so that slice profiles matter, or act at once"""
 
 
 class ParameterSettings(Section):

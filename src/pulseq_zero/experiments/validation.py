@@ -6,7 +6,6 @@ voxels without diffusion, and both start from the ``.seq`` file.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +38,10 @@ def judged_phantom(phantom: Phantom, thickness: float | None = None) -> mr0.SimD
         Extent of the voxels along z [m], with magnetisation in proportion; None for the
         phantom's own. A thicker one holds what a pulse excites beyond the slice.
     """
-    share = 1.0
     if thickness is not None:
-        share = thickness / phantom.slice_thickness
-        phantom = dataclasses.replace(phantom, slice_thickness=thickness)
+        phantom = phantom.thickened(thickness)
     data = phantom.simulation_data("box")
     data.D = torch.zeros_like(data.D)
-    data.PD = data.PD * share
     return data
 
 
@@ -65,9 +61,9 @@ def validation_row(
     images
         (x, y) complex: ``optimizer`` and ``tight`` (traced sequence, at the accuracies of the
         optimization and of what is reported), ``imported`` (exported file, as ``optimizer``),
-        ``pdg`` (exported file, box voxels, as ``tight``), ``pdg_sub_pulses`` (as ``pdg``, with
-        pulses in pieces and spins beyond the slice), ``bloch`` and ``bloch_full`` (exported file,
-        judge).
+        ``pdg`` (exported file, box voxels, as ``tight``), ``pdg_played`` (as ``pdg``, with
+        pulses that are played and what lies beyond the slice), ``bloch`` and ``bloch_full``
+        (exported file, judge).
     losses
         ``optimizer``, ``tight`` and ``bloch``: the loss of these images.
     judge
@@ -78,7 +74,7 @@ def validation_row(
         "stage": stage,
         "pdg_vs_bloch_nrmse": nrmse(images["pdg"], images["bloch"]),
         "pdg_vs_bloch_full_nrmse": nrmse(images["pdg"], images["bloch_full"]),
-        "pdg_sub_pulses_vs_bloch_full_nrmse": nrmse(images["pdg_sub_pulses"], images["bloch_full"]),
+        "pdg_played_vs_bloch_full_nrmse": nrmse(images["pdg_played"], images["bloch_full"]),
         "pdg_loose_vs_tight_nrmse": nrmse(images["optimizer"], images["tight"]),
         "import_vs_trace_nrmse": nrmse(images["imported"], images["optimizer"]),
     }
@@ -163,7 +159,7 @@ def validation_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
                 "PDG and judge, same physics": percent(row["pdg_vs_bloch_nrmse"]),
                 "Scatter of the judge": percent(row["bloch_scatter"]),
                 "PDG and judge, full physics": percent(row["pdg_vs_bloch_full_nrmse"]),
-                "The same, PDG with sub-pulses": percent(row["pdg_sub_pulses_vs_bloch_full_nrmse"]),
+                "The same, pulses played": percent(row["pdg_played_vs_bloch_full_nrmse"]),
                 "Scatter of the judge, full physics": percent(row["bloch_full_scatter"]),
                 "PDG, loose and tight": percent(row["pdg_loose_vs_tight_nrmse"]),
                 "Imported and traced": percent(row["import_vs_trace_nrmse"]),

@@ -16,7 +16,7 @@ _RANGE = 0.1
 _DIFFERENCES = (
     ("pdg", "bloch", "PDG - same"),
     ("pdg", "bloch_full", "PDG - full"),
-    ("pdg_sub_pulses", "bloch_full", "sub-pulses - full"),
+    ("pdg_played", "bloch_full", "PDG, played - full"),
 )
 
 
@@ -28,7 +28,7 @@ def validation_figure(
     Parameters
     ----------
     images
-        For each stage (x, y) complex images ``pdg``, ``pdg_sub_pulses``, ``bloch`` and
+        For each stage (x, y) complex images ``pdg``, ``pdg_played``, ``bloch`` and
         ``bloch_full``.
     numbers
         For each stage the row of `pulseq_zero.experiments.validation.judge_results`.

@@ -8,20 +8,37 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pypulseq
+import torch
 from torch import Tensor
 
 from pulseq_zero.conversion import SequenceModel
-from pulseq_zero.conversion.pulses import SubPulses
+from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.conversion.repetitions import PulseUse, Repetitions
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.imaging.acquisition import Acquisition, acquire, defined_fov
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.simulation import Simulator
+from pulseq_zero.simulation.slices import excited_thickness
 
 if TYPE_CHECKING:
     import MRzeroCore as mr0
 
 SequenceFunction = Callable[..., pypulseq.Sequence]
+
+
+def excited_slice(phantom: Phantom, repetitions: Repetitions) -> Phantom:
+    """Return a slice that goes on to both sides as far as played pulses excite.
+
+    Parameters
+    ----------
+    phantom
+        The slice.
+    repetitions
+        The sequence. Pulses that act at once excite nothing beyond.
+    """
+    field = max(float(pool.B1.sum(0).abs().max()) for pool in phantom.pools.values())
+    thickness = excited_thickness(repetitions, field=field)
+    return phantom.thickened(thickness) if thickness > phantom.slice_thickness else phantom
 
 
 class ImagingModel:
@@ -44,8 +61,9 @@ class ImagingModel:
         Field of view in x and y [m]; by default the sequence's definition ``FOV``.
     accuracy
         Accuracy of the simulation, see `pulseq_zero.simulation.simulate`.
-    sub_pulses
-        Into how many rotations each pulse is cut, see `SequenceModel`.
+    pulses
+        How pulses act, see `SequenceModel`. Where they are played, the slice of a `Phantom` goes on
+        to both sides as far as they excite.
     simulation
         Further settings of the `Simulator`, such as ``device`` or ``engine``.
     """
@@ -59,12 +77,12 @@ class ImagingModel:
         matrix: tuple[int, int] | None = None,
         fov: tuple[float, float] | None = None,
         accuracy: float = 1e-3,
-        sub_pulses: SubPulses = 1,
+        pulses: Pulses = "instantaneous",
         simulation: Mapping[str, Any] | None = None,
     ) -> None:
         data = phantom.simulation_data() if isinstance(phantom, Phantom) else phantom
         self.sequence_model = SequenceModel(
-            sequence_function, arguments=dict(arguments or {}), sub_pulses=sub_pulses
+            sequence_function, arguments=dict(arguments or {}), pulses=pulses
         )
         self._simulation = dict(simulation or {})
         known = [name for name in inspect.signature(Simulator).parameters if name != "data"]
@@ -74,6 +92,8 @@ class ImagingModel:
                 f"the simulation has no setting {unknown[0]!r}; its settings are {', '.join(known)}"
             )
         self.simulator = Simulator(data, accuracy=accuracy, **self._simulation)
+        self._slice = phantom if isinstance(phantom, Phantom) and pulses == "played" else None
+        self._moments: Tensor | None = None
         self._matrix, self._fov = matrix, fov
         self._uses: tuple[PulseUse, ...] = ()
 
@@ -85,8 +105,22 @@ class ImagingModel:
         """Simulate and reconstruct the sequence at these parameters."""
         repetitions = self.sequence_model(parameters)
         self._warn_of_other_uses(repetitions)
+        self._reach_as_far_as_excited(repetitions)
         fov = self._fov or defined_fov(self.sequence_model.sequence)
         return acquire(repetitions, self.simulator, matrix=self._matrix, fov=fov)
+
+    def _reach_as_far_as_excited(self, repetitions: Repetitions) -> None:
+        """Let the slice go on to both sides, where played pulses excite beyond it."""
+        if self._slice is None or repetitions.played is None:
+            return
+        moments = repetitions.played.moment.detach()
+        if self._moments is not None and torch.equal(moments, self._moments):
+            return
+        before, self._moments = self._slice, moments
+        self._slice = excited_slice(before, repetitions)
+        if self._slice is not before:
+            data, accuracy = self._slice.simulation_data(), self.simulator.accuracy
+            self.simulator = Simulator(data, accuracy=accuracy, **self._simulation)
 
     def _warn_of_other_uses(self, repetitions: Repetitions) -> None:
         uses = repetitions.known_uses()

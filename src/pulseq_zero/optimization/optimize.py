@@ -114,7 +114,7 @@ def _shared(
                 settings.matrix,
                 settings.fov,
                 settings.accuracy,
-                settings.sub_pulses,
+                settings.pulses,
                 dict(settings.simulation or {}),
             ],
             "phantom": [checksum(member.model.simulator.data) for member in problem.members],

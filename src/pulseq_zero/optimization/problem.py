@@ -89,7 +89,7 @@ class Ensemble:
                     matrix=settings.matrix,
                     fov=settings.fov,
                     accuracy=accuracy,
-                    sub_pulses=settings.sub_pulses,
+                    pulses=settings.pulses,
                     simulation=settings.simulation,
                 ),
                 loss,

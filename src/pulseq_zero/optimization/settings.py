@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.errors import OptimizationError
 
 Method = Literal["adam", "lbfgs"]
@@ -37,9 +38,9 @@ class OptimizationSettings:
         Pixels and field of view [m] of the image, see `ImagingModel`.
     accuracy
         Accuracy of the simulation during the optimization.
-    sub_pulses
-        Into how many rotations each pulse is cut; more than one let the profile of a slice and
-        off-resonance during pulses matter, see `SequenceModel`.
+    pulses
+        ``"played"``, so that the profile of a slice, the transmit field and off-resonance during
+        pulses matter, or ``"instantaneous"``, see `SequenceModel`.
     simulation
         Further settings of the simulation, such as ``device``.
     verify_every
@@ -75,7 +76,7 @@ class OptimizationSettings:
     matrix: tuple[int, int] | None = None
     fov: tuple[float, float] | None = None
     accuracy: float = 1e-3
-    sub_pulses: int | Mapping[str, int] = 1
+    pulses: Pulses = "instantaneous"
     simulation: Mapping[str, Any] | None = None
     verify_every: int | None = None
     verify_accuracy: float | None = None
@@ -85,12 +86,7 @@ class OptimizationSettings:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        cuts = self.sub_pulses
-        pieces = list(cuts.values()) if isinstance(cuts, Mapping) else [cuts]
-        counts: list[tuple[str, Any]] = [
-            ("iterations", self.iterations),
-            *(("sub_pulses", count) for count in pieces),
-        ]
+        counts: list[tuple[str, Any]] = [("iterations", self.iterations)]
         if self.verify_every is not None:
             counts.append(("verify_every", self.verify_every))
         for name, value in [*counts, ("seed", self.seed)]:
@@ -102,6 +98,10 @@ class OptimizationSettings:
         if not 0 <= self.verify_share <= 1:
             raise OptimizationError(
                 f"verify_share is {self.verify_share}, but must lie between 0 and 1"
+            )
+        if self.pulses not in get_args(Pulses):
+            raise OptimizationError(
+                f"pulses is {self.pulses!r}, but must be one of {get_args(Pulses)}"
             )
         if self.on_not_finite not in get_args(OnNotFinite):
             raise OptimizationError(

@@ -259,6 +259,12 @@ class Phantom:
         }
         return replace(self, pools=pools, origin={**self.origin, "scaled": factors})
 
+    def thickened(self, thickness: float) -> Phantom:
+        """Return a slice of another thickness [m], as if the same went on to both sides."""
+        share = thickness / self.slice_thickness
+        pools = {name: replace(pool, PD=pool.PD * share) for name, pool in self.pools.items()}
+        return replace(self, pools=pools, slice_thickness=thickness)
+
     @property
     def affine(self) -> Tensor:
         """(3, 4) float32 voxel indices to positions [mm] in unturned axes.

@@ -11,6 +11,7 @@ from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.files.store import save_tensors
 from pulseq_zero.imaging.acquisition import acquire, defined_fov
+from pulseq_zero.imaging.model import excited_slice
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.simulation import Simulator
 
@@ -38,9 +39,11 @@ def run(
     image
         ``image`` (x, y) as safetensors.
     """
+    repetitions = imported_repetitions(seq, experiment.sequence.pulses)
+    imaged = excited_slice(Phantom.load(phantom), repetitions)
     acquisition = acquire(
-        imported_repetitions(seq, experiment.sequence.sub_pulses),
-        Simulator(Phantom.load(phantom).simulation_data(), accuracy=accuracy, **simulator),
+        repetitions,
+        Simulator(imaged.simulation_data(), accuracy=accuracy, **simulator),
         matrix=experiment.image.matrix,
         fov=experiment.image.fov or defined_fov(read_seq(seq)),
     )

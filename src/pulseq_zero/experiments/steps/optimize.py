@@ -103,7 +103,7 @@ def optimize_parameters(
         matrix=experiment.image.matrix,
         fov=experiment.image.fov,
         accuracy=accuracy,
-        sub_pulses=setup.sub_pulses,
+        pulses=setup.pulses,
         verify_accuracy=simulation.tight_accuracy,
         simulation=simulator,
         checkpoint=checkpoint,

@@ -11,6 +11,7 @@ from pulseq_zero.errors import SimulationError
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.files.store import load_tensors, save_tensors
 from pulseq_zero.imaging.acquisition import acquire, image_of
+from pulseq_zero.imaging.model import excited_slice
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.simulation import Simulator, converged_accuracy
 
@@ -54,7 +55,7 @@ def run(
     tensors, metadata = load_tensors(sequence)
     repetitions = Repetitions.from_tensors(tensors, metadata)
     imaged = Phantom.load(phantom)
-    data = imaged.simulation_data()
+    data = excited_slice(imaged, repetitions).simulation_data()
     matrix, fov = experiment.image.matrix, tuple(metadata["fov"])
     changed = None
     if change is not None:

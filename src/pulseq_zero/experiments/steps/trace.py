@@ -38,7 +38,7 @@ def run(
     """
     setup = sequence_setup(experiment.sequence, experiment.parameters)
     values = stage_values(setup, stage, optimization)
-    model = SequenceModel(setup.function, arguments=setup.arguments, sub_pulses=setup.sub_pulses)
+    model = SequenceModel(setup.function, arguments=setup.arguments, pulses=setup.pulses)
     repetitions = model({name: value.requires_grad_() for name, value in values.items()}).detach()
     tensors, metadata = repetitions.to_tensors()
     fov = experiment.image.fov or defined_fov(model.sequence)

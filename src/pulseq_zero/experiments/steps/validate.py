@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.conversion.seq_import import imported_repetitions
 from pulseq_zero.experiments.experiment import make_loss, sequence_setup, stage_values
 from pulseq_zero.experiments.layout import RunFiles
@@ -61,20 +62,22 @@ def run(
     setup = sequence_setup(experiment.sequence, experiment.parameters)
     imaged = Phantom.load(phantom)
     thickness = settings.thickness * imaged.slice_thickness
-    sub_pulses = max(setup.sub_pulses, settings.sub_pulses)
     in_full = judged_phantom(imaged, thickness)
-    simulations = {
+    simulations: dict[str, tuple[Pulses, Simulator]] = {
         "pdg": (
-            setup.sub_pulses,
-            Simulator(judged_phantom(imaged), accuracy=accuracy, **simulator),
+            setup.pulses,
+            Simulator(
+                in_full if setup.pulses == "played" else judged_phantom(imaged),
+                accuracy=accuracy,
+                **simulator,
+            ),
         ),
-        "pdg_sub_pulses": (
-            sub_pulses,
+        "pdg_played": (
+            "played",
             Simulator(in_full, accuracy=settings.full_accuracy, **simulator),
         ),
     }
-    # A judge of sub-pulses lets pulses take their time
-    as_optimized = FULL if setup.sub_pulses > 1 else INSTANTANEOUS
+    as_optimized = FULL if setup.pulses == "played" else INSTANTANEOUS
     images: dict[str, dict[str, Tensor]] = {}
     scatter = {}
     for stage in ENDS:
@@ -88,9 +91,9 @@ def run(
         }
         images[stage] = {kind: tensors["image"] for kind, (tensors, _) in stored.items()}
         scatter[stage] = {kind: stored[kind][1] for kind in ("bloch", "bloch_full")}
-        for kind, (count, simulates) in simulations.items():
+        for kind, (pulses, simulates) in simulations.items():
             images[stage][kind] = acquire(
-                imported_repetitions(own.seq(stage), count),
+                imported_repetitions(own.seq(stage), pulses),
                 simulates,
                 matrix=experiment.image.matrix,
                 fov=tuple(stored["tight"][1]["fov"]),

@@ -59,7 +59,7 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class _Family:
+class Family:
     """Pulses that differ by a real factor.
 
     Attributes
@@ -103,9 +103,9 @@ def stack_of(played: PlayedPulses, voxel_size: Tensor, accuracy: float) -> Stack
     return Stack(place, torch.where(count > 1, voxel_size / count, math.inf))
 
 
-def families_of(played: PlayedPulses) -> list[_Family]:
+def families_of(played: PlayedPulses) -> list[Family]:
     """Gather the pulses that differ by a real factor only, and depend on parameters likewise."""
-    families: list[_Family] = []
+    families: list[Family] = []
     scales: list[list[Tensor]] = []
     for number, steps in enumerate(played.steps):
         signal, time = played.signal[steps], played.time[steps]
@@ -121,20 +121,20 @@ def families_of(played: PlayedPulses) -> list[_Family]:
             else:
                 kept = signal.detach()
                 factor = (kept.conj() * signal).real.sum() / size
-                families.append(_Family(kept, time, moment, centre, [number], factor))
+                families.append(Family(kept, time, moment, centre, [number], factor))
                 scales.append([factor])
         else:
             one = torch.ones((), dtype=torch.float64)
-            families.append(_Family(signal, time, moment, centre, [number], one))
+            families.append(Family(signal, time, moment, centre, [number], one))
             scales.append([one])
     return [
-        _Family(f.signal, f.time, f.moment, f.centre, f.members, torch.stack(s))
+        Family(f.signal, f.time, f.moment, f.centre, f.members, torch.stack(s))
         for f, s in zip(families, scales, strict=True)
     ]
 
 
 def _factor_between(
-    family: _Family, signal: Tensor, time: Tensor, moment: Tensor, centre: Tensor, size: float
+    family: Family, signal: Tensor, time: Tensor, moment: Tensor, centre: Tensor, size: float
 ) -> Tensor | None:
     """Return the real factor between a signal and that of a family, None if there is none."""
     known = family.signal
@@ -214,7 +214,7 @@ class Profiles:
         kept = every[..., self._terms[:, 0], self._terms[:, 1]]
         self.coefficients = kept.unflatten(2, place.shape[:2]).permute(2, 3, 0, 1, 4).contiguous()
 
-    def _expand(self, family: _Family, place: Tensor) -> Tensor:
+    def _expand(self, family: Family, place: Tensor) -> Tensor:
         """Return (members, 4, places, field terms, offset terms) of a family."""
         time, signal = family.time.detach(), family.signal.detach()
         area = math.pi * float((signal.abs() * time).sum())
@@ -232,7 +232,7 @@ class Profiles:
             torch.cat(part, 1)
             for part in zip(
                 *(
-                    _composed(family, strongest * strength, some, frequency)
+                    turned_by(family, strongest * strength, some, frequency)
                     for some in place.split(max(1, _AT_ONCE // each))
                 ),
                 strict=True,
@@ -326,10 +326,12 @@ def _polynomials(x: Tensor, count: int) -> Tensor:
     return torch.stack(values)
 
 
-def _composed(
-    family: _Family, strength: Tensor, place: Tensor, offset: Tensor
+def turned_by(
+    family: Family, strength: Tensor, place: Tensor, offset: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Compose the steps of a pulse, (strengths, places, offsets) complex a and b.
+
+    ``strength`` multiplies the signal, ``place`` is (places, xyz) [m], ``offset`` [Hz].
 
     With w half the rotation vector of a step's mean field and s half the change of it across the
     step, it turns by w + s x w / 6: to fourth order in its duration (Magnus expansion; Blanes et
@@ -376,7 +378,7 @@ def _square(values: Tensor) -> Tensor:
     return values.real.square() + values.imag.square()
 
 
-def _until(family: _Family, place: Tensor, offset: Tensor) -> Tensor:
+def _until(family: Family, place: Tensor, offset: Tensor) -> Tensor:
     """Return (places, offsets) half the angle of precession before the centre."""
     ends, centre = family.time.cumsum(0), family.centre
     step = int(torch.searchsorted(ends.detach(), centre.detach()).clamp(max=len(ends) - 1))
