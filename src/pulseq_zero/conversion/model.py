@@ -56,9 +56,6 @@ class SequenceModel:
         In how many rotations to cut each pulse, with the gradients acting between them: for
         all pulses, or by their use, as ``{"inversion": 200}``. As one rotation, a pulse acts
         on all spins as on those in the middle of its slice and of its band.
-    with_corners
-        Whether events end at the corners of the gradients between pulses and readouts, so
-        that diffusion sees their shape.
     rounding
         Derivative of ``round``, ``ceil`` and ``floor``, see :func:`pulseq_zero.tracing.tracing`.
     on_loss
@@ -76,7 +73,6 @@ class SequenceModel:
         *,
         arguments: Mapping[str, Any] | None = None,
         sub_pulses: SubPulses = 1,
-        with_corners: bool = True,
         rounding: Rounding = "straight-through",
         on_loss: OnLoss = "warn",
     ) -> None:
@@ -84,7 +80,6 @@ class SequenceModel:
         self._function = function
         self._arguments = dict(arguments or {})
         self._sub_pulses = sub_pulses
-        self._with_corners = with_corners
         self._rounding: Rounding = rounding
         self._on_loss: OnLoss = on_loss
         # Each with the parameters of its run, the one that was used last coming first.
@@ -157,9 +152,7 @@ class SequenceModel:
             raise SequenceError(
                 f"the sequence function fails: {failure(error, self._function)}"
             ) from error
-        conversion = Conversion(
-            run.sequence, sub_pulses=self._sub_pulses, with_corners=self._with_corners
-        )
+        conversion = Conversion(run.sequence, sub_pulses=self._sub_pulses)
         lost = conversion.program.inputs_without_effect()
         if lost:
             raise GradientLostError(
@@ -214,7 +207,7 @@ class Conversion:
     sequence
         A sequence that was made inside of tracing; one that was made or read outside of it is
         converted, too, and depends on no parameter.
-    sub_pulses, with_corners
+    sub_pulses
         As for :class:`SequenceModel`.
 
     Raises
@@ -228,7 +221,6 @@ class Conversion:
         sequence: pypulseq.Sequence,
         *,
         sub_pulses: SubPulses = 1,
-        with_corners: bool = True,
     ) -> None:
         if not isinstance(sequence, pypulseq.Sequence):
             raise SequenceError(
@@ -238,7 +230,7 @@ class Conversion:
             sequence = TracedSequence.of_plain(sequence)
         self.sequence: TracedSequence = sequence
         with recording(sequence.tape):
-            self._assembly = assemble(sequence, with_corners=with_corners, sub_pulses=sub_pulses)
+            self._assembly = assemble(sequence, sub_pulses=sub_pulses)
         wires = [np.asarray(wires_of(x)) for x in self._assembly.traced]
         values = [np.asarray(raw(x)) for x in self._assembly.traced]
         self.program = Program(sequence.tape, list(zip(values, wires, strict=True)))
@@ -263,9 +255,7 @@ class Conversion:
         )
 
 
-def convert(
-    sequence: pypulseq.Sequence, *, sub_pulses: SubPulses = 1, with_corners: bool = True
-) -> Repetitions:
+def convert(sequence: pypulseq.Sequence, *, sub_pulses: SubPulses = 1) -> Repetitions:
     """Convert a sequence.
 
     If it was made inside of ``with tracing():``, the result is differentiable with respect to
@@ -276,8 +266,8 @@ def convert(
     ----------
     sequence
         The sequence.
-    sub_pulses, with_corners
+    sub_pulses
         As for :class:`SequenceModel`.
     """
-    conversion = Conversion(sequence, sub_pulses=sub_pulses, with_corners=with_corners)
+    conversion = Conversion(sequence, sub_pulses=sub_pulses)
     return conversion(conversion.program.sources)
