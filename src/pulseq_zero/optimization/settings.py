@@ -109,7 +109,7 @@ class OptimizationSettings:
             )
 
     @property
-    def finest(self) -> float:
+    def verification_accuracy(self) -> float:
         """Accuracy of the verification."""
         return self.accuracy / 10 if self.verify_accuracy is None else self.verify_accuracy
 
