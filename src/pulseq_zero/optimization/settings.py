@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pulseq_zero.errors import OptimizationError
+from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
 
 Method = Literal["adam", "lbfgs"]
 OnNotFinite = Literal["stop", "halve"]
@@ -74,7 +75,7 @@ class OptimizationSettings:
     arguments: Mapping[str, Any] | None = None
     matrix: tuple[int, int] | None = None
     fov: tuple[float, float] | None = None
-    accuracy: float = 1e-3
+    accuracy: float = DEFAULT_ACCURACY
     sub_pulses: int | Mapping[str, int] = 1
     simulation: Mapping[str, Any] | None = None
     verify_every: int | None = None

@@ -16,6 +16,7 @@ from torch import Tensor
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation import mrzero
+from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
 from pulseq_zero.simulation.pdg.encoding import EncodingCache
 from pulseq_zero.simulation.pdg.graph import StateGraph, Thresholds
 from pulseq_zero.simulation.pdg.main_pass import Job, magnetisation_at_samples, sample_states
@@ -152,7 +153,7 @@ class Simulator:
     def __init__(
         self,
         data: mr0.SimData,
-        accuracy: float = 1e-3,
+        accuracy: float = DEFAULT_ACCURACY,
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
@@ -502,7 +503,7 @@ class Simulator:
 def simulate(
     repetitions: Repetitions,
     data: mr0.SimData,
-    accuracy: float = 1e-3,
+    accuracy: float = DEFAULT_ACCURACY,
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
