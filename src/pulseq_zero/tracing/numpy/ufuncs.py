@@ -75,7 +75,7 @@ def dispatch_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], option
             f"np.{name}(where=...) cannot be followed on a traced array; use np.where"
         )
     if ufunc is np.matmul:
-        return dispatch.function(np.matmul, inputs, {})
+        return dispatch.function(np.matmul, inputs, options)
     if isinstance(result, tuple):
         raise TracingError(f"np.{name} cannot be followed on a traced number")
     return wrap(result, _wires(name, inputs, result))

@@ -144,7 +144,6 @@ class Program:
         self._input_positions = [position[slots] for slots in builder.input_slots]
         self._outputs = np.concatenate([position[slots] for slots in output_slots])
         self._checks, self._places = _checks(builder.guards, position)
-        self._straight_through = tape.rounding == "straight-through"
 
     def inputs_without_effect(self) -> list[str]:
         """Name the parameters that no output depends on."""
