@@ -21,7 +21,9 @@ GITHUB = ROOT / ".github"
 WORKFLOWS = sorted(GITHUB.glob("workflows/*.yml"))
 FORMS = [path for path in GITHUB.glob("ISSUE_TEMPLATE/*.yml") if path.stem != "config"]
 HOOKS = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
-FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name != "results"}
+# Not those that are made: results, environments, the site
+FOLDERS = {".ci", ".github", "benchmarks", "config", "docs", "losses", "phantoms", "sequences"}
+FOLDERS |= {"src", "tests", "workflow"}
 
 
 def project() -> dict:
