@@ -283,12 +283,12 @@ def _creating(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _full(shape: Any, fill_value: Any, dtype: Any = None, **options: Any) -> Any:
-    fill_value = as_traced(fill_value)
-    values = np.full(plain_key(shape), raw(fill_value), _plain_type(dtype), **options)
-    made = untraced(values)
-    if is_traced(fill_value):
-        made.wires[...] = wires_of(fill_value)
-    return made
+    fill_value, dtype = as_traced(fill_value), _plain_type(dtype)
+    if not is_traced(fill_value):
+        return untraced(np.full(plain_key(shape), raw(fill_value), dtype, **options))
+    made = untraced(np.full(plain_key(shape), raw(fill_value), **options))
+    made.wires[...] = wires_of(fill_value)
+    return made if dtype is None else made.astype(dtype, copy=False)
 
 
 def _arange(*args: Any, **kwargs: Any) -> Any:
