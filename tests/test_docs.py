@@ -47,6 +47,7 @@ NOT_RUN = {
     "make": "its targets are the tests themselves, or run for hours; a dry run has to find them",
     "snakemake": "runs for minutes to hours; options are parsed, and targets have to have a rule",
     "pulseq-zero": "`new` is run, the arguments of the others are parsed; tests/cli runs them all",
+    "python": "runs tests or writes files; the files that it is given are looked for",
 }
 
 # Folders of the project that the pages' code reads
@@ -170,6 +171,14 @@ def test_the_command_line_is_as_written(tmp_path, monkeypatch):
 @pytest.mark.parametrize("words", commands_of("make"), ids=" ".join)
 def test_make_knows_the_target(words):
     subprocess.run(["make", "--dry-run", *words], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("words", commands_of("python"), ids=" ".join)
+def test_python_is_given_files_that_exist(words):
+    paths = [word for word in words if "/" in word]
+    assert paths
+    for path in paths:
+        assert (ROOT / path).exists(), path
 
 
 def test_the_extras_exist():

@@ -223,7 +223,7 @@ def test_the_first_step_of_check_is_that_of_the_run(project, monkeypatch):
         taken.update(settings, losses=len(losses), phantoms=len(phantoms))
         raise OptimizationError("enough")
 
-    monkeypatch.setattr("pulseq_zero.cli.check.optimize", optimize)
+    monkeypatch.setattr("pulseq_zero.experiments.optimization.optimize", optimize)
     call("check", EXPERIMENT, fails=1)
     expected = {"pulses": "played", "phantoms": 2, "losses": 2, "method": "lbfgs"}
     expected |= {"learning_rate": 0.5, "iterations": 1, "verify_every": None}

@@ -76,11 +76,11 @@ def signal_of(course, positions, frequencies=0.0, T1=np.inf, T2=np.inf):
 
 def _played(pulse, positions, frequencies, spins):
     ones = np.ones((len(positions), 1))
-    if pulse.course is None:
+    if pulse.field is None:
         axis = np.array([np.cos(pulse.phase), np.sin(pulse.phase), 0.0])
         return rotate(axis * ones, pulse.angle * ones[:, 0], spins)
     offsets = frequencies + positions @ np.array(pulse.gradient)
-    for field in pulse.angle * pulse.course * np.exp(1j * pulse.phase):
+    for field in pulse.angle * pulse.field * np.exp(1j * pulse.phase):
         b = np.stack([field.real + 0 * offsets, field.imag + 0 * offsets, offsets], 1)
         size = np.maximum(np.linalg.norm(b, axis=1), 1e-12)
         spins = rotate(b / size[:, None], 2 * np.pi * size * pulse.step, spins)

@@ -152,15 +152,6 @@ def test_labels_are_those_of_pypulseq():
     assert labels["SLC"].tolist() == np.repeat(range(4), 16).tolist()
 
 
-def test_corners_can_be_left_out():
-    few = SequenceModel(scripts.gre, with_corners=False)(continuous(scripts.gre))
-    many = SequenceModel(scripts.gre)(continuous(scripts.gre))
-    assert sum(few.event_count) < sum(many.event_count)
-    torch.testing.assert_close(few.kspace(), many.kspace(), rtol=0, atol=1e-9)
-    # between pulses there is one event for each sample and one for what follows
-    assert few.event_count == (17, 17, 17, 16)
-
-
 def test_later_changes_of_a_sequence_are_followed():
     def function(scale, axis=None, TR=None):
         seq = scripts.gre(flip_angle=0.3 * scale)

@@ -234,7 +234,7 @@ def one_pulse(tmp_path, rf, gradient=None):
 
 def rotation(pulse, frequency: np.ndarray, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Return the first column of the pulse's matrix of SU(2)."""
-    table = pulse_table(pulse.course, pulse.step, np.array([scale * pulse.angle]), frequency)[0]
+    table = pulse_table(pulse.field, pulse.step, np.array([scale * pulse.angle]), frequency)[0]
     return table[:, 0] + 1j * table[:, 1], table[:, 2] + 1j * table[:, 3]
 
 
@@ -281,7 +281,7 @@ def test_slice_profile_of_a_small_flip(tmp_path):
     assert pulse.gradient == pytest.approx((0, 0, gradient.amplitude), rel=1e-4)
     z = np.linspace(-0.01, 0.015, 101)
     a, b = rotation(pulse, gradient.amplitude * z)
-    time = (np.arange(len(pulse.course)) + 0.5) * pulse.step
+    time = (np.arange(len(pulse.field)) + 0.5) * pulse.step
     shape = np.interp(time, rf.t, rf.signal)
     wave = np.exp(2j * math.pi * gradient.amplitude * np.outer(z - shift, time))
     expected = 2 * math.pi * pulse.step * np.abs(wave @ shape)

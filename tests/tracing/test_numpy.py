@@ -1,5 +1,7 @@
 """NumPy's functions with their options: the values of NumPy, bit by bit, and its derivatives."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,14 @@ WEIGHTS = RANDOM.uniform(0.5, 2, size=4)
 
 CASES = {
     "sum": lambda a: (np.sum(a, axis=(0, 1)), a.sum(-1, keepdims=True), np.add.reduce(a)),
+    "methods": lambda a: (a.compress([True, False, True], axis=0), a.take([0, 2], axis=1)),
+    "full": lambda a: (np.full((2, 2), a[0, 0]), np.full((2, 4), a[0], dtype=complex)),
+    "sums and products of math": lambda a: (
+        math.fsum(a[0]),
+        math.fsum([a[0, 0], 1.0, a[0, 1]]),
+        math.prod(x * x for x in a[0]),
+        math.prod([a[0, 0], 2], start=a[1, 1]),
+    ),
     "extremes": lambda a: (np.maximum.reduce(a, axis=None), np.max(a, axis=0, keepdims=True)),
     "mean": lambda a: (np.mean(a, axis=1, keepdims=True), np.average(a, axis=1, weights=WEIGHTS)),
     "weights": lambda a: np.average(a[0], weights=np.abs(a[1])),
@@ -66,6 +76,7 @@ REFUSED = {
     "out": lambda a: np.sum(a, axis=0, out=np.zeros(4)),
     "another type": lambda a: np.sum(a, dtype=np.float32),
     "where": lambda a: np.add(a, 1, where=A > 0, out=np.zeros((3, 4))),
+    "segments along an axis": lambda a: np.add.reduceat(a, [0, 2], axis=1),
     "start": lambda a: np.max(a, initial=0.0),
     "weights returned": lambda a: np.average(a[0], weights=WEIGHTS, returned=True),
 }

@@ -12,19 +12,17 @@ from tempfile import TemporaryDirectory
 from typing import TextIO
 
 import pandas as pd
-import torch
 from rich.table import Table
 from torch import Tensor
 
 from pulseq_zero.cli.project import Project
 from pulseq_zero.errors import PulseqZeroError
-from pulseq_zero.experiments.experiment import SequenceSetup, make_loss, sequence_setup
+from pulseq_zero.experiments.experiment import SequenceSetup, sequence_setup
+from pulseq_zero.experiments.optimization import context_of, optimize_experiment
 from pulseq_zero.experiments.stages import START
 from pulseq_zero.experiments.steps import trace
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.optimization.limits import check_limits
-from pulseq_zero.optimization.losses import LossContext
-from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.phantom import build_phantom
 from pulseq_zero.tracing import GradientLossWarning, check_gradients
 
@@ -236,29 +234,12 @@ def _off_the_raster(setup: SequenceSetup) -> dict[str, Tensor]:
 
 def _first_step(project: Project, setup: SequenceSetup) -> list[Check]:
     experiment, simulation = project.experiment, project.config.simulation
-    contexts = []
-    for phantom in map(build_phantom, project.phantoms):
-        model = setup.imaging_model(
-            phantom, experiment.image, simulation.accuracy, simulation.simulator
-        )
-        with torch.no_grad():
-            image = model(setup.start).image
-        contexts.append(LossContext(phantom, image, setup.start))
-    optimizer = {"iterations": 1, "verify_every": None}
-    result = optimize(
-        setup.function,
-        [make_loss(experiment.loss, context) for context in contexts],
-        setup.parameters,
-        [context.phantom for context in contexts],
-        arguments=setup.arguments,
-        matrix=experiment.image.matrix,
-        fov=experiment.image.fov,
-        accuracy=simulation.accuracy,
-        pulses=setup.pulses,
-        simulation=simulation.simulator,
-        progress=False,
-        **{**experiment.optimizer.model_dump(), **optimizer},
-    )
+    contexts = [
+        context_of(experiment, setup, simulation, phantom)
+        for phantom in map(build_phantom, project.phantoms)
+    ]
+    one_step = {"iterations": 1, "verify_every": None, "progress": False}
+    result = optimize_experiment(experiment, setup, simulation, contexts, **one_step)
     before, after = result.history["loss"]
     pixels = " x ".join(map(str, contexts[0].start_image.shape))
     return [

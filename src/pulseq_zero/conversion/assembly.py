@@ -50,20 +50,18 @@ class Assembly:
 def assemble(
     sequence: TracedSequence,
     *,
-    with_corners: bool = True,
     sub_pulses: SubPulses = 1,
     played: bool = False,
 ) -> Assembly:
     """Put a sequence's blocks together.
 
+    Between pulses and readouts, events also end at the corners of the gradients, so that
+    diffusion sees their shape.
+
     Parameters
     ----------
     sequence
         A sequence that was made inside of tracing.
-    with_corners
-        Whether events between pulse and readout end at the corners of the gradients, so that
-        diffusion sees their shape. Otherwise one event spans the time to the next sample or
-        pulse.
     sub_pulses
         In how many rotations to cut each pulse, for all pulses or by their use.
     played
@@ -74,7 +72,7 @@ def assemble(
     SequenceError
         If the sequence holds no pulse.
     """
-    lines = _timelines(sequence, with_corners, sub_pulses, played)
+    lines = _timelines(sequence, sub_pulses, played)
     marks = np.concatenate([line.marks for line in lines] or [np.zeros(0, int)])
     pulses = np.flatnonzero(marks == Mark.PULSE)
     if len(pulses) == 0:
@@ -141,13 +139,11 @@ def _played(lines: list[BlockTimeline]) -> tuple[tuple[Any, ...], tuple[int, ...
 
 
 def _timelines(
-    sequence: TracedSequence, with_corners: bool, sub_pulses: SubPulses, played: bool
+    sequence: TracedSequence, sub_pulses: SubPulses, played: bool
 ) -> list[BlockTimeline]:
     once, system = Once(), system_of(sequence)
     return [
-        timeline(
-            block, system, once, with_corners=with_corners, sub_pulses=sub_pulses, played=played
-        )
+        timeline(block, system, once, sub_pulses=sub_pulses, played=played)
         for block in sequence.traced_blocks()
     ]
 

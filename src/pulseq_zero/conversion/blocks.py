@@ -76,11 +76,10 @@ def timeline(
     system: Opts,
     once: Once,
     *,
-    with_corners: bool,
     sub_pulses: SubPulses,
     played: bool,
 ) -> BlockTimeline:
-    """Cut a block at its pulses, samples and, if wanted, corners of its gradients.
+    """Cut a block at its pulses, samples and corners of its gradients.
 
     Parameters
     ----------
@@ -90,7 +89,7 @@ def timeline(
         For offsets in parts per million.
     once
         What has been done for other blocks of the sequence.
-    with_corners, sub_pulses
+    sub_pulses
         As for :class:`pulseq_zero.SequenceModel`.
     played
         Whether pulses are played, and cut into steps.
@@ -122,10 +121,9 @@ def timeline(
         times.append(samples)
         kinds += [Mark.SAMPLE] * len(samples)
     shapes = [(gradient.channel, *once(corners, gradient)) for gradient in events["gradient"]]
-    if with_corners:
-        for _, nodes, _ in shapes:
-            times.append(nodes)
-            kinds += [Mark.CORNER] * len(nodes)
+    for _, nodes, _ in shapes:
+        times.append(nodes)
+        kinds += [Mark.CORNER] * len(nodes)
     marks, durations, moments = once(_cut, times, kinds, block.duration, shapes)
     steps = tuple(
         (once(steps_of, _shape_of(rf), shapes, system), phase(rf, system))

@@ -64,9 +64,6 @@ class SequenceModel:
     pulses
         ``"played"``: as what they are in each place, by their samples, the gradients meanwhile, the
         transmit field and off-resonance; or ``"instantaneous"``, as rotations at once.
-    with_corners
-        Whether events end at the corners of the gradients between pulses and readouts, so
-        that diffusion sees their shape.
     rounding
         Derivative of ``round``, ``ceil`` and ``floor``, see :func:`pulseq_zero.tracing.tracing`.
     on_loss
@@ -85,7 +82,6 @@ class SequenceModel:
         arguments: Mapping[str, Any] | None = None,
         sub_pulses: SubPulses = 1,
         pulses: Pulses = "instantaneous",
-        with_corners: bool = True,
         rounding: Rounding = "straight-through",
         on_loss: OnLoss = "warn",
     ) -> None:
@@ -94,7 +90,6 @@ class SequenceModel:
         self._arguments = dict(arguments or {})
         self._sub_pulses = sub_pulses
         self._pulses: Pulses = pulses
-        self._with_corners = with_corners
         self._rounding: Rounding = rounding
         self._on_loss: OnLoss = on_loss
         # Each with the parameters of its run, the one that was used last coming first.
@@ -171,7 +166,6 @@ class SequenceModel:
             run.sequence,
             sub_pulses=self._sub_pulses,
             pulses=self._pulses,
-            with_corners=self._with_corners,
         )
         lost = conversion.program.inputs_without_effect()
         if lost:
@@ -227,7 +221,7 @@ class Conversion:
     sequence
         A sequence that was made inside of tracing; one that was made or read outside of it is
         converted, too, and depends on no parameter.
-    sub_pulses, pulses, with_corners
+    sub_pulses, pulses
         As for :class:`SequenceModel`.
 
     Raises
@@ -242,7 +236,6 @@ class Conversion:
         *,
         sub_pulses: SubPulses = 1,
         pulses: Pulses = "instantaneous",
-        with_corners: bool = True,
     ) -> None:
         check_pulses(pulses, sub_pulses)
         if not isinstance(sequence, pypulseq.Sequence):
@@ -255,7 +248,6 @@ class Conversion:
         with recording(sequence.tape):
             self._assembly = assemble(
                 sequence,
-                with_corners=with_corners,
                 sub_pulses=sub_pulses,
                 played=pulses == "played",
             )
@@ -362,7 +354,6 @@ def convert(
     *,
     sub_pulses: SubPulses = 1,
     pulses: Pulses = "instantaneous",
-    with_corners: bool = True,
 ) -> Repetitions:
     """Convert a sequence.
 
@@ -374,10 +365,8 @@ def convert(
     ----------
     sequence
         The sequence.
-    sub_pulses, pulses, with_corners
+    sub_pulses, pulses
         As for :class:`SequenceModel`.
     """
-    conversion = Conversion(
-        sequence, sub_pulses=sub_pulses, pulses=pulses, with_corners=with_corners
-    )
+    conversion = Conversion(sequence, sub_pulses=sub_pulses, pulses=pulses)
     return conversion(conversion.program.sources)

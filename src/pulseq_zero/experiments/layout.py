@@ -106,11 +106,11 @@ class RunFiles:
         return {
             "sequence": self.sequence(stage),
             "traced": self.traced(stage),
-            "loose": self.image(stage, OPTIMIZATION),
-            "tight": self.image(stage, TIGHT),
+            "image_optimization": self.image(stage, OPTIMIZATION),
+            "image_tight": self.image(stage, TIGHT),
             "seq": self.seq(stage),
             "check": self.export(stage),
-            "imported": self.imported(stage),
+            "image_seq": self.imported(stage),
         }
 
     def judge(self, stage: str, physics: str) -> Path:

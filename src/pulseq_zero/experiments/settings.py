@@ -17,6 +17,7 @@ from typing_extensions import TypeAliasType
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments import kinds
+from pulseq_zero.experiments.stages import OPTIMIZATION, TIGHT
 from pulseq_zero.optimization.settings import Method, OnNotFinite, OptimizationSettings
 
 # A $ alone would let a line break pass
@@ -75,7 +76,7 @@ class SimulationSettings(Section):
     @property
     def accuracies(self) -> dict[str, float]:
         """The levels of accuracy by their names, see `pulseq_zero.experiments.stages`."""
-        return {"optimization": self.accuracy, "tight": self.tight_accuracy}
+        return {OPTIMIZATION: self.accuracy, TIGHT: self.tight_accuracy}
 
 
 class JudgeSettings(Section):

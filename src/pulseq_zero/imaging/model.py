@@ -18,6 +18,7 @@ from pulseq_zero.errors import SimulationError
 from pulseq_zero.imaging.acquisition import Acquisition, acquire, defined_fov
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.simulation import Simulator
+from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
 from pulseq_zero.simulation.slices import excited_thickness
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class ImagingModel:
         arguments: Mapping[str, Any] | None = None,
         matrix: tuple[int, int] | None = None,
         fov: tuple[float, float] | None = None,
-        accuracy: float = 1e-3,
+        accuracy: float = DEFAULT_ACCURACY,
         pulses: Pulses = "instantaneous",
         simulation: Mapping[str, Any] | None = None,
     ) -> None:

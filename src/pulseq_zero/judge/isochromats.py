@@ -82,8 +82,8 @@ class SpinPulse:
         By what angle a rotation at once turns spins about z after it [rad].
     channels
         Complex weights of the transmit channels; None adds them up.
-    course
-        (steps,) complex course of a pulse that takes its time, relative to its amplitude and
+    field
+        (steps,) complex field of a pulse that takes its time, relative to its amplitude and
         phase; None for a rotation at once.
     step
         Duration of each of its steps [s].
@@ -95,7 +95,7 @@ class SpinPulse:
     phase: float
     turn: float = 0.0
     channels: Array | None = None
-    course: Array | None = None
+    field: Array | None = None
     step: float = 0.0
     gradient: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
@@ -126,7 +126,7 @@ class Course:
 
     def play(self, pulse: SpinPulse) -> None:
         """Append a pulse. Relaxation acts half before and half after one that takes its time."""
-        duration = 0.0 if pulse.course is None else pulse.step * len(pulse.course)
+        duration = 0.0 if pulse.field is None else pulse.step * len(pulse.field)
         if self.relaxation:
             self.relaxation[-1] += duration / 2
         self._append(pulse, np.zeros(3), 0.0, duration / 2)
@@ -370,8 +370,8 @@ def _dephasing(course: Course, size: Array) -> tuple[Array, Array]:
     at_pulses = before[is_pulse]
     is_spread = (np.abs(np.diff(at_pulses, axis=0)) > _NOT_DEPHASED).any(0)
     for pulse in course.pulse:
-        if pulse is not None and pulse.course is not None:
-            meanwhile = np.array(pulse.gradient) * size * pulse.step * len(pulse.course)
+        if pulse is not None and pulse.field is not None:
+            meanwhile = np.array(pulse.gradient) * size * pulse.step * len(pulse.field)
             is_spread |= np.abs(meanwhile) > _NOT_DEPHASED
     last = np.maximum.accumulate(np.where(is_pulse, np.arange(len(turns)), 0))
     since = before + turns - before[last]
@@ -410,14 +410,14 @@ def _compile(
             pulses.append(pulse)
         number.append(-1 if pulse is None else known[id(pulse)])
     kinds: list[list[SpinPulse]] = []
-    kind = [-1 if p.course is None else _kind(p, kinds) for p in pulses]
+    kind = [-1 if p.field is None else _kind(p, kinds) for p in pulses]
     tables, shapes, steps = [np.zeros((4, 0), np.float32)], [], []
     for alike in kinds:
         amplitudes, frequencies = _grid(alike, reach, off_resonance, strongest)
         first = sum(table.shape[1] for table in tables)
         shapes.append((first, len(amplitudes), len(frequencies)))
         steps.append((amplitudes[1], frequencies[1] - frequencies[0]))
-        table = pulse_table(alike[0].course, alike[0].step, amplitudes, frequencies)
+        table = pulse_table(alike[0].field, alike[0].step, amplitudes, frequencies)
         tables.append(table.reshape(-1, 4).T)
     weights = [np.ones(channels) if p.channels is None else p.channels for p in pulses]
     return (
@@ -494,8 +494,8 @@ def _grid(
 ) -> tuple[Array, Array]:
     """Return amplitudes and frequencies [Hz] that pulses of one kind are tabulated at."""
     one = alike[0]
-    assert one.course is not None
-    duration, area = one.step * len(one.course), one.step * float(np.abs(one.course).sum())
+    assert one.field is not None
+    duration, area = one.step * len(one.field), one.step * float(np.abs(one.field).sum())
     # Where a pulse has no power, far from the middle, spins only turn about z
     furthest = max(float(np.abs(p.gradient) @ reach) for p in alike) + off_resonance + 20 / duration
     frequency_step = _TABLE_STEP / (math.pi * duration)
@@ -506,13 +506,13 @@ def _grid(
 
 
 def _kind(pulse: SpinPulse, kinds: list[list[SpinPulse]]) -> int:
-    """Return the number of the pulse's kind: of those with the same course."""
-    assert pulse.course is not None
+    """Return the number of the pulse's kind: of those with the same field."""
+    assert pulse.field is not None
     for number, alike in enumerate(kinds):
         one = alike[0]
-        assert one.course is not None
-        is_alike = len(one.course) == len(pulse.course) and math.isclose(one.step, pulse.step)
-        if is_alike and np.abs(one.course - pulse.course).max() < 1e-6:
+        assert one.field is not None
+        is_alike = len(one.field) == len(pulse.field) and math.isclose(one.step, pulse.step)
+        if is_alike and np.abs(one.field - pulse.field).max() < 1e-6:
             alike.append(pulse)
             return number
     kinds.append([pulse])

@@ -410,7 +410,7 @@ def pulse_table(field, step, amplitudes, frequencies):  # type: ignore[no-untype
     Parameters
     ----------
     field
-        (steps,) complex course of the pulse, relative to its amplitude.
+        (steps,) complex field of the pulse, relative to its amplitude.
     step
         Duration of each of its steps [s].
     amplitudes, frequencies

@@ -94,7 +94,7 @@ def _play(
         pulse = _pulse(rf, system, physics, rf_step, is_selective=is_selective)
     pulse_time = math.inf
     if rf is not None and pulse is not None:
-        pulse_time = rf.delay + (pypulseq.calc_rf_center(rf)[0] if pulse.course is None else 0.0)
+        pulse_time = rf.delay + (pypulseq.calc_rf_center(rf)[0] if pulse.field is None else 0.0)
     times, phases = ([], []) if adc is None else _samples(adc, system)
     marks = [*zip(times, phases, strict=True), (pulse_time, None)]
     for time, receiver_phase in sorted(marks, key=lambda mark: mark[0]):
@@ -103,8 +103,8 @@ def _play(
         go_to(time)
         if receiver_phase is not None:
             course.sample(receiver_phase)
-        elif pulse is not None and pulse.course is not None:
-            stop = now + pulse.step * len(pulse.course)
+        elif pulse is not None and pulse.field is not None:
+            stop = now + pulse.step * len(pulse.field)
             gradient = (moment(stop) - moment(now)) / (stop - now)
             _check_constant(waveforms, now, stop)
             course.play(dataclasses.replace(pulse, gradient=tuple(gradient.tolist())))
@@ -152,15 +152,15 @@ def _pulse(
         if is_selective or offset == 0:
             return SpinPulse(2 * np.pi * step * abs(total), at_centre)
     amplitude = float(np.abs(shape).max())
-    course = shape * np.exp(1j * offset * (time - centre)) / amplitude
+    field = shape * np.exp(1j * offset * (time - centre)) / amplitude
     if physics == "instantaneous":
-        return _on_resonance(course, step, amplitude, at_centre)
-    return SpinPulse(amplitude, at_centre, course=course, step=step)
+        return _on_resonance(field, step, amplitude, at_centre)
+    return SpinPulse(amplitude, at_centre, field=field, step=step)
 
 
-def _on_resonance(course: np.ndarray, step: float, amplitude: float, phase: float) -> SpinPulse:
+def _on_resonance(field: np.ndarray, step: float, amplitude: float, phase: float) -> SpinPulse:
     """Return the rotation, and the turn about z after it, that a pulse is on resonance."""
-    table = pulse_table(course, step, np.array([amplitude]), np.zeros(1))[0, 0]
+    table = pulse_table(field, step, np.array([amplitude]), np.zeros(1))[0, 0]
     a, b = complex(table[0], table[1]), complex(table[2], table[3])
     half_turn = float(np.angle(a))
     axis = float(np.angle(b)) + np.pi / 2 + half_turn

@@ -64,7 +64,9 @@ def optimize(
     problem = Ensemble.at_accuracy(given.accuracy, sequence_function, members, given)
     verification = None
     if given.verify_every is not None:
-        verification = Ensemble.at_accuracy(given.finest, sequence_function, members, given)
+        verification = Ensemble.at_accuracy(
+            given.verification_accuracy, sequence_function, members, given
+        )
     torch.manual_seed(given.seed)
     stepper = make_stepper(given.method, started_from)
     functions = [sequence_function, *(loss for _, loss in members)]

@@ -235,14 +235,14 @@ class Run:
 
     def _tighten(self) -> None:
         """Go on more accurately where the verification does not confirm the improvement."""
-        record, finest = self.record, self.settings.finest
+        record, tight = self.record, self.settings.verification_accuracy
         confirmed = record.confirmed()
-        if record.accuracy <= finest or confirmed >= self.settings.verify_share:
+        if record.accuracy <= tight or confirmed >= self.settings.verify_share:
             return
-        record.accuracy = max(record.accuracy / 10, finest)
+        record.accuracy = max(record.accuracy / 10, tight)
         logger.warning(
             "iteration %d: at accuracy %g only %.0f %% of the improvement are left; going on at %g",
-            *(len(record.rows) - 1, finest, 100 * confirmed, record.accuracy),
+            *(len(record.rows) - 1, tight, 100 * confirmed, record.accuracy),
         )
         self.problem.use_accuracy(record.accuracy)
         first = self.problem.evaluate(record.values[0], 0, with_gradient=False)

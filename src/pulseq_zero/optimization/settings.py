@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.errors import OptimizationError
+from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
 
 Method = Literal["adam", "lbfgs"]
 OnNotFinite = Literal["stop", "halve"]
@@ -75,7 +76,7 @@ class OptimizationSettings:
     arguments: Mapping[str, Any] | None = None
     matrix: tuple[int, int] | None = None
     fov: tuple[float, float] | None = None
-    accuracy: float = 1e-3
+    accuracy: float = DEFAULT_ACCURACY
     pulses: Pulses = "instantaneous"
     simulation: Mapping[str, Any] | None = None
     verify_every: int | None = None
@@ -109,7 +110,7 @@ class OptimizationSettings:
             )
 
     @property
-    def finest(self) -> float:
+    def verification_accuracy(self) -> float:
         """Accuracy of the verification."""
         return self.accuracy / 10 if self.verify_accuracy is None else self.verify_accuracy
 

@@ -17,6 +17,7 @@ from pulseq_zero.conversion.played import PlayedPulses
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation import mrzero
+from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
 from pulseq_zero.simulation.pdg.backend import Backend, Drive
 from pulseq_zero.simulation.pdg.encoding import EncodingCache
 from pulseq_zero.simulation.pdg.graph import StateGraph, Thresholds
@@ -160,7 +161,7 @@ class Simulator:
     def __init__(
         self,
         data: mr0.SimData,
-        accuracy: float = 1e-3,
+        accuracy: float = DEFAULT_ACCURACY,
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
@@ -573,7 +574,7 @@ class Simulator:
 def simulate(
     repetitions: Repetitions,
     data: mr0.SimData,
-    accuracy: float = 1e-3,
+    accuracy: float = DEFAULT_ACCURACY,
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,

@@ -23,13 +23,7 @@ class Kind(kind.Kind):
 
     def check(self, experiment: Experiment, setup: SequenceSetup) -> None:
         """Check that there is a train."""
-        name = experiment.flip_angles
-        kind.require(
-            name is not None and setup.start[name].ndim == 1,
-            "flip_angle_train",
-            "a parameter flip_angles, or as the loss's setting flip_angles calls it, with a value "
-            "for each pulse",
-        )
+        kind.require_flip_angles(experiment, setup, "flip_angle_train", ("pulse",))
 
     def draw(self, experiment: Experiment, results: kind.RunResults) -> Figure:
         """Draw images, train and loss."""

@@ -52,13 +52,7 @@ class Kind(kind.Kind):
 
     def check(self, experiment: Experiment, setup: SequenceSetup) -> None:
         """Check that there are flip angles."""
-        name = experiment.flip_angles
-        kind.require(
-            name is not None and setup.start[name].ndim == 2,
-            "flip_angles",
-            "a parameter flip_angles, or as the loss's setting flip_angles calls it, with a value "
-            "for each shot and each pulse of it",
-        )
+        kind.require_flip_angles(experiment, setup, "flip_angles", ("shot", "pulse of it"))
 
     def draw(self, experiment: Experiment, results: kind.RunResults) -> Figure:
         """Draw images, the courses of the angles, losses and quality."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -162,3 +162,22 @@ def require(condition: bool, kind: str, what: str) -> None:
     """
     if not condition:
         raise ConfigError(f"figure: {kind} needs {what}")
+
+
+def require_flip_angles(
+    experiment: Experiment, setup: SequenceSetup, kind: str, axes: Sequence[str]
+) -> None:
+    """Refuse an experiment without flip angles that have a value for each of these.
+
+    Raises
+    ------
+    ConfigError
+        If there are none, or if they have other axes.
+    """
+    name = experiment.flip_angles
+    require(
+        name is not None and setup.start[name].ndim == len(axes),
+        kind,
+        "a parameter flip_angles, or as the loss's setting flip_angles calls it, with a value for "
+        f"each {' and each '.join(axes)}",
+    )

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from pulseq_zero.experiments.experiment import make_loss, sequence_setup
+from pulseq_zero.experiments.experiment import sequence_setup
 from pulseq_zero.experiments.layout import RunFiles
+from pulseq_zero.experiments.optimization import context_of, optimize_experiment
 from pulseq_zero.experiments.settings import Experiment, SimulationSettings, with_sections
 from pulseq_zero.experiments.stages import OPTIMIZED
 from pulseq_zero.experiments.steps import stage
 from pulseq_zero.files.store import load_tensors, save_table, save_tensors
 from pulseq_zero.optimization.checkpoints import fingerprint
 from pulseq_zero.optimization.losses import LossContext
-from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.phantom import Phantom
 
 SECTIONS = ("sequence", "parameters", "image", "loss", "optimizer")
@@ -81,33 +79,18 @@ def optimize_parameters(
     Path
         The checkpoint, to be removed when all is written that follows from the optimization.
     """
-    accuracy, simulator = simulation.accuracy, simulation.simulator
     setup = sequence_setup(experiment.sequence, experiment.parameters)
-    imaged = Phantom.load(phantom)
-    contexts = [LossContext(imaged, load_tensors(start)[0]["image"], setup.start)]
-    for further in map(Phantom.load, ensemble):
-        with torch.no_grad():
-            model = setup.imaging_model(further, experiment.image, accuracy, simulator)
-            start_image = model(setup.start).image
-        contexts.append(LossContext(further, start_image, setup.start))
+    own = LossContext(Phantom.load(phantom), load_tensors(start)[0]["image"], setup.start)
+    others = [
+        context_of(experiment, setup, simulation, Phantom.load(further)) for further in ensemble
+    ]
     # Runs under other settings keep their own checkpoints and do not meet
     used = with_sections(experiment, SECTIONS)
-    settings = fingerprint([used, accuracy, simulation.tight_accuracy, simulator])
+    accuracies = simulation.accuracy, simulation.tight_accuracy
+    settings = fingerprint([used, *accuracies, simulation.simulator])
     checkpoint = checkpoints / f"{files.name.replace('/', '_')}_{settings}.safetensors"
-    result = optimize(
-        setup.function,
-        [make_loss(experiment.loss, context) for context in contexts],
-        setup.parameters,
-        [context.phantom for context in contexts],
-        arguments=setup.arguments,
-        matrix=experiment.image.matrix,
-        fov=experiment.image.fov,
-        accuracy=accuracy,
-        pulses=setup.pulses,
-        verify_accuracy=simulation.tight_accuracy,
-        simulation=simulator,
-        checkpoint=checkpoint,
-        **experiment.optimizer.model_dump(),
+    result = optimize_experiment(
+        experiment, setup, simulation, [own, *others], checkpoint=checkpoint
     )
     save_table(files.history, result.history)
     save_tensors(

@@ -244,6 +244,10 @@ class TracedArray(Traced, NDArrayOperatorsMixin):
         """Set all numbers to one value."""
         self[...] = value
 
+    def compress(self, condition: Any, axis: Any = None) -> Any:
+        """Take what a condition holds for."""
+        return np.compress(condition, self, axis=axis)
+
     def sort(self, axis: int = -1, kind: Any = None, order: Any = None) -> None:
         """Sort in place."""
         self[...] = np.sort(self, axis=axis, kind=kind, order=order)
@@ -285,7 +289,6 @@ _FUNCTION_METHODS = {
             "diagonal",
             "trace",
             "searchsorted",
-            "compress",
         ]
     },
     "conj": "conjugate",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulseq_zero.errors import TracingError
 from pulseq_zero.tracing.numpy.arrays import as_array, is_traced, raw, wires_of, wrap
 from pulseq_zero.tracing.numpy.functions import handles
 from pulseq_zero.tracing.numpy.ufuncs import guard_comparison
@@ -64,9 +65,21 @@ def _guard_sorted(a: Any, axis: Any) -> None:
 
 
 @handles(np.unique)
-def _unique(a: Any, **options: Any) -> Any:
+def _unique(
+    a: Any,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    axis: Any = None,
+    **options: Any,
+) -> Any:
+    if axis is not None:
+        raise TracingError(
+            "np.unique(axis=...) cannot be followed on traced numbers; take rows by an index"
+        )
+    wanted: Any = (return_index, return_inverse, return_counts)
+    result: Any = np.unique(raw(as_array(a)), *wanted, **options)
     a = as_array(a).reshape(-1)
-    result = np.unique(a.values, **options)
     _, first = np.unique(a.values, return_index=True)
     ordered = a[_argsort(a, kind="stable")]
     guard_comparison("less", ordered[:-1], ordered[1:], ordered.values[:-1] < ordered.values[1:])
@@ -78,6 +91,7 @@ def _unique(a: Any, **options: Any) -> Any:
 @handles(np.searchsorted)
 def _searchsorted(a: Any, v: Any, side: Any = "left", sorter: Any = None) -> Any:
     a, v = as_array(a), as_array(v)
+    a = a if sorter is None else a[raw(sorter)]
     index = np.searchsorted(a.values, raw(v), side=side)
     below = "less" if side == "left" else "less_equal"
     flat, at = v.reshape(-1), np.ravel(index)

@@ -78,9 +78,13 @@ def _mean(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, **option
 
 
 @handles(np.average)
-def _average(a: Any, axis: Any = None, weights: Any = None, **options: Any) -> Any:
-    if weights is None:
+def _average(
+    a: Any, axis: Any = None, weights: Any = None, returned: bool = False, **options: Any
+) -> Any:
+    if weights is None and not returned:
         return np.mean(a, axis=axis, **options)
+    if returned:
+        options["returned"] = True
     if options:
         raise TracingError(f"np.average of traced arrays cannot be done with {sorted(options)}")
     result = np.average(raw(a), axis=axis, weights=raw(weights))
@@ -113,7 +117,7 @@ def _std(
 
 @handles(np.ptp)
 def _ptp(a: Any, axis: Any = None, **options: Any) -> Any:
-    return np.max(a, axis=axis) - np.min(a, axis=axis)
+    return np.max(a, axis=axis, **options) - np.min(a, axis=axis, **options)
 
 
 def _along_last(a: Any, axis: Any) -> TracedArray:
@@ -302,7 +306,9 @@ def _vdot(a: Any, b: Any) -> Any:
 
 
 @handles(np.matmul)
-def _matmul(a: Any, b: Any) -> Any:
+def _matmul(a: Any, b: Any, **options: Any) -> Any:
+    if options:
+        raise TracingError(f"np.matmul of traced arrays cannot be done with {sorted(options)}")
     a, b = as_array(a), as_array(b)
     result = np.matmul(a.values, b.values)
     right = b if b.ndim == 1 else np.moveaxis(b, -2, -1)

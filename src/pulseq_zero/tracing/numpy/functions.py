@@ -123,10 +123,14 @@ def _refuse_options(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         )
     dtype = kwargs.get("dtype")
     if dtype is not None and args and np.dtype(dtype) != np.result_type(raw(args[0])):
-        raise TracingError(
-            f"np.{function.__name__}(dtype=...) cannot be followed on traced numbers; "
-            "convert them with astype before"
-        )
+        raise _refused_type(function)
+
+
+def _refused_type(function: Any) -> TracingError:
+    return TracingError(
+        f"np.{function.__name__}(dtype=...) cannot be followed on traced numbers; "
+        "convert them with astype before"
+    )
 
 
 def _untraced(result: Any) -> Any:
@@ -143,7 +147,10 @@ def _move(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     values = [raw(x) if k in arrays else plain_key(x) for k, x in enumerate(args)]
     wires = [wires_of(x) if k in arrays else plain_key(x) for k, x in enumerate(args)]
     options = {name: plain_key(x) for name, x in kwargs.items()}
+    dtype = options.pop("dtype", None)
     moved, moved_wires = function(*values, **options), function(*wires, **options)
+    if dtype is not None and moved.dtype != np.dtype(dtype):
+        raise _refused_type(function)
     if isinstance(moved, (list, tuple)):
         return type(moved)(map(wrap, moved, moved_wires))
     if function in (np.reshape, np.ravel):

@@ -12,7 +12,8 @@ import builtins
 import functools
 import json
 import math
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
@@ -283,12 +284,12 @@ def _creating(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _full(shape: Any, fill_value: Any, dtype: Any = None, **options: Any) -> Any:
-    fill_value = as_traced(fill_value)
-    values = np.full(plain_key(shape), raw(fill_value), _plain_type(dtype), **options)
-    made = untraced(values)
-    if is_traced(fill_value):
-        made.wires[...] = wires_of(fill_value)
-    return made
+    fill_value, dtype = as_traced(fill_value), _plain_type(dtype)
+    if not is_traced(fill_value):
+        return untraced(np.full(plain_key(shape), raw(fill_value), dtype, **options))
+    made = untraced(np.full(plain_key(shape), raw(fill_value), **options))
+    made.wires[...] = wires_of(fill_value)
+    return made if dtype is None else made.astype(dtype, copy=False)
 
 
 def _arange(*args: Any, **kwargs: Any) -> Any:
@@ -400,6 +401,23 @@ def _following(function: Callable[..., Any], formula: Callable[..., Any]) -> Cal
     return proxy
 
 
+def _of_all(function: Callable[..., Any], formula: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a formula on a list of traced numbers stand for a function of all numbers of one."""
+
+    @functools.wraps(function)
+    def proxy(numbers: Iterable[Any], /, **kwargs: Any) -> Any:
+        numbers = [as_traced(x) for x in numbers]
+        value = function(map(raw, numbers), **{name: raw(x) for name, x in kwargs.items()})
+        result = formula(numbers, **kwargs)
+        return TracedNumber(value, result.wire) if type(result) is TracedNumber else value
+
+    return proxy
+
+
+def _product(numbers: Iterable[Any], *, start: Any = 1) -> Any:
+    return functools.reduce(operator.mul, numbers, start)
+
+
 def _log(x: Any, base: Any = math.e) -> Any:
     return np.log(x) if raw(base) == math.e else np.log(x) / np.log(base)
 
@@ -452,8 +470,8 @@ traced_math.__dict__.update(
         "remainder": _following(math.remainder, lambda x, y: x - y * round(x / y)),
         "copysign": _following(math.copysign, _copysign),
         "isclose": _following(math.isclose, _isclose),
-        "fsum": lambda xs: _following(math.fsum, builtins.sum)(xs),
-        "prod": _following(math.prod, lambda xs: functools.reduce(lambda a, b: a * b, xs)),
+        "fsum": _of_all(math.fsum, builtins.sum),
+        "prod": _of_all(math.prod, _product),
         "isfinite": _following(math.isfinite, np.isfinite),
         "isnan": _following(math.isnan, np.isnan),
         "isinf": _following(math.isinf, np.isinf),

@@ -14,6 +14,7 @@ from pulseq_zero.tracing.numpy.arrays import as_traced, wrap
 from pulseq_zero.tracing.numpy.dispatch import dispatch
 from pulseq_zero.tracing.tape.tape import Tape, current_tape
 
+# Functions that torch and NumPy call alike.
 _SAME_NAME = (
     "add", "multiply", "divide", "subtract", "negative", "absolute", "sqrt", "exp", "log", "sin",
     "cos", "tan", "sinh", "cosh", "tanh", "square", "round", "ceil", "floor", "deg2rad", "rad2deg",
@@ -29,35 +30,7 @@ _SAME = {
     "pow": "power",
     "neg": "negative",
     "abs": "absolute",
-    **{
-        name: name
-        for name in [
-            "add",
-            "multiply",
-            "divide",
-            "subtract",
-            "negative",
-            "absolute",
-            "sqrt",
-            "exp",
-            "log",
-            "sin",
-            "cos",
-            "tan",
-            "sinh",
-            "cosh",
-            "tanh",
-            "square",
-            "round",
-            "ceil",
-            "floor",
-            "deg2rad",
-            "rad2deg",
-            "maximum",
-            "minimum",
-            "remainder",
-        ]
-    },
+    **{name: name for name in _SAME_NAME},
     "lt": "less",
     "le": "less_equal",
     "gt": "greater",

@@ -75,7 +75,7 @@ def dispatch_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], option
             f"np.{name}(where=...) cannot be followed on a traced array; use np.where"
         )
     if ufunc is np.matmul:
-        return dispatch.function(np.matmul, inputs, {})
+        return dispatch.function(np.matmul, inputs, options)
     if isinstance(result, tuple):
         raise TracingError(f"np.{name} cannot be followed on a traced number")
     return wrap(result, _wires(name, inputs, result))
@@ -234,7 +234,7 @@ def _method(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: Any)
         axis = options.get("axis", 0)
         options = {key: x for key, x in options.items() if x is not None and key != "axis"}
         return function(as_array(inputs[0]), axis=axis, **options)
-    if (ufunc.__name__, method) == ("add", "reduceat"):
+    if (ufunc.__name__, method) == ("add", "reduceat") and not options and np.ndim(inputs[0]) == 1:
         return _segment_sums(as_array(inputs[0]), inputs[1])
     if method == "outer":
         left, right = (as_array(x) for x in inputs)

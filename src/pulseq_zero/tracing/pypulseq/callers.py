@@ -44,7 +44,7 @@ def warn(
     warnings.warn(message, category, steps + 2, source, **options)
 
 
-def trace() -> traceback.StackSummary:
+def stack_of_script() -> traceback.StackSummary:
     """``pypulseq.utils.tracing.trace``: where an event or a block is made."""
     frame = caller(sys._getframe(1))
     return traceback.extract_stack(frame, limit=pypulseq_trace._trace_limit)
@@ -60,5 +60,5 @@ def _warnings_of_pypulseq() -> ModuleType:
 REPLACEMENTS: dict[int, Any] = {
     id(warnings): _warnings_of_pypulseq(),
     id(warnings.warn): warn,
-    id(pypulseq_trace.trace): trace,
+    id(pypulseq_trace.trace): stack_of_script,
 }

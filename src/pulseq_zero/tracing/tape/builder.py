@@ -20,11 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulseq_zero.tracing.tape.frames import Place
-from pulseq_zero.tracing.tape.operations import ELEMENTWISE, MIRRORED, REDUCTIONS
+from pulseq_zero.tracing.tape.operations import ELEMENTWISE, MIRRORED, REDUCTIONS, Array
 from pulseq_zero.tracing.tape.tape import Tape
 
 Index = NDArray[np.int64]
-Values = NDArray[np.float64]
 Operand = int | Index
 
 _PENDING = -1
@@ -69,7 +68,7 @@ class _Factored:
 
     record: _Record
     factor: int
-    base: Values
+    base: Array
     factor_is_positive: bool = False
 
 
@@ -125,7 +124,7 @@ class Builder:
             slots = self._slot_of[wires]
         return slots
 
-    def constant(self, values: Values) -> Index:
+    def constant(self, values: Array) -> Index:
         """Slots of constants."""
         key = ("constant", values.tobytes())
         if key not in self._known:
@@ -215,7 +214,7 @@ class Builder:
             int(start) for start in np.unique(starts[np.searchsorted(starts, pending, "right") - 1])
         ]
 
-    def _constant_values(self, wires: Operand) -> Values | None:
+    def _constant_values(self, wires: Operand) -> Array | None:
         slots = self._slot_of[wires]
         if isinstance(wires, int):
             return self.value[slots] if slots != _PENDING and self.is_constant[slots] else None

@@ -12,19 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pulseq_zero.errors import TracingError
-from pulseq_zero.tracing.tape.builder import Builder, Node, SlotGuard
+from pulseq_zero.tracing.tape.builder import Builder, Index, Node, SlotGuard
 from pulseq_zero.tracing.tape.frames import Place
 from pulseq_zero.tracing.tape.operations import (
     COMPARISONS,
     ELEMENTWISE,
     REDUCTIONS,
     ROUNDING,
+    Array,
     Opaque,
 )
 from pulseq_zero.tracing.tape.tape import Tape
-
-Index = NDArray[np.int64]
-Values = NDArray[np.float64]
 
 # Guards that compare what is equal but for rounding, and not exactly, may come out either way.
 _ROUNDING_NOISE = 1e-10
@@ -59,7 +57,7 @@ class _Scatter:
         else:
             self.order, self.first = order, first
 
-    def add(self, target: Values, values: Values) -> None:
+    def add(self, target: Array, values: Array) -> None:
         if self.chosen is not None:
             values = values[self.chosen]
         if self.order is not None and self.first is not None:
@@ -72,15 +70,15 @@ class _Step:
     """Operations of one kind, done together: results to one span of the buffer."""
 
     span: slice
-    compute: Callable[..., Values]
+    compute: Callable[..., Array]
     pull_back: Callable[..., tuple[Any, ...]]
     operands: tuple[Index, ...]
     scatters: tuple[_Scatter, ...]
 
-    def forward(self, buffer: Values) -> None:
+    def forward(self, buffer: Array) -> None:
         buffer[self.span] = self.compute(*(buffer[operand] for operand in self.operands))
 
-    def backward(self, buffer: Values, gradient: Values) -> None:
+    def backward(self, buffer: Array, gradient: Array) -> None:
         wanted = [not scatter.is_empty for scatter in self.scatters]
         if not any(wanted):
             return
@@ -101,7 +99,7 @@ class _Check:
     outcome: NDArray[np.bool_]
     places: Index
 
-    def first_broken(self, buffer: Values) -> int | None:
+    def first_broken(self, buffer: Array) -> int | None:
         left, right = buffer[self.left], buffer[self.right]
         broken = COMPARISONS[self.comparison](left, right) != self.outcome
         if not broken.any():
@@ -131,7 +129,7 @@ class Program:
         The tensors that the parameters were when traced, by name.
     """
 
-    def __init__(self, tape: Tape, outputs: Sequence[tuple[Values, Values]]) -> None:
+    def __init__(self, tape: Tape, outputs: Sequence[tuple[Array, Array]]) -> None:
         self.inputs = tuple(entry.name for entry in tape.inputs)
         self.sources = {entry.name: entry.source for entry in tape.inputs}
         self._shapes = tuple(entry.shape for entry in tape.inputs)
@@ -146,7 +144,6 @@ class Program:
         self._input_positions = [position[slots] for slots in builder.input_slots]
         self._outputs = np.concatenate([position[slots] for slots in output_slots])
         self._checks, self._places = _checks(builder.guards, position)
-        self._straight_through = tape.rounding == "straight-through"
 
     def inputs_without_effect(self) -> list[str]:
         """Name the parameters that no output depends on."""
@@ -194,7 +191,7 @@ class Program:
         """Count the numbers that are computed in a replay."""
         return sum(step.span.stop - step.span.start for step in self._steps)
 
-    def run(self, parameters: Sequence[Values]) -> Values:
+    def run(self, parameters: Sequence[Array]) -> Array:
         """Fill a buffer with all numbers of the program, and check the guards."""
         buffer = self._template.copy()
         for position, values in zip(self._input_positions, parameters, strict=True):
@@ -208,7 +205,7 @@ class Program:
                 raise GuardBroken(check.comparison, self._places[broken])
         return buffer
 
-    def pull_back(self, buffer: Values, gradient: Values) -> list[Values]:
+    def pull_back(self, buffer: Array, gradient: Array) -> list[Array]:
         """Gradients of the parameters from those of the outputs."""
         total = np.zeros_like(buffer)
         np.add.at(total, self._outputs, gradient)
@@ -217,7 +214,7 @@ class Program:
                 step.backward(buffer, total)
         return [total[position] for position in self._input_positions]
 
-    def outputs_of(self, buffer: Values) -> Values:
+    def outputs_of(self, buffer: Array) -> Array:
         """Read the outputs from a buffer, flat, one after the other."""
         return buffer[self._outputs]
 
@@ -336,7 +333,7 @@ def _step(
     return _Step(span, compute, pull_back, operands, scatters)
 
 
-def _functions(node: Node, rounding: str) -> tuple[Callable[..., Values], Callable[..., Any]]:
+def _functions(node: Node, rounding: str) -> tuple[Callable[..., Array], Callable[..., Any]]:
     if node.operation == "segment_sum":
         return _segment_functions(node.detail)
     if node.operation in REDUCTIONS:
@@ -345,12 +342,12 @@ def _functions(node: Node, rounding: str) -> tuple[Callable[..., Values], Callab
     compute = operation.compute
     if detail is not None:
 
-        def compute(values: Values) -> Values:
+        def compute(values: Array) -> Array:
             return operation.compute(values, detail)
 
     keep = rounding == "straight-through" or node.operation not in ROUNDING
 
-    def pull_back(wanted: list[bool], operands: Any, result: Values, gradient: Values) -> Any:
+    def pull_back(wanted: list[bool], operands: Any, result: Array, gradient: Array) -> Any:
         return tuple(
             (gradient * derivative(*operands, result) if keep else 0 * gradient) if want else None
             for want, derivative in zip(wanted, operation.derivatives, strict=True)
@@ -359,15 +356,13 @@ def _functions(node: Node, rounding: str) -> tuple[Callable[..., Values], Callab
     return compute, pull_back
 
 
-def _reduction_functions(
-    name: str, length: int
-) -> tuple[Callable[..., Values], Callable[..., Any]]:
+def _reduction_functions(name: str, length: int) -> tuple[Callable[..., Array], Callable[..., Any]]:
     reduction = REDUCTIONS[name]
 
-    def compute(values: Values) -> Values:
+    def compute(values: Array) -> Array:
         return reduction.compute(values.reshape(-1, length)).ravel()
 
-    def pull_back(wanted: list[bool], operands: Any, result: Values, gradient: Values) -> Any:
+    def pull_back(wanted: list[bool], operands: Any, result: Array, gradient: Array) -> Any:
         rows = operands[0].reshape(-1, length)
         shape = rows.shape if name == "cumsum" else rows.shape[:1]
         return (reduction.pull_back(rows, result, gradient.reshape(shape)).ravel(),)
@@ -375,19 +370,19 @@ def _reduction_functions(
     return compute, pull_back
 
 
-def _segment_functions(starts: Index) -> tuple[Callable[..., Values], Callable[..., Any]]:
-    def compute(values: Values) -> Values:
+def _segment_functions(starts: Index) -> tuple[Callable[..., Array], Callable[..., Any]]:
+    def compute(values: Array) -> Array:
         return np.add.reduceat(values, starts)
 
-    def pull_back(wanted: list[bool], operands: Any, result: Values, gradient: Values) -> Any:
+    def pull_back(wanted: list[bool], operands: Any, result: Array, gradient: Array) -> Any:
         counts = np.diff(np.append(starts, len(operands[0])))
         return (np.repeat(gradient, counts),)
 
     return compute, pull_back
 
 
-def _opaque_functions(opaque: Opaque) -> tuple[Callable[..., Values], Callable[..., Any]]:
-    def pull_back(wanted: list[bool], operands: Any, result: Values, gradient: Values) -> Any:
+def _opaque_functions(opaque: Opaque) -> tuple[Callable[..., Array], Callable[..., Any]]:
+    def pull_back(wanted: list[bool], operands: Any, result: Array, gradient: Array) -> Any:
         return opaque.pull_back(operands, gradient)
 
     return opaque.compute, pull_back
