@@ -123,7 +123,8 @@ def test_large_grids_are_averaged_over_neighbouring_frequencies():
     data.voxel_pos = data.voxel_pos * 80
     answer = Answer.of(data, np.zeros(len(data.PD), np.int64))
     assert answer.amplitude.size // 2 <= 2**17
-    assert np.argmax(answer.amplitude[..., 0]) == 0
+    # Voxels so far apart see their spectrum again and again
+    assert answer.amplitude[0, 0, 0, 0] > 0.9 * answer.amplitude[..., 0].max()
 
 
 def test_voxels_off_a_grid_answer_by_their_shape():
