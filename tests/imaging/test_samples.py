@@ -283,3 +283,40 @@ def test_contrasts_are_refused():
     contrasts = repetitions.map(lambda x: usage if x is repetitions.adc_usage else x)
     with pytest.raises(SequenceError, match="of 2 contrasts"):
         samples_of_image(contrasts, contrasts.kspace(), (FOV, FOV))
+
+
+def slices(*places):
+    """Read all lines of slices at some places [m], which no label tells apart."""
+    seq = pp.Sequence(SYSTEM)
+    rf, gz, back = pp.make_sinc_pulse(
+        math.pi / 2, duration=2e-3, slice_thickness=5e-3, return_gz=True, use="excitation",
+        system=SYSTEM,
+    )  # fmt: skip
+    for line in range(-N // 2, N // 2):
+        for place in places:
+            rf.freq_offset = gz.amplitude * place
+            seq.add_block(pp.make_delay(200.0))
+            seq.add_block(rf, gz)
+            seq.add_block(back)
+            read(seq, line)
+    seq.set_definition("FOV", [FOV, FOV, 5e-3])
+    return seq
+
+
+def test_slices_without_labels_are_told_apart_by_their_places(tmp_path):
+    sequence = slices(-6e-3, 0.0, 6e-3)
+    numbers = convert(sequence).labels["SLC"].view(N, 3, N)
+    assert bool((numbers == torch.arange(3)[:, None]).all())
+    with pytest.raises(SequenceError, match="of 3 slices"):
+        image_of(lambda: slices(-6e-3, 0.0, 6e-3))
+    sequence.write(str(tmp_path / "slices.seq"))
+    assert imported_repetitions(tmp_path / "slices.seq").labels["SLC"].unique().tolist() == [
+        0,
+        1,
+        2,
+    ]
+
+
+def test_one_slice_wherever_it_lies_is_one_image():
+    assert "SLC" not in convert(slices(6e-3)).labels
+    assert image_of(lambda: slices(6e-3)).shape == (N, N)

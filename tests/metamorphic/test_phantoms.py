@@ -129,7 +129,8 @@ def test_points_and_gradients_turned_by_any_angle(engine, case, angles):
     assert_same(signal(moved, other), signal(sequence, data), data)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+# Played pulses last as long as the test lets them
+@pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine != "played"])
 @EXAMPLES
 @given(case=cases(), factor=st.floats(0.3, 3))
 def test_time_in_other_units(engine, case, factor):

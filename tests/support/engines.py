@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import MRzeroCore as mr0
@@ -12,6 +13,7 @@ import torch
 from hypothesis import settings
 from numpy.typing import NDArray
 
+from pulseq_zero.conversion.played import PlayedPulses
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.judge import course_of, isochromat_signal
 from pulseq_zero.simulation import Simulator
@@ -41,13 +43,37 @@ def torched(sequence: Repetitions, data: mr0.SimData) -> NDArray[Any]:
     return array(simulator(sequence).signal)
 
 
+def played(sequence: Repetitions, data: mr0.SimData) -> NDArray[Any]:
+    """Simulate as `compiled` does, each pulse a hard one that takes its time."""
+    return array(Simulator(data, ACCURACY)(with_hard_pulses(sequence)).signal)
+
+
+def with_hard_pulses(sequence: Repetitions, duration: float = 2e-4, steps: int = 4) -> Repetitions:
+    """Play each pulse as a constant field [Hz] for a duration [s]."""
+    count = len(sequence.pulse_angle)
+    field = sequence.pulse_angle.double() / (2 * math.pi * duration)
+    return replace(
+        sequence,
+        played=PlayedPulses(
+            signal=(field + 0j).repeat_interleave(steps),
+            time=torch.full((count * steps,), duration / steps, dtype=torch.float64),
+            moment=torch.zeros(count * steps, 3, dtype=torch.float64),
+            centre=torch.full((count,), duration / 2, dtype=torch.float64),
+            step_count=(steps,) * count,
+            scaled=(True,) * count,
+            pulse=tuple(range(count)),
+            phase=sequence.pulse_phase.double(),
+        ),
+    )
+
+
 def judged(sequence: Repetitions, data: mr0.SimData) -> NDArray[Any]:
     """Simulate by isochromats, always the same."""
     return array(isochromat_signal(course_of(sequence), data, SPINS))
 
 
 Engine = Callable[[Repetitions, mr0.SimData], NDArray[Any]]
-GRAPHS: dict[str, Engine] = {"compiled": compiled, "torch": torched}
+GRAPHS: dict[str, Engine] = {"compiled": compiled, "torch": torched, "played": played}
 ENGINES: dict[str, Engine] = {**GRAPHS, "judge": judged}
 
 

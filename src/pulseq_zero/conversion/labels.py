@@ -6,12 +6,19 @@ import numpy as np
 import pypulseq
 from numpy.typing import NDArray
 
-# Where a block's number of the ADC event stands, in PyPulseq's list
-_ADC = 5
+# Where a block's numbers of its events stand, in PyPulseq's list
+_PULSE, _GRADIENTS, _ADC = 1, slice(2, 5), 5
+# Where a pulse's frequency offset stands, and a gradient's amplitude
+_FREQUENCY, _AMPLITUDE = 8, 0
+# Slices that are apart by less [m] are one.
+_SAME_SLICE = 1e-4
 
 
 def sample_labels(sequence: pypulseq.Sequence) -> dict[str, NDArray[np.int64]]:
     """List the values that the labels in use have at each sample.
+
+    Where slices are excited one after the other, and no label SLC numbers them, they are numbered
+    by the places of the excitations.
 
     Parameters
     ----------
@@ -25,9 +32,52 @@ def sample_labels(sequence: pypulseq.Sequence) -> dict[str, NDArray[np.int64]]:
     """
     numbers = (events[_ADC] for events in sequence.block_events.values())
     counts = [int(sequence.adc_library.data[number][0]) for number in numbers if number]
-    if not counts or not (sequence.label_set_library.data or sequence.label_inc_library.data):
+    if not counts:
         return {}
-    values = sequence.evaluate_labels(evolution="adc")
-    return {
+    values = {}
+    if sequence.label_set_library.data or sequence.label_inc_library.data:
+        values = sequence.evaluate_labels(evolution="adc")
+    labels = {
         name: np.repeat(np.asarray(value, dtype=np.int64), counts) for name, value in values.items()
     }
+    slices = _slices(sequence)
+    if "SLC" not in labels and len(set(slices)) > 1:
+        labels["SLC"] = np.repeat(np.array(slices, dtype=np.int64), counts)
+    return labels
+
+
+def _slices(sequence: pypulseq.Sequence) -> list[int]:
+    """Find for each readout the number of the place that was excited last; 0 before any was."""
+    places: list[NDArray[np.float64]] = []
+    current, found = 0, []
+    for events in sequence.block_events.values():
+        place = _excited_at(sequence, events)
+        if place is not None:
+            apart = [np.abs(place - other).max() for other in places]
+            if not apart or min(apart) > _SAME_SLICE:
+                places.append(place)
+                apart.append(0.0)
+            current = int(np.argmin(apart))
+        if events[_ADC]:
+            found.append(current)
+    return found
+
+
+def _excited_at(
+    sequence: pypulseq.Sequence, events: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """Return where along its gradient a block excites [m], None if it excites no slice."""
+    pulse = events[_PULSE]
+    if not pulse or sequence.rf_library.type.get(pulse) != "e":
+        return None
+    library = sequence.grad_library
+    if any(number and library.type[number] != "t" for number in events[_GRADIENTS]):
+        return None
+    gradient = np.array(
+        [library.data[n][_AMPLITUDE] if n else 0.0 for n in events[_GRADIENTS]], dtype=float
+    )
+    strength = gradient @ gradient
+    if strength == 0:
+        return None
+    place: NDArray[np.float64] = sequence.rf_library.data[pulse][_FREQUENCY] / strength * gradient
+    return place
