@@ -53,10 +53,14 @@ class Representatives:
         (representatives,) longitudinal magnetisation before the first pulse.
     share
         (representatives,) of the proton density.
+    B0
+        (representatives,) mean off-resonance of their parts [Hz].
+    B0_spread
+        Root mean square over the phantom of the distance from that [Hz].
     bending, cusp
-        How far what states become is off a line over the dephasing time: root mean square over
-        the phantom of its second derivative, by B0 and T2' [1/s²], and of the step of its first
-        one at an echo, by T2' [1/s].
+        How far what T2' leaves of states is off a line over the dephasing time: root mean square
+        over the phantom of its second derivative [1/s²], and of the step of its first one at an
+        echo [1/s].
     answer
         What their parts of the phantom answer to dephasing.
     """
@@ -68,6 +72,8 @@ class Representatives:
     transmit: NDArray[np.complex128]
     initial: NDArray[np.complex128]
     share: NDArray[np.float64]
+    B0: NDArray[np.float64]
+    B0_spread: float
     bending: float
     cusp: float
     answer: Answer
@@ -108,7 +114,7 @@ class Representatives:
         part = _parts(features, weight, most)
         share = np.bincount(part, weight)
         decay = np.minimum(rates["T2dash"], _FASTEST)
-        drift = (2 * np.pi * data.B0.detach().double().cpu().numpy()) ** 2 + decay**2
+        B0 = data.B0.detach().double().cpu().numpy()
         safe = np.maximum(share, np.finfo(float).tiny)
 
         def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -122,6 +128,8 @@ class Representatives:
             np.minimum.at(lowest, part, values)
             return np.maximum(centre - scatter, lowest)
 
+        of_part = mean(B0)
+        spread = (B0 - of_part[part]) ** 2 @ weight / weight.sum()
         return cls(
             R1=slow(rates["T1"]),
             R2=slow(rates["T2"]),
@@ -130,7 +138,9 @@ class Representatives:
             transmit=np.stack([mean(c.real) + 1j * mean(c.imag) for c in transmit]),
             initial=mean(start.real) + 1j * mean(start.imag),
             share=share / share.sum(),
-            bending=float(np.sqrt(drift**2 @ weight / weight.sum())),
+            B0=of_part,
+            B0_spread=float(np.sqrt(spread)),
+            bending=float(np.sqrt(decay**4 @ weight / weight.sum())),
             cusp=2 * float(np.sqrt(decay**2 @ weight / weight.sum())),
             answer=Answer.of(data, part),
         )
