@@ -81,23 +81,23 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class HandOver:
-    """States that end with a repetition, and hand their magnetisation over to two others.
+    """States that end with a repetition, and hand their magnetisation over to others.
 
-    Both takers have the giver's kind and gradient moments; one has dephased for less time, one
-    for more. What B0 would have made of the difference is put on each voxel. What is left of the
-    giver by T2' lies between what is left of the takers, and is made of them by linear
-    interpolation. A taker may have no ancestors: then it is where it is for what it receives.
+    The takers have the giver's kind and gradient moments, but other dephasing times. What B0 makes
+    of the difference is put on each voxel. What T2' leaves of the giver is made of what it leaves
+    of the takers by polynomial interpolation. A taker may have no ancestors: then it is there only
+    for what it receives.
 
     Attributes
     ----------
     giver
         (handovers,) number of the state over all repetitions, in ascending order.
     taker
-        (handovers, 2) likewise.
+        (handovers, takers) likewise; the giver itself fills the room of fewer.
     share
-        (handovers, 2) what each taker receives; in sum 1.
+        (handovers, takers) what each taker receives; in sum 1.
     shift
-        (handovers, 2) by how much more the taker is dephased than the giver [s].
+        (handovers, takers) by how much more the taker is dephased than the giver [s].
     """
 
     giver: np.ndarray
@@ -170,7 +170,11 @@ class StateGraph:
         taker, first = np.unique(self.hand_over.taker, return_index=True)
         first = first[np.diff(self.first_edge)[taker] == 0]
         giver = np.repeat(self.hand_over.giver, self.hand_over.taker.shape[1])
-        return self.hand_over.taker.ravel()[first], giver[first], self.hand_over.shift.ravel()[first]
+        return (
+            self.hand_over.taker.ravel()[first],
+            giver[first],
+            self.hand_over.shift.ravel()[first],
+        )
 
     @cached_property
     def repetition(self) -> np.ndarray:

@@ -23,7 +23,7 @@ LINE = np.sqrt(np.array([1.0, 2.0, 3.0, 5.0]))
 
 # States of one kind and moments are handed over if there are so many, and if by this factor more
 # are left of them at most: where they lie far apart, each would become two.
-_FEWEST, _MORE = 4, 1.5
+_FEWEST, _MORE = 4, 0.6
 
 # Points of the coarsest lattice are so far apart that off-resonance that the representatives do not
 # know turns by less than this [rad]; but no farther than the second number [s].
@@ -272,7 +272,7 @@ def _cut(time, size, curvature, limits):
 def _choose(time, size, cells, points, near, slope):
     """Return for each point of a lattice who takes there, and for each state whether it gives.
 
-    Takers are numbers of states that are there already, or whether there is to be a new one or none.
+    Takers are numbers of states that are there already, or tell that there is a new one or none.
     There is none where it would receive so little that the other of its cell may as well take it:
     ``slope`` is what that would miss, as a part of what a cell may.
     """

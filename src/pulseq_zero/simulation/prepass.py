@@ -52,8 +52,10 @@ _SQUARED_TURN = (2 * np.pi) ** 2
 # Parts of the phantom may add up to this much more than if their phases were random.
 _FEW = np.float32(2.0)
 
-# What all that is between two states it goes on in may miss, as a part of the accuracy.
-_MISSED = 0.3
+# What all that goes on at two points may miss by a linear interpolation, as a part of the accuracy:
+# of a magnetisation of 1, or of this many times what there is. Less than that is physical, so that
+# errors cannot feed on each other.
+_MISSED, _TIMES = 0.3, 10.0
 
 # Derivatives by times and moments weigh states otherwise than signals do: by their dephasing time,
 # by diffusion, by the slope of a voxel's answer where it is zero itself. To be on the safe side,
@@ -68,9 +70,9 @@ _SEEN, _FEWEST_SAMPLES = 2**13, 16
 # sequence.
 _ALL_STATES = 1_000_000
 
-# States are made anew, a quarter as strong, while those that were too weak to be made would have
-# emitted more than this part of what may be left out.
-_SHARE, _WEAKER, _ROUNDS = 0.25, 0.25, 6
+# States are made anew, a quarter to a sixteenth as strong, while those that were too weak to be
+# made would have emitted more than this part of what may be left out.
+_SHARE, _WEAKER, _WEAKEST, _ROUNDS = 0.25, 0.25, 0.0625, 6
 
 # Sums in any order, but no promise that there is nothing infinite.
 _FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
@@ -115,11 +117,12 @@ def make_graph(
             repetitions, course, data, voxels, thresholds, smallest, slopes, not positions
         )
         graph, too_weak = select(found, thresholds, slopes=slopes)
-        enough = too_weak <= _SHARE * thresholds.min_latent_signal
+        allowed = _SHARE * thresholds.min_latent_signal
         # Weaker states would only take the places of others, where there are too many.
-        if enough or smallest == 0 or graph.cut > too_weak:
+        if too_weak <= allowed or smallest == 0 or graph.cut > too_weak:
             break
-        smallest *= _WEAKER
+        # What they emit falls about as their size does
+        smallest *= min(max(0.8 * allowed / too_weak, _WEAKEST), _WEAKER)
     return graph
 
 
@@ -191,16 +194,16 @@ def _follow(
         )  # fmt: skip
         found.append(part)
         if may_hand_over:
+            whole = np.maximum(part.power, part.slope).sum(0) @ share
             place, kinds, (real, imaginary, slope) = _hand_over(
                 part, place, (real, imaginary, slope), voxels, near,
-                _MISSED * thresholds.min_latent_signal,
+                _MISSED * thresholds.min_latent_signal * min(1.0, _TIMES * math.sqrt(whole)),
             )  # fmt: skip
         stays = np.ones(len(kinds), dtype=bool)
         stays[part.giver] = False
         origin = np.flatnonzero(stays)
-        place, kinds, real, imaginary, slope = (
-            values[origin] for values in (place, kinds, real, imaginary, slope)
-        )
+        place, kinds = place[origin], kinds[origin]
+        real, imaginary, slope = real[origin], imaginary[origin], slope[origin]
     return found
 
 

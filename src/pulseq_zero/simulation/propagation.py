@@ -398,9 +398,7 @@ def _hand_over(step: Step, voxels: Voxels, states: Tensor) -> None:
         states.index_add_(0, step.taker, received.flatten(0, 1))
 
 
-def _hand_back(
-    step: Step, voxels: Voxels, states: Tensor, toward: Tensor, result: Adjoint
-) -> None:
+def _hand_back(step: Step, voxels: Voxels, states: Tensor, toward: Tensor, result: Adjoint) -> None:
     """Undo a hand-over in the states, and take the gradients to those that gave."""
     if not len(step.giver):
         return

@@ -138,23 +138,15 @@ def select(
 def _kept_hand_over(
     every: Candidates, first: NDArray[np.int64], kept: NDArray[np.bool_]
 ) -> HandOver:
-    """Return the hand-overs between states that are kept, in the order of their givers.
+    """Return the hand-overs of states that are kept, in the order of these.
 
-    What a taker that is left out would receive, the largest receives.
+    Those they go on in are kept, too.
     """
-    giver, taker = every.giver + first, every.taker + first[:, None]
-    there = kept[taker] & (every.share != 0)
-    used = kept[giver] & there.any(1)
-    giver, taker, there = giver[used], taker[used], there[used]
-    share, shift = every.share[used], every.shift[used]
-    largest = np.arange(len(giver)), np.where(there, share, -np.inf).argmax(1)
-    share[largest] += np.where(there, 0, share).sum(1)
-    share = np.where(there, share, np.float32(0))
-    taker = np.where(there, taker, taker[largest][:, None])
-    shift = np.where(there, shift, shift[largest][:, None])
-    number = np.cumsum(kept) - 1
-    order = np.argsort(giver, kind="stable")
-    return HandOver(number[giver][order], number[taker][order], share[order], shift[order])
+    giver, number = every.giver + first, np.cumsum(kept) - 1
+    used = np.flatnonzero(kept[giver])
+    used = used[np.argsort(giver[used], kind="stable")]
+    taker = number[every.taker[used] + first[used, None]]
+    return HandOver(number[giver[used]], taker, every.share[used], every.shift[used])
 
 
 def _joined(found: list[Candidates]) -> Candidates:
@@ -297,10 +289,7 @@ def _judge(
                 if part[n, side] == 0:
                     continue
                 at = first[r] + taker[n, side]
-                wanted = reached[taker[n, side]]
-                if first_edge[at] == first_edge[at + 1]:
-                    wanted = needed[at]
-                kept[at] |= kept[first[r] + giver[n]] and wanted
+                kept[at] |= kept[first[r] + giver[n]]
         n = 0
         for state in range(first[r], first[r + 1]):
             if kept[state]:

@@ -250,7 +250,8 @@ def _steps(
 ) -> list[tuple[slice, slice, int, np.ndarray, np.ndarray, tuple[np.ndarray, ...]]]:
     """For each repetition but the first: states, those before, how many of them move, ancestors.
 
-    And what there is of `StateGraph.without_ancestors`. The undephased longitudinal state gets sign 0: it stays at the centre.
+    And what there is of `StateGraph.without_ancestors`. The undephased longitudinal state gets
+    sign 0: it stays at the centre.
     """
     steps = []
     without = graph.without_ancestors
