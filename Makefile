@@ -56,6 +56,7 @@ check: $(VENV)/.done
 	$(BIN)/ruff format --check src tests workflow sequences losses phantoms benchmarks docs
 	$(BIN)/ruff check src tests workflow sequences losses phantoms benchmarks docs
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	snakemake --lint
 

@@ -27,7 +27,7 @@ import torch
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests" / "simulation"))
 import sequences  # noqa: E402
-from pulseq_zero.reconstruction import reconstruct  # noqa: E402
+from pulseq_zero.imaging.reconstruction import reconstruct  # noqa: E402
 
 CASES = ("tse", "epi", "gre", "bssfp", "radial", "spiral")
 STEPS = ("flair", "tse")

@@ -19,7 +19,7 @@ import tse  # noqa: E402
 
 import sequences  # noqa: E402
 from pulseq_zero.conversion import SequenceModel  # noqa: E402
-from pulseq_zero.reconstruction import reconstruct  # noqa: E402
+from pulseq_zero.imaging.reconstruction import reconstruct  # noqa: E402
 from pulseq_zero.simulation import Simulator, Thresholds  # noqa: E402
 
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from pulseq_zero.optimization.limits import relative_sar
 from pulseq_zero.optimization.losses import Loss, LossContext, LossFunction, Parameters
+from pulseq_zero.optimization.penalties import relative_sar
 
 
 def train_signal(flip_angles: Tensor, T1: float, TI: float, TR: float) -> Tensor:

@@ -8,7 +8,7 @@ import pypulseq as pp
 import torch
 import torch._dynamo  # by torch's optimizers, so that forks of this process need not
 
-import pulseq_zero.simulation.compiled  # noqa: F401 - likewise the first simulation
+import pulseq_zero.simulation.compiled.backend  # noqa: F401 - likewise the first simulation
 from pulseq_zero.files.store import save_table, save_tensors
 from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.optimization.parameters import Parameter

@@ -7,17 +7,17 @@ import sys
 import pytest
 import torch
 
+from pulseq_zero.conversion.seq_import import imported_repetitions
 from pulseq_zero.experiments.closed_forms import ernst_contrast, ernst_image, ernst_signal
 from pulseq_zero.files.loading import load_function
-from pulseq_zero.imaging import ImagingModel
-from pulseq_zero.imported import imported_repetitions
-from pulseq_zero.metrics import nrmse, ssim
+from pulseq_zero.imaging.metrics import nrmse, ssim
+from pulseq_zero.imaging.model import ImagingModel
+from pulseq_zero.imaging.reconstruction import reconstruct
+from pulseq_zero.judge.isochromats import isochromat_signal
+from pulseq_zero.judge.seq import read_course
 from pulseq_zero.optimization.losses import LossContext
 from pulseq_zero.phantom import Phantom, build_phantom
 from pulseq_zero.phantom.phantom import TissuePool
-from pulseq_zero.reconstruction import reconstruct
-from pulseq_zero.simulation.bloch_seq import read_course
-from pulseq_zero.simulation.isochromats import isochromat_signal
 
 WHITE_MATTER = {"T1": 0.83, "T2": 0.075}
 

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 import pulseq_zero
-from pulseq_zero.tracing.tape import current_tape
+from pulseq_zero.tracing.tape.tape import current_tape
 
 HEAVY = {
     "MRzeroCore", "h5py", "ismrmrd", "jsonschema", "matplotlib", "nibabel", "nilearn", "numba",
@@ -49,17 +49,18 @@ def test_the_command_line_speaks_of_itself_at_once(option):
         ("simulation", set()),
         ("files.yaml", {"jsonschema"}),
         ("files.store", TENSORS),
-        ("repetitions", {"numpy", "torch"}),
+        ("conversion.repetitions", {"numpy", "torch"}),
         ("phantom.phantom", TENSORS),
         ("optimization.losses", TENSORS),
-        ("samples", {"numpy", "torch"}),
-        ("reconstruction", {"numpy", "scipy", "torch"}),
-        ("metrics", {"numpy", "scipy", "skimage", "torch"}),
+        ("optimization.penalties", {"numpy", "torch"}),
+        ("imaging.samples", {"numpy", "torch"}),
+        ("imaging.reconstruction", {"numpy", "scipy", "torch"}),
+        ("imaging.metrics", {"numpy", "scipy", "skimage", "torch"}),
         ("experiments.validation", TENSORS | {"scipy", "skimage"}),
         ("experiments.sweeps", TENSORS | {"jsonschema"}),
         ("experiments.summary", TENSORS | {"jsonschema"}),
         ("simulation.simulator", NUMERICS),
-        ("simulation.isochromats", NUMERICS),
+        ("judge.isochromats", NUMERICS),
         ("experiments.steps.simulate", TENSORS | NUMERICS),
     ],
 )
@@ -67,7 +68,7 @@ def test_a_module_imports_what_it_needs_and_no_more(module, needs):
     assert loaded(f"import pulseq_zero.{module}") <= needs
 
 
-PACKAGES = ("", ".conversion", ".phantom", ".simulation", ".tracing")
+PACKAGES = ("", ".conversion", ".imaging", ".judge", ".phantom", ".simulation", ".tracing")
 
 
 @pytest.mark.parametrize("name", PACKAGES)

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 
 from definition import Spins, moment, play
 from pulseq_zero.conversion import SequenceModel, convert
-from pulseq_zero.imported import imported_repetitions
-from pulseq_zero.reconstruction import reconstruct
-from pulseq_zero.simulation import Simulator, isochromat_signal
-from pulseq_zero.simulation.bloch_seq import read_course
-from pulseq_zero.simulation.propagation import TorchBackend
+from pulseq_zero.conversion.seq_import import imported_repetitions
+from pulseq_zero.imaging.reconstruction import reconstruct
+from pulseq_zero.judge import isochromat_signal
+from pulseq_zero.judge.seq import read_course
+from pulseq_zero.simulation import Simulator
+from pulseq_zero.simulation.pdg.propagation import TorchBackend
 
 SYSTEM = pp.Opts(max_grad=60, grad_unit="mT/m", max_slew=190, slew_unit="T/m/s")
 SPINS, VOXEL = 3, 1e-6
@@ -523,7 +524,7 @@ def test_a_pulse_in_blocks_excites_at_its_frequency(simulation):
 def is_imported_by_mrzerocore(path, monkeypatch):
     """Tell whether the file is read by MRzeroCore, and not converted as scripts are."""
     with monkeypatch.context() as patched:
-        patched.setattr("pulseq_zero.imported.convert", lambda *given, **options: None)
+        patched.setattr("pulseq_zero.conversion.seq_import.convert", lambda *given, **options: None)
         return imported_repetitions(path) is not None
 
 

@@ -57,7 +57,15 @@ def _imported(file: Path) -> list[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             for alias in node.names:
                 names |= _sources(node.module, alias.name)
-    return [path for name in names for path in _library_file(name)]
+    return [
+        path for name in names for loaded in _with_packages(name) for path in _library_file(loaded)
+    ]
+
+
+def _with_packages(name: str) -> list[str]:
+    """Name a module and the packages that it lies in, which are loaded before it."""
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
 def _sources(module: str, name: str) -> set[str]:

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any
 from pulseq_zero.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from pulseq_zero.acquisition import Acquisition as Acquisition
     from pulseq_zero.conversion import SequenceModel as SequenceModel
     from pulseq_zero.conversion import convert as convert
+    from pulseq_zero.conversion.repetitions import Repetitions as Repetitions
+    from pulseq_zero.conversion.repetitions import repetitions_from_mr0 as repetitions_from_mr0
     from pulseq_zero.errors import PulseqZeroError as PulseqZeroError
-    from pulseq_zero.imaging import ImagingModel as ImagingModel
-    from pulseq_zero.optimization.limits import relative_sar as relative_sar
+    from pulseq_zero.imaging.acquisition import Acquisition as Acquisition
+    from pulseq_zero.imaging.model import ImagingModel as ImagingModel
+    from pulseq_zero.imaging.reconstruction import reconstruct as reconstruct
     from pulseq_zero.optimization.optimize import optimize as optimize
     from pulseq_zero.optimization.parameters import Parameter as Parameter
+    from pulseq_zero.optimization.penalties import relative_sar as relative_sar
     from pulseq_zero.optimization.run import OptimizationResult as OptimizationResult
     from pulseq_zero.phantom import Phantom as Phantom
     from pulseq_zero.phantom import build_phantom as build_phantom
-    from pulseq_zero.reconstruction import reconstruct as reconstruct
-    from pulseq_zero.repetitions import Repetitions as Repetitions
-    from pulseq_zero.repetitions import repetitions_from_mr0 as repetitions_from_mr0
     from pulseq_zero.simulation import Simulation as Simulation
     from pulseq_zero.simulation import Simulator as Simulator
     from pulseq_zero.simulation import simulate as simulate

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.experiments.experiment import sequence_setup, stage_values
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.files.seq import read_seq
@@ -14,7 +15,6 @@ from pulseq_zero.files.store import load_json, load_table, load_tensors, save_te
 from pulseq_zero.files.yaml import read_yaml
 from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.phantom import Phantom
-from pulseq_zero.repetitions import Repetitions
 from refusal import check
 from toy import inversion_recovery, one_voxel, signal_loss
 

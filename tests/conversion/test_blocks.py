@@ -10,7 +10,7 @@ import torch
 from pulseq_zero.conversion import convert
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.tracing import TracedSequence
-from pulseq_zero.tracing.sequence import TracedBlock
+from pulseq_zero.tracing.pypulseq.sequence import TracedBlock
 
 
 def sequence(*events):

@@ -6,8 +6,8 @@ import pypulseq as pp
 import pytest
 import torch
 
-from pulseq_zero.acquisition import defined_fov, image_of
 from pulseq_zero.conversion import SequenceModel
+from pulseq_zero.imaging.acquisition import defined_fov, image_of
 from pulseq_zero.simulation import Simulator
 
 LIMITS = {

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from pulseq_zero.conversion import SequenceModel
+from pulseq_zero.conversion.repetitions import repetitions_from_mr0
 from pulseq_zero.errors import GradientLostError, SequenceError
-from pulseq_zero.repetitions import repetitions_from_mr0
 
 SEQUENCES = Path(__file__).parents[2] / "sequences"
 

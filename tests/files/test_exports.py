@@ -8,11 +8,11 @@ import pytest
 import torch
 from nilearn.datasets import load_mni152_brain_mask
 
-from pulseq_zero.acquisition import acquire
 from pulseq_zero.conversion import convert
 from pulseq_zero.errors import SequenceError, StoreError
 from pulseq_zero.files.exports import image_affine, save_image, save_ismrmrd
 from pulseq_zero.files.seq import read_seq
+from pulseq_zero.imaging.acquisition import acquire
 from pulseq_zero.phantom import Phantom, TissuePool, build_phantom
 from pulseq_zero.simulation import Simulator
 from pulseq_zero.tracing import tracing

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 
 from pulseq_zero.simulation import Simulator
-from pulseq_zero.simulation.propagation import TorchBackend
+from pulseq_zero.simulation.pdg.propagation import TorchBackend
 from support.cases import cases
 from support.engines import ACCURACY, EXAMPLES, FEW
 from support.random_phantoms import UNEQUAL, changed, random_parts

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 
 from pulseq_zero.simulation import Simulator
-from pulseq_zero.simulation.propagation import TorchBackend
+from pulseq_zero.simulation.pdg.propagation import TorchBackend
 from support.cases import Case, cases
 from support.engines import ACCURACY, EXAMPLES, assert_same
 from support.phase_graph import phase_graph_signal

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulseq_zero.repetitions import Repetitions
+from pulseq_zero.conversion.repetitions import Repetitions
 from support.cases import cases
 from support.engines import (
     ENGINES,

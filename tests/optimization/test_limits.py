@@ -14,13 +14,8 @@ from pypulseq.utils.safe_pns_prediction import safe_example_hw
 from pulseq_zero.conversion import SequenceModel
 from pulseq_zero.errors import ConfigError, SequenceError
 from pulseq_zero.files.seq import read_seq
-from pulseq_zero.optimization.limits import (
-    PulseShapes,
-    check_limits,
-    excess,
-    gradient_amplitude,
-    relative_sar,
-)
+from pulseq_zero.optimization.limits import PulseShapes, check_limits
+from pulseq_zero.optimization.penalties import excess, gradient_amplitude, relative_sar
 
 GAMMA = 42.576e6
 SYSTEM = pp.Opts(

@@ -17,8 +17,10 @@ def dependencies(root, monkeypatch):
 
 def test_a_step_depends_on_what_it_uses_also_where_a_package_has_it_from_elsewhere(dependencies):
     files = dependencies.library_files(dependencies.STEPS / "optimize.py")
-    for name in ("simulation/simulator", "conversion/model", "phantom/phantom", "tracing/tape"):
+    for name in ("simulation/simulator", "conversion/model", "phantom/phantom", "tracing/trace"):
         assert f"src/pulseq_zero/{name}.py" in files
+    # What is loaded by a package for those that use a module of it
+    assert "src/pulseq_zero/tracing/numpy/choosing.py" in files
     assert not [file for file in files if "kinds/kind" in file or "figures" in file]
 
 

@@ -8,7 +8,7 @@ import MRzeroCore as mr0
 import numpy as np
 import torch
 
-from pulseq_zero.repetitions import PulseUse, Repetitions
+from pulseq_zero.conversion.repetitions import PulseUse, Repetitions
 
 FOV = 0.224
 

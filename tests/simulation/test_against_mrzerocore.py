@@ -7,9 +7,9 @@ import MRzeroCore as mr0
 import pytest
 import torch
 
-from pulseq_zero.repetitions import Repetitions
+from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.simulation import Simulator, Thresholds
-from pulseq_zero.simulation.graph import compute_graph, rotation_table
+from pulseq_zero.simulation.mrzero import compute_graph, rotation_table
 from sequences import CASES, phantom, with_one_history
 
 THRESHOLDS = Thresholds(

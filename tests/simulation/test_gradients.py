@@ -8,10 +8,11 @@ import torch
 
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation import Simulator, Thresholds, simulator
-from pulseq_zero.simulation.compiled import CompiledBackend
-from pulseq_zero.simulation.graph import StateGraph, compute_graph, rotation_table
-from pulseq_zero.simulation.prepass import make_graph
-from pulseq_zero.simulation.propagation import TorchBackend
+from pulseq_zero.simulation.compiled.backend import CompiledBackend
+from pulseq_zero.simulation.mrzero import compute_graph, rotation_table
+from pulseq_zero.simulation.pdg.graph import StateGraph
+from pulseq_zero.simulation.pdg.prepass import make_graph
+from pulseq_zero.simulation.pdg.propagation import TorchBackend
 from sequences import CASES, fingerprinting, phantom, with_one_history
 
 MAPS = ("PD", "T1", "T2", "T2dash", "D", "B0", "B1")

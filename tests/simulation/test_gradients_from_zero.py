@@ -14,7 +14,7 @@ import pypulseq as pp
 import pytest
 import torch
 
-from pulseq_zero.imaging import ImagingModel
+from pulseq_zero.imaging.model import ImagingModel
 from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.optimization.parameters import Parameter
 from pulseq_zero.simulation import Simulator

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from pulseq_zero.simulation import Simulator, Thresholds
-from pulseq_zero.simulation.compiled import CompiledBackend
-from pulseq_zero.simulation.position_slopes import has_one_history
-from pulseq_zero.simulation.propagation import TorchBackend
+from pulseq_zero.simulation.compiled.backend import CompiledBackend
+from pulseq_zero.simulation.pdg.position_slopes import has_one_history
+from pulseq_zero.simulation.pdg.propagation import TorchBackend
 from support.phase_graph import phase_graph_signal, slopes
 from support.random_phantoms import SHAPES, changed, random_phantom
 from support.random_sequences import Score

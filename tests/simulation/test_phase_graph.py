@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from pulseq_zero.simulation import Simulator, Thresholds, converged_isochromats, course_of
-from pulseq_zero.simulation.propagation import TorchBackend
+from pulseq_zero.judge import converged_isochromats, course_of
+from pulseq_zero.simulation import Simulator, Thresholds
+from pulseq_zero.simulation.pdg.propagation import TorchBackend
 from support.measures import relative_error
 from support.phase_graph import SENSE, phase_graph_signal, slopes
 from support.random_phantoms import chosen_voxels, random_parts, random_phantom

@@ -9,15 +9,11 @@ import pytest
 import torch
 
 from pulseq_zero.simulation import Thresholds
-from pulseq_zero.simulation.graph import (
-    KINDS,
-    compute_graph,
-    rotation_table,
-    select_states,
-)
-from pulseq_zero.simulation.prepass import make_graph
-from pulseq_zero.simulation.representatives import Representatives
-from pulseq_zero.simulation.timeline import Course
+from pulseq_zero.simulation.mrzero import compute_graph, rotation_table, select_states
+from pulseq_zero.simulation.pdg.graph import KINDS
+from pulseq_zero.simulation.pdg.prepass import make_graph
+from pulseq_zero.simulation.pdg.representatives import Representatives
+from pulseq_zero.simulation.pdg.timeline import Course
 from sequences import CASES, Writer, fingerprinting, phantom
 
 

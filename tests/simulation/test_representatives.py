@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation import Simulator, Thresholds, simulate
-from pulseq_zero.simulation.representatives import Answer, Representatives
+from pulseq_zero.simulation.pdg.representatives import Answer, Representatives
 from sequences import CASES, FOV, Writer, phantom, turbo_spin_echo
 
 

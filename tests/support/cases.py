@@ -8,7 +8,7 @@ import MRzeroCore as mr0
 import numpy as np
 from hypothesis import strategies as st
 
-from pulseq_zero.repetitions import Repetitions
+from pulseq_zero.conversion.repetitions import Repetitions
 from support.random_phantoms import DISTRIBUTIONS, SHAPES, Distribution, Shape, random_phantom
 from support.random_sequences import KINDS, Angles
 

@@ -12,9 +12,10 @@ import torch
 from hypothesis import settings
 from numpy.typing import NDArray
 
-from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.simulation import Simulator, course_of, isochromat_signal
-from pulseq_zero.simulation.propagation import TorchBackend
+from pulseq_zero.conversion.repetitions import Repetitions
+from pulseq_zero.judge import course_of, isochromat_signal
+from pulseq_zero.simulation import Simulator
+from pulseq_zero.simulation.pdg.propagation import TorchBackend
 from support.measures import array, distance
 
 ACCURACY = 1e-4

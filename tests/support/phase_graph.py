@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from pulseq_zero.repetitions import Repetitions
+from pulseq_zero.conversion.repetitions import Repetitions
 
 # The sense in which spins above the carrier's frequency turn: exp(SENSE 2πi f t).
 SENSE = 1.0

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pulseq_zero.repetitions import PulseUse, Repetitions
+from pulseq_zero.conversion.repetitions import PulseUse, Repetitions
 
 # The phantoms' field of view [m]
 FOV = 0.2

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.network
 PLUGIN = """
 import pytest
 from pulseq_zero.tracing.context import tracing_of
-from pulseq_zero.tracing.tape import Tape
+from pulseq_zero.tracing.tape.tape import Tape
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -18,14 +18,14 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pulseq_zero.acquisition import Acquisition
+from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.figures.history import courses_figure
 from pulseq_zero.figures.phantom import phantom_figure
 from pulseq_zero.figures.sequence import kspace_figure
 from pulseq_zero.figures.signal import acquisition_figure, signal_figure
+from pulseq_zero.imaging.acquisition import Acquisition
 from pulseq_zero.optimization.optimize import OptimizationResult
 from pulseq_zero.phantom import MAP_UNITS, Phantom
-from pulseq_zero.repetitions import Repetitions
 from pulseq_zero.simulation import Simulation
 from pulseq_zero.tracing import GradientReport
 

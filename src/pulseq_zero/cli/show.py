@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.stages import ENDS, OPTIMIZED, START
 from pulseq_zero.figures.history import history_figure
@@ -12,7 +13,6 @@ from pulseq_zero.figures.style import save_figure
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.files.store import load_table, load_tensors
 from pulseq_zero.files.yaml import read_yaml
-from pulseq_zero.repetitions import Repetitions
 
 
 def draw(files: RunFiles) -> list[Path]:

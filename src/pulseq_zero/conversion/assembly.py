@@ -12,9 +12,9 @@ from pulseq_zero.conversion.blocks import BlockTimeline, Mark, timeline
 from pulseq_zero.conversion.labels import sample_labels
 from pulseq_zero.conversion.once import Once
 from pulseq_zero.conversion.pulses import SubPulses
+from pulseq_zero.conversion.repetitions import PulseUse
 from pulseq_zero.errors import SequenceError
-from pulseq_zero.repetitions import PulseUse
-from pulseq_zero.system import system_of
+from pulseq_zero.files.system import system_of
 from pulseq_zero.tracing import TracedSequence, raw, traced_numpy
 
 # Corners of the gradients that are nearer to another mark [s] are no marks of their own.

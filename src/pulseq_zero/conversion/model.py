@@ -16,9 +16,9 @@ from torch import Tensor
 from pulseq_zero.conversion.assembly import assemble
 from pulseq_zero.conversion.gradients import SAME_TIME
 from pulseq_zero.conversion.pulses import SubPulses
+from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import GradientLostError, PulseqZeroError, SequenceError
 from pulseq_zero.files.loading import failure
-from pulseq_zero.repetitions import Repetitions
 from pulseq_zero.tracing import (
     GuardBroken,
     Program,
@@ -28,7 +28,7 @@ from pulseq_zero.tracing import (
     trace,
     wires_of,
 )
-from pulseq_zero.tracing.tape import OnLoss, Rounding
+from pulseq_zero.tracing.tape.tape import OnLoss, Rounding
 
 _log = logging.getLogger("pulseq_zero")
 

@@ -14,8 +14,8 @@ from pulseq_zero.errors import ValidationError
 from pulseq_zero.experiments import kinds
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import OPTIMIZED, START, iteration_of
-from pulseq_zero.metrics import nrmse, ssim
-from pulseq_zero.optimization.limits import relative_sar
+from pulseq_zero.imaging.metrics import nrmse, ssim
+from pulseq_zero.optimization.penalties import relative_sar
 from pulseq_zero.phantom import Phantom
 
 

@@ -23,7 +23,7 @@ from pulseq_zero.experiments.settings import (
 from pulseq_zero.experiments.stages import START, iteration_of
 from pulseq_zero.files.loading import check_arguments, failure, load_function
 from pulseq_zero.files.store import load_tensors
-from pulseq_zero.imaging import ImagingModel, SequenceFunction
+from pulseq_zero.imaging.model import ImagingModel, SequenceFunction
 from pulseq_zero.optimization.losses import LossContext, LossFunction, LossMaker
 from pulseq_zero.optimization.parameters import Parameter
 from pulseq_zero.optimization.steppers import Values

@@ -10,9 +10,9 @@ import torch
 
 from pulseq_zero.experiments.experiment import Values, make_loss, sequence_setup
 from pulseq_zero.experiments.settings import Experiment
-from pulseq_zero.metrics import nrmse, ssim
-from pulseq_zero.optimization.limits import relative_sar
+from pulseq_zero.imaging.metrics import nrmse, ssim
 from pulseq_zero.optimization.losses import LossContext, loss_of
+from pulseq_zero.optimization.penalties import relative_sar
 from pulseq_zero.phantom import Phantom
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.errors import ValidationError
-from pulseq_zero.metrics import nrmse
+from pulseq_zero.imaging.metrics import nrmse
 from pulseq_zero.phantom import Phantom
 
 if TYPE_CHECKING:

@@ -1,1 +1,4 @@
-"""Figures: data in, figure out."""
+"""Figures: data in, figure out.
+
+Imports conversion, phantom, files and errors, and nothing of experiments.
+"""

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, style
-from pulseq_zero.repetitions import Repetitions
 
 if TYPE_CHECKING:
     import pypulseq

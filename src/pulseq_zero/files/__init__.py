@@ -1,4 +1,4 @@
-"""Files in and out: results, configs, sequences, user's functions, other programs' formats, logs.
+"""What files hold: results, configs, sequences, user's functions, other programs' formats, logs.
 
-Imports nothing of this package but its errors.
+Imports nothing of this library but its errors.
 """

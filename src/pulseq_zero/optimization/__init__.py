@@ -1,4 +1,5 @@
 """Optimization of a sequence's parameters: problem, descent, losses, and limits.
 
-Imports tracing, conversion, phantom, simulation and imaging, and nothing of experiments.
+Imports files, tracing, conversion, phantom, simulation and imaging, and nothing of experiments
+or figures.
 """

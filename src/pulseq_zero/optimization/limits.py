@@ -1,7 +1,7 @@
 r"""What a sequence costs the patient and the hardware, and whether both can bear it.
 
-Before the optimization ends, as differentiable penalties of parameters (`relative_sar`,
-`PulseShapes`, `gradient_amplitude`, `excess`); as bounds that parameters cannot leave
+Before the optimization ends, as differentiable penalties of parameters (`PulseShapes`, and those of
+`pulseq_zero.optimization.penalties`); as bounds that parameters cannot leave
 (`pulseq_zero.Parameter`); and afterwards as a check of the sequence that was exported
 (`check_limits`).
 
@@ -30,8 +30,7 @@ from torch import Tensor
 
 from pulseq_zero.conversion.pulses import sample_durations
 from pulseq_zero.errors import ConfigError, SequenceError
-from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.tracing.twin import on_globals
+from pulseq_zero.tracing.pypulseq.twin import on_globals
 
 # Numbers in a .seq file have six digits
 _DIGITS = 1e-5
@@ -44,30 +43,6 @@ _SAME_TIME = 1e-9
 _NERVES_FORGET = 0.1
 
 RF_LIMITS = {"rf_energy": "T² s", "b1_rms": "T", "b1_peak": "T"}
-
-
-def relative_sar(flip_angles: Tensor, reference: Tensor) -> Tensor:
-    """Sum of squared flip angles, relative to a reference.
-
-    The energy of a pulse of fixed shape and duration grows with the square of its flip angle,
-    hence so does the specific absorption rate (SAR) of a train of such pulses.
-
-    Parameters
-    ----------
-    flip_angles
-        (...) flip angles [rad].
-    reference
-        (...) the flip angles that count as 1 [rad].
-
-    Raises
-    ------
-    SequenceError
-        If all reference angles are zero.
-    """
-    energy = reference.square().sum()
-    if float(energy) == 0.0:
-        raise SequenceError("the reference flip angles are all zero: nothing to be relative to")
-    return flip_angles.square().sum() / energy
 
 
 @dataclass(frozen=True)
@@ -130,27 +105,6 @@ class PulseShapes:
     def peak(self, flip_angles: Tensor) -> Tensor:
         """(pulses,) peak B1 of each pulse [T], of (pulses,) flip angles [rad]."""
         return self.peak_per_radian * flip_angles.abs()
-
-
-def gradient_amplitude(repetitions: Repetitions) -> Tensor:
-    """Mean gradient of each event.
-
-    Events end at the corners of gradients, unless conversion was told otherwise, so that this
-    is the amplitude on a flat top.
-
-    Returns
-    -------
-    Tensor
-        (events, xyz) [Hz/m], differentiable; zero for events that take no time.
-    """
-    time = repetitions.event_time[:, None]
-    lasts = time > 0
-    return torch.where(lasts, repetitions.gradient_moment / torch.where(lasts, time, 1.0), 0.0)
-
-
-def excess(values: Tensor, limit: float) -> Tensor:
-    r"""Penalty :math:`\langle \max(0, |v| / l - 1)^2 \rangle`: zero, smoothly, within a limit."""
-    return (values.abs() / limit - 1).clamp_min(0).square().mean()
 
 
 def check_limits(

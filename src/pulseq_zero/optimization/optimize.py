@@ -10,7 +10,7 @@ import torch
 
 from pulseq_zero.errors import OptimizationError
 from pulseq_zero.files.loading import check_arguments
-from pulseq_zero.imaging import SequenceFunction
+from pulseq_zero.imaging.model import SequenceFunction
 from pulseq_zero.optimization.checkpoints import checksum, fingerprint, identity
 from pulseq_zero.optimization.losses import LossFunction
 from pulseq_zero.optimization.parameters import Parameter, as_parameters

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pulseq_zero.errors import NotFiniteError, OptimizationError, PulseqZeroError
 from pulseq_zero.files.loading import failure
-from pulseq_zero.imaging import ImagingModel, SequenceFunction
+from pulseq_zero.imaging.model import ImagingModel, SequenceFunction
 from pulseq_zero.optimization.losses import LossFunction, sum_of, terms_of
 from pulseq_zero.optimization.settings import OptimizationSettings
 from pulseq_zero.optimization.steppers import Evaluation, Values

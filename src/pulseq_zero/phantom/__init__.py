@@ -1,4 +1,7 @@
-"""Quantified phantoms: tissue pools on a grid, their regions, and where they come from."""
+"""Quantified phantoms: tissue pools on a grid, their regions, and where they come from.
+
+Imports files and errors.
+"""
 
 from typing import TYPE_CHECKING
 

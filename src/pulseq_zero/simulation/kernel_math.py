@@ -4,7 +4,7 @@ The library functions are called one element at a time; polynomials run on whole
 elements, some ten times as fast.
 
 Numba's cache on disk goes by the file of the function that is called from Python: after an edit
-here, save `kernel` as well.
+here, save `compiled.kernel` as well.
 """
 
 from __future__ import annotations

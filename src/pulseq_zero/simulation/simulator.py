@@ -13,30 +13,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SimulationError
-from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.simulation import reference
-from pulseq_zero.simulation.encoding import EncodingCache
-from pulseq_zero.simulation.graph import (
-    StateGraph,
-    Thresholds,
-    compute_graph,
-    rotation_table,
-    select_states,
-)
-from pulseq_zero.simulation.main_pass import Job, magnetisation_at_samples, sample_states
-from pulseq_zero.simulation.plan import Plan, make_plan
-from pulseq_zero.simulation.position_slopes import (
+from pulseq_zero.simulation import mrzero
+from pulseq_zero.simulation.pdg.encoding import EncodingCache
+from pulseq_zero.simulation.pdg.graph import StateGraph, Thresholds
+from pulseq_zero.simulation.pdg.main_pass import Job, magnetisation_at_samples, sample_states
+from pulseq_zero.simulation.pdg.plan import Plan, make_plan
+from pulseq_zero.simulation.pdg.position_slopes import (
     PositionSlopes,
     has_one_history,
     make_position_slopes,
 )
-from pulseq_zero.simulation.prepass import make_graph
-from pulseq_zero.simulation.propagation import Backend, Drive, TorchBackend
-from pulseq_zero.simulation.readouts import PatternTable
-from pulseq_zero.simulation.representatives import Representatives
-from pulseq_zero.simulation.timeline import Course, Timeline, make_timeline, state_positions
-from pulseq_zero.simulation.voxels import (
+from pulseq_zero.simulation.pdg.prepass import make_graph
+from pulseq_zero.simulation.pdg.propagation import Backend, Drive, TorchBackend
+from pulseq_zero.simulation.pdg.readouts import PatternTable
+from pulseq_zero.simulation.pdg.representatives import Representatives
+from pulseq_zero.simulation.pdg.timeline import Course, Timeline, make_timeline, state_positions
+from pulseq_zero.simulation.pdg.voxels import (
     MapsVersion,
     Voxels,
     answer_of_a_voxel,
@@ -169,7 +163,7 @@ class Simulator:
         backend: Backend | None = None,
     ) -> None:
         _check_options(accuracy, device, dtype, engine, memory)
-        if engine == "pdg" and reference.has_motion(data):
+        if engine == "pdg" and mrzero.has_motion(data):
             warnings.warn(
                 "the phantom moves, which only MRzeroCore's main pass knows: using that",
                 stacklevel=2,
@@ -253,18 +247,14 @@ class Simulator:
     ) -> Simulation:
         if isinstance(graph, StateGraph):
             raise SimulationError("engine='mrzero' needs a graph of MRzeroCore, or none")
-        if graph is None:
-            rotations = rotation_table(self.data)
-            graph = compute_graph(repetitions, self.data, self.thresholds, rotations)
-        states = select_states(graph, self.thresholds)
-        signal = reference.execute_graph(
-            graph, repetitions, self.data, self.thresholds, self.initial
+        signal, states = mrzero.simulate(
+            repetitions, self.data, self.thresholds, self.initial, graph
         )
         signal = signal.to(self.device)
         estimate = ErrorEstimate(
             0.0, 0.0, partial(self._neglected, repetitions.detach(), signal.detach())
         )
-        return Simulation(signal, estimate, len(states.emits), "mrzero")
+        return Simulation(signal, estimate, states, "mrzero")
 
     @torch.no_grad()
     def _neglected(self, repetitions: Repetitions, signal: Tensor) -> float:
@@ -280,7 +270,7 @@ class Simulator:
             initial=self.initial,
             backend=self._backend,
         )
-        return _relative_change(signal, finer(repetitions).signal)
+        return relative_change(signal, finer(repetitions).signal)
 
     @torch.no_grad()
     def magnetisation(self, repetitions: Repetitions, repetition: int) -> Tensor:
@@ -349,7 +339,7 @@ class Simulator:
         wanted = (self._slopes_matter(repetitions), _positions_matter(repetitions))
         if graph is not None:
             if known is None or known[0] is not graph:
-                known = (graph, wanted, select_states(graph, self.thresholds))
+                known = (graph, wanted, mrzero.select_states(graph, self.thresholds))
         elif (
             known is None
             or not isinstance(known[0], Repetitions)
@@ -532,96 +522,8 @@ def simulate(
     return simulator(repetitions)
 
 
-@dataclass(frozen=True)
-class Convergence:
-    """From which accuracy on an image no longer changes.
-
-    Attributes
-    ----------
-    accuracy
-        That accuracy.
-    change
-        Largest change of the image by half and by a quarter of it: root sum of squares of the
-        difference, relative to that of the image.
-    """
-
-    accuracy: float
-    change: float
-
-
-def converged_accuracy(
-    repetitions: Repetitions,
-    data: mr0.SimData,
-    *,
-    change: float = 1e-3,
-    start: float = 1e-2,
-    smallest: float = 1e-9,
-    image: Callable[[Tensor], Tensor] | None = None,
-    device: torch.device | str = "cpu",
-    engine: Engine = "pdg",
-    memory: int = DEFAULT_MEMORY,
-) -> Convergence:
-    """Find the accuracy from which on the image no longer changes.
-
-    The threshold is halved until the image changes by less than ``change``, relative to its
-    norm, twice in a row: once may be chance, when no state lies between two thresholds.
-
-    Parameters
-    ----------
-    repetitions, data
-        Sequence and phantom.
-    change
-        Relative change of the image that counts as none.
-    start, smallest
-        First and last threshold to try. Half and a quarter of the first are tried in any case.
-    image
-        Makes an image of a (samples, coils) signal; None compares the signals.
-    device, engine, memory
-        As for `simulate`.
-
-    Returns
-    -------
-    Convergence
-        The largest accuracy whose image the two following ones did not change.
-
-    Raises
-    ------
-    SimulationError
-        If the image still changes at the smallest threshold, or if the sequence makes more states
-        than are followed.
-    """
-    accuracies, images = [start], []
-    with torch.no_grad():
-        while True:
-            result = simulate(
-                repetitions.detach(),
-                data,
-                accuracies[-1],
-                device=device,
-                engine=engine,
-                memory=memory,
-            )
-            if result.error.cut_states > change:
-                raise SimulationError(
-                    f"the image cannot be told to {change:g}: about "
-                    f"{result.error.cut_states:.1g} of the signal is missing, as the sequence "
-                    "makes more states than the simulation follows; spoil it, play fewer pulses, "
-                    "or allow a larger change"
-                )
-            images.append(result.signal if image is None else image(result.signal))
-            if len(images) >= 3:
-                largest = max(_relative_change(images[-3], later) for later in images[-2:])
-                if largest <= change:
-                    return Convergence(accuracies[-3], largest)
-            if len(images) >= 3 and accuracies[-1] / 2 < smallest:
-                raise SimulationError(
-                    f"the image still changes by more than {change:g} at accuracy "
-                    f"{accuracies[-1]:g}; allow a smaller accuracy or a larger change"
-                )
-            accuracies.append(accuracies[-1] / 2)
-
-
-def _relative_change(values: Tensor, better: Tensor) -> float:
+def relative_change(values: Tensor, better: Tensor) -> float:
+    """Return by how much better values differ, relative to their norm."""
     size = float(better.abs().square().sum().sqrt())
     change = float((values - better).abs().square().sum().sqrt())
     return change / size if size > 0 else change
@@ -631,7 +533,7 @@ def _default_backend(device: torch.device, dtype: torch.dtype) -> Backend:
     """Choose compiled loops where they apply: on the CPU and in float32."""
     if device.type == "cpu" and dtype == torch.float32:
         # Who computes on a GPU need not wait for the compiler's import.
-        from pulseq_zero.simulation.compiled import CompiledBackend
+        from pulseq_zero.simulation.compiled.backend import CompiledBackend
 
         return CompiledBackend()
     return TorchBackend()

@@ -1,5 +1,7 @@
 """Run PyPulseq itself on numbers that remember what they were computed from.
 
+Imports errors, and of the library's root nothing but its name.
+
 The package may be called, too: ``with pulseq_zero.tracing():`` is the context of the same name.
 """
 
@@ -7,15 +9,15 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from pulseq_zero.tracing.arrays import TracedArray, is_traced, raw, wires_of
 from pulseq_zero.tracing.check import GradientCheck, GradientReport, check_gradients
 from pulseq_zero.tracing.context import tracing
-from pulseq_zero.tracing.losses import GradientLossWarning
-from pulseq_zero.tracing.program import GuardBroken, Program
-from pulseq_zero.tracing.proxies import traced_numpy
-from pulseq_zero.tracing.scalars import TracedNumber
-from pulseq_zero.tracing.sequence import TracedBlock, TracedSequence
-from pulseq_zero.tracing.tape import Tape, recording
+from pulseq_zero.tracing.numpy.arrays import TracedArray, is_traced, raw, wires_of
+from pulseq_zero.tracing.numpy.proxies import traced_numpy
+from pulseq_zero.tracing.numpy.scalars import TracedNumber
+from pulseq_zero.tracing.pypulseq.sequence import TracedBlock, TracedSequence
+from pulseq_zero.tracing.tape.gradient_loss import GradientLossWarning
+from pulseq_zero.tracing.tape.program import GuardBroken, Program
+from pulseq_zero.tracing.tape.tape import Tape, recording
 from pulseq_zero.tracing.trace import Trace, trace
 
 __all__ = [

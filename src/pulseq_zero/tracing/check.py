@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pulseq_zero.tracing.arrays import as_array, raw
-from pulseq_zero.tracing.program import GuardBroken, Program
-from pulseq_zero.tracing.sequence import TracedSequence
+from pulseq_zero.tracing.numpy.arrays import as_array, raw
+from pulseq_zero.tracing.pypulseq.sequence import TracedSequence
+from pulseq_zero.tracing.tape.program import GuardBroken, Program
 from pulseq_zero.tracing.trace import trace
 
 # Changes below this share of a value, and derivatives below this share of the largest, are

@@ -17,9 +17,16 @@ from typing import Any
 import pypulseq
 
 import pulseq_zero
-from pulseq_zero.tracing.sequence import TracedSequence
-from pulseq_zero.tracing.tape import OnLoss, Rounding, Tape, current_tape, is_recording, recording
-from pulseq_zero.tracing.twin import accepting_tensors, replaced, twin
+from pulseq_zero.tracing.pypulseq.sequence import TracedSequence
+from pulseq_zero.tracing.pypulseq.twin import accepting_tensors, replaced, twin
+from pulseq_zero.tracing.tape.tape import (
+    OnLoss,
+    Rounding,
+    Tape,
+    current_tape,
+    is_recording,
+    recording,
+)
 
 # One thread traces at a time: the names of a script belong to all threads.
 _lock = threading.RLock()

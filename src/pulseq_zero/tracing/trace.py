@@ -10,9 +10,9 @@ from torch import Tensor
 
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.tracing.context import namespaces_of, tracing_of
-from pulseq_zero.tracing.sequence import TracedSequence
-from pulseq_zero.tracing.tape import OnLoss, Rounding, Tape
-from pulseq_zero.tracing.tensors import enter
+from pulseq_zero.tracing.numpy.tensors import enter
+from pulseq_zero.tracing.pypulseq.sequence import TracedSequence
+from pulseq_zero.tracing.tape.tape import OnLoss, Rounding, Tape
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.experiments.evaluation import evaluate
 from pulseq_zero.experiments.experiment import sequence_setup
@@ -16,9 +17,8 @@ from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import ENDS, OPTIMIZATION, OPTIMIZED, START
 from pulseq_zero.experiments.steps import experiment_figure, limits, sequence_figures
 from pulseq_zero.files.store import load_json, load_table, load_tensors, save_json
+from pulseq_zero.imaging.point_spread import point_spread_width
 from pulseq_zero.phantom import Phantom
-from pulseq_zero.point_spread import point_spread_width
-from pulseq_zero.repetitions import Repetitions
 
 SECTIONS = ("title", "sequence", "parameters", "loss", "scan", "figure")
 

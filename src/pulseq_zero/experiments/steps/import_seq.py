@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pulseq_zero.acquisition import acquire, defined_fov
+from pulseq_zero.conversion.seq_import import imported_repetitions
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.files.store import save_tensors
-from pulseq_zero.imported import imported_repetitions
+from pulseq_zero.imaging.acquisition import acquire, defined_fov
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.simulation import Simulator
 

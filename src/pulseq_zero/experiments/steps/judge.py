@@ -7,17 +7,17 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pulseq_zero.acquisition import image_of
+from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.settings import Experiment, JudgeSettings
 from pulseq_zero.experiments.stages import FULL, INSTANTANEOUS
 from pulseq_zero.experiments.validation import judged_phantom
 from pulseq_zero.files.store import load_tensors, save_tensors
-from pulseq_zero.metrics import nrmse
+from pulseq_zero.imaging.acquisition import image_of
+from pulseq_zero.imaging.metrics import nrmse
+from pulseq_zero.judge.isochromats import converged_isochromats
+from pulseq_zero.judge.seq import Physics, read_course
 from pulseq_zero.phantom import Phantom
-from pulseq_zero.repetitions import Repetitions
-from pulseq_zero.simulation.bloch_seq import Physics, read_course
-from pulseq_zero.simulation.isochromats import converged_isochromats
 
 SECTIONS = ("image",)
 

@@ -14,7 +14,8 @@ from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import OPTIMIZED, START
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.files.store import save_table
-from pulseq_zero.optimization.limits import check_limits, relative_sar
+from pulseq_zero.optimization.limits import check_limits
+from pulseq_zero.optimization.penalties import relative_sar
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from pulseq_zero.experiments.experiment import sequence_setup, stage_values
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import at_iteration
 from pulseq_zero.files.store import load_tensors, save_table
-from pulseq_zero.metrics import nrmse, ssim
-from pulseq_zero.optimization.limits import relative_sar
+from pulseq_zero.imaging.metrics import nrmse, ssim
+from pulseq_zero.optimization.penalties import relative_sar
 from pulseq_zero.phantom import Phantom
 
 SECTIONS = ("sequence", "parameters", "image", "loss", "optimizer", "report_iterations")

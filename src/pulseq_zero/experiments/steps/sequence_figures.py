@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.experiments.layout import ResultFiles, RunFiles
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import OPTIMIZED
@@ -9,7 +10,6 @@ from pulseq_zero.figures.sequence import kspace_figure, pulse_diagram
 from pulseq_zero.figures.style import save_figure
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.files.store import load_tensors
-from pulseq_zero.repetitions import Repetitions
 
 SECTIONS = ("title",)
 

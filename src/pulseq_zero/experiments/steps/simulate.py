@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pulseq_zero.acquisition import acquire, image_of
+from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.files.store import load_tensors, save_tensors
+from pulseq_zero.imaging.acquisition import acquire, image_of
 from pulseq_zero.phantom import Phantom
-from pulseq_zero.repetitions import Repetitions
 from pulseq_zero.simulation import Simulator, converged_accuracy
 
 SECTIONS = ("image",)

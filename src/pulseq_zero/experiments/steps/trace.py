@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pulseq_zero.acquisition import defined_fov
 from pulseq_zero.conversion import SequenceModel
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.experiments.experiment import sequence_setup, stage_values
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.files.store import atomic_path, save_tensors
+from pulseq_zero.imaging.acquisition import defined_fov
 
 SECTIONS = ("sequence", "parameters", "image")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pulseq_zero.acquisition import acquire
+from pulseq_zero.conversion.seq_import import imported_repetitions
 from pulseq_zero.experiments.experiment import make_loss, sequence_setup, stage_values
 from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.settings import Experiment, JudgeSettings
@@ -17,7 +17,7 @@ from pulseq_zero.experiments.validation import judge_results, judged_phantom, va
 from pulseq_zero.figures.style import save_figure
 from pulseq_zero.figures.validation import validation_figure
 from pulseq_zero.files.store import load_tensors, save_json
-from pulseq_zero.imported import imported_repetitions
+from pulseq_zero.imaging.acquisition import acquire
 from pulseq_zero.optimization.losses import LossContext, loss_of
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.simulation import Simulator

@@ -1,0 +1,120 @@
+"""From parameters to an image: the sequence function, the simulation and the reconstruction."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pypulseq
+from torch import Tensor
+
+from pulseq_zero.conversion import SequenceModel
+from pulseq_zero.conversion.pulses import SubPulses
+from pulseq_zero.conversion.repetitions import PulseUse, Repetitions
+from pulseq_zero.errors import SimulationError
+from pulseq_zero.imaging.acquisition import Acquisition, acquire, defined_fov
+from pulseq_zero.phantom import Phantom
+from pulseq_zero.simulation import Simulator
+
+if TYPE_CHECKING:
+    import MRzeroCore as mr0
+
+SequenceFunction = Callable[..., pypulseq.Sequence]
+
+
+class ImagingModel:
+    """A function from sequence parameters to the image that the scanner would give.
+
+    The sequence function is run once and replayed afterwards; graph, plan and encoding
+    matrices of the simulation are kept from call to call.
+
+    Parameters
+    ----------
+    sequence_function
+        A plain PyPulseq function that returns its ``Sequence``.
+    phantom
+        What is imaged.
+    arguments
+        Further arguments of the sequence function, constant from call to call.
+    matrix
+        Pixels of the image in x and y; by default as many as the k-space samples resolve.
+    fov
+        Field of view in x and y [m]; by default the sequence's definition ``FOV``.
+    accuracy
+        Accuracy of the simulation, see `pulseq_zero.simulation.simulate`.
+    sub_pulses
+        Into how many rotations each pulse is cut, see `SequenceModel`.
+    simulation
+        Further settings of the `Simulator`, such as ``device`` or ``engine``.
+    """
+
+    def __init__(
+        self,
+        sequence_function: SequenceFunction,
+        phantom: Phantom | mr0.SimData,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        matrix: tuple[int, int] | None = None,
+        fov: tuple[float, float] | None = None,
+        accuracy: float = 1e-3,
+        sub_pulses: SubPulses = 1,
+        simulation: Mapping[str, Any] | None = None,
+    ) -> None:
+        data = phantom.simulation_data() if isinstance(phantom, Phantom) else phantom
+        self.sequence_model = SequenceModel(
+            sequence_function, arguments=dict(arguments or {}), sub_pulses=sub_pulses
+        )
+        self._simulation = dict(simulation or {})
+        known = [name for name in inspect.signature(Simulator).parameters if name != "data"]
+        unknown = sorted(set(self._simulation) - set(known))
+        if unknown:
+            raise SimulationError(
+                f"the simulation has no setting {unknown[0]!r}; its settings are {', '.join(known)}"
+            )
+        self.simulator = Simulator(data, accuracy=accuracy, **self._simulation)
+        self._matrix, self._fov = matrix, fov
+        self._uses: tuple[PulseUse, ...] = ()
+
+    def use_accuracy(self, accuracy: float) -> None:
+        """Simulate at another accuracy from now on."""
+        self.simulator = Simulator(self.simulator.data, accuracy=accuracy, **self._simulation)
+
+    def __call__(self, parameters: Mapping[str, Tensor]) -> Acquisition:
+        """Simulate and reconstruct the sequence at these parameters."""
+        repetitions = self.sequence_model(parameters)
+        self._warn_of_other_uses(repetitions)
+        fov = self._fov or defined_fov(self.sequence_model.sequence)
+        return acquire(repetitions, self.simulator, matrix=self._matrix, fov=fov)
+
+    def _warn_of_other_uses(self, repetitions: Repetitions) -> None:
+        uses = repetitions.known_uses()
+        if not self._uses:
+            guessed = [
+                number
+                for number, use in enumerate(repetitions.pulse_use)
+                if use == "undefined" and uses[number] == "excitation"
+            ]
+            if guessed:
+                warnings.warn(
+                    f"{len(guessed)} of {len(uses)} pulses, the first being pulse {guessed[0]}, "
+                    "have no use and turn by less than 100 degrees: they count as excitations, "
+                    "which begin k-space anew; where they refocus, store or prepare, say so, as "
+                    "in make_sinc_pulse(..., use='refocusing')",
+                    stacklevel=3,
+                )
+        if len(uses) == len(self._uses):
+            changed = [
+                number
+                for number, use in enumerate(repetitions.pulse_use)
+                if use == "undefined" and uses[number] != self._uses[number]
+            ]
+            if changed:
+                warnings.warn(
+                    f"pulse {changed[0]} has no use and has crossed 100 degrees: it counts as "
+                    f"{uses[changed[0]]} now, and the image jumps; give it a use, as in "
+                    "make_sinc_pulse(..., use='excitation'), or bound its angle",
+                    stacklevel=3,
+                )
+        self._uses = uses

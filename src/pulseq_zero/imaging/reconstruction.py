@@ -1,0 +1,162 @@
+"""Images from signals: the adjoint of the encoding, by separable products or FFT."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from pulseq_zero.errors import SimulationError
+from pulseq_zero.imaging.density import sample_areas
+
+# Samples this close to the grid, in steps of 1 / field of view, count as lying on it.
+_ON_GRID = 1e-4
+
+
+def reconstruct(
+    signal: Tensor,
+    kspace: Tensor,
+    matrix: tuple[int, int] = (64, 64),
+    fov: tuple[float, float] = (0.224, 0.224),
+    *,
+    sensitivities: Tensor | None = None,
+    voxel_size: tuple[float, float] | None = None,
+) -> Tensor:
+    r"""Reconstruct an image as the adjoint of the encoding, compensated for the sampling density.
+
+    .. math:: I(r) = \frac{1}{X Y} \sum_j w_j s_j \, e^{-2 \pi i k_j \cdot r}
+
+    at the pixels :math:`r = ((x - \lfloor X/2 \rfloor) \, \mathrm{FOV}_x / X, (y - \lfloor Y/2
+    \rfloor) \, \mathrm{FOV}_y / Y)`. The weight :math:`w_j` is the area of k-space that a sample
+    stands for, see `pulseq_zero.imaging.density.sample_areas`: 1 on the Cartesian grid, less where
+    samples are dense, and shared by averages.
+
+    With this normalization, an image has in each pixel the sum of the transverse magnetisation
+    times proton density of the voxels that lie there: 1 for a uniform object of PD = 1 and M = 1
+    whose voxels are the pixels, however k-space is sampled. If the phantom's grid is finer or
+    coarser than the image, give ``voxel_size``: the value is then 1 again.
+
+    Differentiable with respect to the signal and, where it requires gradients, ``kspace``.
+
+    Parameters
+    ----------
+    signal
+        (samples, coils) complex.
+    kspace
+        (samples, at least 2) kx, ky [1/m]; further columns are ignored.
+    matrix
+        Number of pixels along x and y.
+    fov
+        Field of view along x and y [m].
+    sensitivities
+        (coils, x, y) complex coil sensitivities C to combine the coils' images with, as
+        ``Σ C* I / Σ |C|²``. Without them, several coils are combined by root of sum of squares,
+        which has no phase.
+    voxel_size
+        Size of the phantom's voxels along x and y [m], if it is not that of the pixels.
+
+    Returns
+    -------
+    Tensor
+        (x, y) complex.
+    """
+    images = reconstruct_coils(signal, kspace, matrix, fov)
+    if voxel_size is not None:
+        images = images * (math.prod(voxel_size) * math.prod(matrix) / math.prod(fov))
+    if sensitivities is not None:
+        if sensitivities.shape != images.shape:
+            raise SimulationError(
+                f"sensitivities have shape {tuple(sensitivities.shape)}, "
+                f"but {tuple(images.shape)} was expected"
+            )
+        power = sensitivities.abs().square().sum(0)
+        combined = (sensitivities.conj() * images).sum(0)
+        return combined / torch.where(power > 0, power, torch.ones_like(power))
+    if len(images) == 1:
+        return images[0]
+    return torch.linalg.vector_norm(images, dim=0).to(images.dtype)
+
+
+def reconstruct_coils(
+    signal: Tensor,
+    kspace: Tensor,
+    matrix: tuple[int, int] = (64, 64),
+    fov: tuple[float, float] = (0.224, 0.224),
+) -> Tensor:
+    """Reconstruct the image of each coil; see `reconstruct`.
+
+    Returns
+    -------
+    Tensor
+        (coils, x, y) complex.
+    """
+    _check(signal, kspace, matrix, fov)
+    areas = sample_areas(kspace, fov).to(signal.device, signal.real.dtype)
+    return adjoint(signal * areas[:, None], kspace, matrix, fov) / math.prod(matrix)
+
+
+def adjoint(
+    signal: Tensor, kspace: Tensor, matrix: tuple[int, int], fov: tuple[float, float]
+) -> Tensor:
+    r"""Apply the adjoint of the encoding, :math:`\sum_j s_j e^{2 \pi i k_j \cdot r}`, to each coil.
+
+    Parameters as for `reconstruct`, which adds the weights.
+
+    Returns
+    -------
+    Tensor
+        (coils, x, y) complex.
+    """
+    # Positions in steps of 1 / field of view: whole numbers on the Cartesian grid.
+    steps = kspace[:, :2].to(signal.device).double()
+    steps = steps * torch.tensor(fov, dtype=torch.float64, device=signal.device)
+    index = steps.detach().round()
+    on_grid = bool(((steps.detach() - index).abs() < _ON_GRID).all())
+    if on_grid and not kspace.requires_grad:
+        return _by_fft(signal, index.long(), matrix)
+    return _by_products(signal, steps, matrix)
+
+
+def _by_fft(signal: Tensor, index: Tensor, matrix: tuple[int, int]) -> Tensor:
+    """Sum up samples on the grid; frequencies beyond it alias, as they do on the pixels."""
+    count_x, count_y = matrix
+    cell = (index[:, 0] % count_x) * count_y + index[:, 1] % count_y
+    grid = signal.new_zeros(count_x * count_y, signal.shape[1]).index_add(0, cell, signal)
+    grid = grid.T.reshape(-1, count_x, count_y)
+    return torch.fft.fftshift(torch.fft.fft2(grid), dim=(1, 2))
+
+
+def _by_products(signal: Tensor, steps: Tensor, matrix: tuple[int, int]) -> Tensor:
+    """Multiply by exp(-2πi kx x) from the left and by exp(-2πi ky y) from the right."""
+    along_x, along_y = (
+        _waves(steps[:, axis], count, signal.dtype) for axis, count in enumerate(matrix)
+    )
+    return torch.stack([along_x.T @ (coil[:, None] * along_y) for coil in signal.T])
+
+
+def _waves(steps: Tensor, count: int, dtype: torch.dtype) -> Tensor:
+    """Return (samples, pixels) exp(-2πi k r); the phase is made in float64."""
+    pixel = torch.arange(count, device=steps.device) - count // 2
+    turns = steps[:, None] * (pixel.double() / count)
+    angle = (2 * math.pi * (turns - turns.detach().round())).to(dtype.to_real())
+    return torch.complex(angle.cos(), -angle.sin())
+
+
+def _check(
+    signal: Tensor, kspace: Tensor, matrix: tuple[int, int], fov: tuple[float, float]
+) -> None:
+    if signal.ndim != 2 or not signal.is_complex():
+        raise SimulationError(
+            f"signal must be complex and (samples, coils), not {signal.dtype} "
+            f"of shape {tuple(signal.shape)}"
+        )
+    if kspace.ndim != 2 or kspace.shape[1] < 2 or len(kspace) != len(signal):
+        raise SimulationError(
+            f"kspace must be ({len(signal)}, 2 or more) as the signal has {len(signal)} samples, "
+            f"not {tuple(kspace.shape)}"
+        )
+    if len(signal) == 0:
+        raise SimulationError("there are no samples to reconstruct an image from")
+    if len(matrix) != 2 or min(matrix) < 1 or len(fov) != 2 or min(fov) <= 0:
+        raise SimulationError(f"matrix {matrix} and fov {fov} must be two positive numbers each")

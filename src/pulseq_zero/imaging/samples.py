@@ -1,0 +1,128 @@
+"""Which samples make the image, and whether they are of one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pulseq_zero.conversion.repetitions import Repetitions
+from pulseq_zero.errors import SequenceError
+from pulseq_zero.imaging.trajectory import trajectory_of
+
+# Flags of samples that are not for the image
+_NOT_IMAGED = ("NAV", "NOISE")
+
+# Counters of what is not to be summed up. The others (LIN, SEG, AVG, ACQ) count what makes one
+# image, or the same once more.
+_COUNTERS = {
+    "ECO": "echoes",
+    "SLC": "slices",
+    "PAR": "partitions",
+    "SET": "sets",
+    "REP": "repetitions",
+    "PHS": "cardiac phases",
+}
+
+# By how much kz may vary, in steps of 1 / field of view. What imperfect rephasers and the digits
+# of a file leave is a hundredth of this.
+_KZ_RANGE = 0.1
+
+# Echo times that differ by less [s] are one.
+_SAME_ECHO = 1e-4
+
+
+def samples_of_image(
+    repetitions: Repetitions, kspace: Tensor, fov: tuple[float, float]
+) -> Tensor | slice:
+    """Find the samples that make the image: all but navigators, noise and reference data.
+
+    These are marked by Pulseq's labels NAV, NOISE and REF; with IMA, reference samples are of
+    the image, too. What remains has to be one plane of k-space, sampled for one image. Averages
+    may be among it, and kz may be anything, as long as it is the same for all: it dephases
+    then (crushers, z-shims), and encodes nothing.
+
+    Volumes, and images for each echo, slice or repetition, would be sorted out here.
+
+    Parameters
+    ----------
+    repetitions
+        The sequence.
+    kspace
+        (samples, 4) kx, ky, kz [1/m] and time of its samples.
+    fov
+        Field of view in x and y [m].
+
+    Returns
+    -------
+    Tensor or slice
+        Index of the samples.
+
+    Raises
+    ------
+    SequenceError
+        If none remains, or those that do differ in kz, are of several echoes, slices,
+        partitions, sets, repetitions, cardiac phases or contrasts, or come to most places in
+        k-space at several echo times.
+    """
+    chosen = imaged(repetitions)
+    for name, what in _COUNTERS.items():
+        if name in repetitions.labels:
+            values = torch.unique(repetitions.labels[name][chosen]).tolist()
+            if len(values) > 1:
+                raise _several(f"of {len(values)} {what} (label {name})", name)
+    contrast = repetitions.adc_usage[repetitions.is_sample][chosen]
+    if bool((contrast != contrast[0]).any()):
+        raise _several(f"of {len(torch.unique(contrast))} contrasts (adc_usage)")
+    kz = kspace[chosen, 2].detach()
+    extent = float(kz.max() - kz.min())
+    if extent * max(fov) > _KZ_RANGE:
+        raise _several(f"at several kz, {extent:.3g} 1/m apart")
+    trajectory = trajectory_of(kspace[chosen], fov)
+    if trajectory.returns:
+        place, arrival = trajectory.arrivals
+        times = repetitions.time_since_excitation().detach()[chosen].cpu()[arrival]
+        low, high = (
+            torch.zeros(int(place.max()) + 1, dtype=times.dtype).scatter_reduce(
+                0, torch.from_numpy(place), times, how, include_self=False
+            )
+            for how in ("amin", "amax")
+        )
+        if float(((high - low) > _SAME_ECHO).double().mean()) >= 0.5:
+            raise _several(
+                f"of several echoes, {1e3 * float(times.min()):.3g} to "
+                f"{1e3 * float(times.max()):.3g} ms after excitation"
+            )
+    return chosen
+
+
+def imaged(repetitions: Repetitions) -> Tensor | slice:
+    """Find the samples whose labels do not say that they are for something else.
+
+    Raises
+    ------
+    SequenceError
+        If none remains.
+    """
+    labels = repetitions.labels
+    left_out = [labels[name] != 0 for name in _NOT_IMAGED if name in labels]
+    if "REF" in labels:
+        is_imaged = labels.get("IMA", torch.zeros_like(labels["REF"])) != 0
+        left_out.append((labels["REF"] != 0) & ~is_imaged)
+    if not left_out:
+        return slice(None)
+    chosen = torch.nonzero(~torch.stack(left_out).any(0)).ravel().cpu()
+    if len(chosen) == 0:
+        raise SequenceError(
+            "all samples are labelled NAV, NOISE or REF, which do not count into the image; set "
+            "the label to 0 where the image is sampled"
+        )
+    return chosen
+
+
+def _several(what: str, label: str | None = None) -> SequenceError:
+    one = "mask" if label is None else f"repetitions.labels[{label!r}] == 0"
+    return SequenceError(
+        f"the samples are {what}, whose sum is no image; let the sequence sample one, label "
+        "others NAV, or reconstruct the samples of one, "
+        f"pulseq_zero.reconstruct(signal[{one}], kspace[{one}], matrix, fov)"
+    )

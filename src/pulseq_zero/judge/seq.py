@@ -1,0 +1,211 @@
+"""A ``.seq`` file as spins feel it: read by PyPulseq, for the judge of the simulation.
+
+Nothing is shared with the conversion that the phase distribution graphs build on. At the level
+of *instantaneous* pulses each is one rotation at its centre, as spins in the middle of its slice
+feel it, or, without a gradient, spins on resonance; at the *full* level pulses take their time,
+gradients and off-resonance acting meanwhile: slice profiles, adiabatic inversion.
+
+Signs are Pulseq's: a spin at a frequency f turns with exp(2πi f t), and so does the field of a
+pulse with that offset, t being counted from the start of the pulse's shape.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Literal
+
+import numpy as np
+import pypulseq
+
+from pulseq_zero.errors import SequenceError
+from pulseq_zero.files.seq import read_seq
+from pulseq_zero.files.system import system_of
+from pulseq_zero.judge.isochromats import Course, SpinPulse
+from pulseq_zero.judge.kernel import pulse_table
+
+Physics = Literal["instantaneous", "full"]
+
+_AXES = ("gx", "gy", "gz")
+
+# A pulse whose samples are off a line in the complex plane by more than this part turns spins
+# otherwise than one rotation does.
+_ON_A_LINE = 1e-3
+
+
+def read_course(path: Path | str, physics: Physics = "full", rf_step: float = 1e-5) -> Course:
+    """Read what spins undergo in the sequence of a ``.seq`` file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    physics
+        ``"full"``: pulses take their time; to see slice profiles, simulate with a
+        ``voxel_size`` that reaches beyond the slice. ``"instantaneous"``: each is one rotation
+        at its centre, the same for all spins.
+    rf_step
+        Longest step of a pulse that takes its time [s].
+
+    Raises
+    ------
+    SequenceError
+        If the file cannot be read, or a pulse cannot be simulated: at the full level one during
+        which gradients change, at the other one that is no rotation (adiabatic, say).
+    """
+    sequence, course = read_seq(path), Course()
+    system = system_of(sequence)
+    for number in sequence.block_events:
+        _play(sequence.get_block(number), system, physics, rf_step, course)
+    return course
+
+
+def _play(
+    block: SimpleNamespace,
+    system: pypulseq.Opts,
+    physics: Physics,
+    rf_step: float,
+    course: Course,
+) -> None:
+    """Append a block to a course."""
+    if getattr(block, "rotation", None) is not None:
+        raise SequenceError("rotated blocks cannot be simulated; write the gradients as rotated")
+    waveforms = [_waveform(getattr(block, axis, None)) for axis in _AXES]
+
+    def moment(time: float) -> np.ndarray:
+        return np.array([_integral(times, values, time) for times, values in waveforms])
+
+    now = 0.0
+
+    def go_to(time: float) -> None:
+        nonlocal now
+        course.wait(moment(time) - moment(now), time - now)
+        now = time
+
+    # A pulse comes before the samples of its block or after them, never in between
+    rf, adc = getattr(block, "rf", None), getattr(block, "adc", None)
+    pulse = None
+    # A pulse without power, as an optimizer may leave one, is none
+    if rf is not None and np.any(rf.signal):
+        middle = rf.delay + pypulseq.calc_rf_center(rf)[0]
+        is_selective = any(np.interp(middle, *wave, left=0.0, right=0.0) for wave in waveforms)
+        pulse = _pulse(rf, system, physics, rf_step, is_selective=is_selective)
+    pulse_time = math.inf
+    if rf is not None and pulse is not None:
+        pulse_time = rf.delay + (pypulseq.calc_rf_center(rf)[0] if pulse.course is None else 0.0)
+    times, phases = ([], []) if adc is None else _samples(adc, system)
+    marks = [*zip(times, phases, strict=True), (pulse_time, None)]
+    for time, receiver_phase in sorted(marks, key=lambda mark: mark[0]):
+        if math.isinf(time):
+            continue
+        go_to(time)
+        if receiver_phase is not None:
+            course.sample(receiver_phase)
+        elif pulse is not None and pulse.course is not None:
+            stop = now + pulse.step * len(pulse.course)
+            gradient = (moment(stop) - moment(now)) / (stop - now)
+            _check_constant(waveforms, now, stop)
+            course.play(dataclasses.replace(pulse, gradient=tuple(gradient.tolist())))
+            now = stop
+        elif pulse is not None:
+            course.play(pulse)
+    go_to(float(block.block_duration))
+
+
+def _samples(adc: SimpleNamespace, system: pypulseq.Opts) -> tuple[list[float], list[float]]:
+    """Return when samples are taken [s], since the start of the block, and their phases [rad]."""
+    since_start = (np.arange(adc.num_samples) + 0.5) * adc.dwell
+    phase = _phase(adc, system) + 2 * np.pi * _frequency(adc, system) * since_start
+    modulation = getattr(adc, "phase_modulation", None)
+    if modulation is not None and len(modulation):
+        phase = phase + np.asarray(modulation)
+    return (adc.delay + since_start).tolist(), (np.pi / 2 - phase).tolist()
+
+
+def _pulse(
+    rf: SimpleNamespace,
+    system: pypulseq.Opts,
+    physics: Physics,
+    longest: float,
+    *,
+    is_selective: bool,
+) -> SpinPulse:
+    if physics == "instantaneous":
+        longest = min(longest, float(np.diff(rf.t).min()))  # the integral of the samples, exactly
+    count = max(1, math.ceil(rf.shape_dur / longest - 1e-9))
+    step = rf.shape_dur / count
+    time = (np.arange(count) + 0.5) * step
+    signal = np.asarray(rf.signal, dtype=complex)
+    shape = np.interp(time, rf.t, signal.real) + 1j * np.interp(time, rf.t, signal.imag)
+    centre, total = pypulseq.calc_rf_center(rf)[0], shape.sum()
+    own, offset = np.exp(1j * np.angle(total)), 2 * np.pi * _frequency(rf, system)
+    at_centre = _phase(rf, system) + offset * centre + np.angle(total)
+    shape = shape / own
+    if physics == "instantaneous":
+        if np.abs(shape.imag).max() > _ON_A_LINE * np.abs(shape).max():
+            raise SequenceError(
+                "a pulse whose phase changes is no rotation of all spins alike; judge the "
+                "sequence with full physics"
+            )
+        if is_selective or offset == 0:
+            return SpinPulse(2 * np.pi * step * abs(total), at_centre)
+    amplitude = float(np.abs(shape).max())
+    course = shape * np.exp(1j * offset * (time - centre)) / amplitude
+    if physics == "instantaneous":
+        return _on_resonance(course, step, amplitude, at_centre)
+    return SpinPulse(amplitude, at_centre, course=course, step=step)
+
+
+def _on_resonance(course: np.ndarray, step: float, amplitude: float, phase: float) -> SpinPulse:
+    """Return the rotation, and the turn about z after it, that a pulse is on resonance."""
+    table = pulse_table(course, step, np.array([amplitude]), np.zeros(1))[0, 0]
+    a, b = complex(table[0], table[1]), complex(table[2], table[3])
+    half_turn = float(np.angle(a))
+    axis = float(np.angle(b)) + np.pi / 2 + half_turn
+    return SpinPulse(2 * math.atan2(abs(b), abs(a)), phase + axis, turn=-2 * half_turn)
+
+
+def _check_constant(
+    waveforms: list[tuple[np.ndarray, np.ndarray]], start: float, stop: float
+) -> None:
+    for times, values in waveforms:
+        inside = values[(times > start + 1e-9) & (times < stop - 1e-9)]
+        ends = np.interp([start, stop], times, values, left=0.0, right=0.0)
+        if np.ptp([*inside, *ends]) > 1e-3 * max(1.0, np.abs(ends).max()):
+            raise SequenceError(
+                "a gradient changes during a pulse, which the isochromat simulation does not "
+                "know; play the pulse on the flat top"
+            )
+
+
+def _frequency(event: SimpleNamespace, system: pypulseq.Opts) -> float:
+    return event.freq_offset + 1e-6 * getattr(event, "freq_ppm", 0) * system.gamma * system.B0
+
+
+def _phase(event: SimpleNamespace, system: pypulseq.Opts) -> float:
+    return event.phase_offset + 1e-6 * getattr(event, "phase_ppm", 0) * system.gamma * system.B0
+
+
+def _waveform(gradient: SimpleNamespace | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the corners of a gradient: times [s] and amplitudes [Hz/m]."""
+    if gradient is None:
+        return np.zeros(1), np.zeros(1)
+    if gradient.type == "trap":
+        lengths = [gradient.delay, gradient.rise_time, gradient.flat_time, gradient.fall_time]
+        return np.cumsum(lengths), np.array([0, gradient.amplitude, gradient.amplitude, 0])
+    times, values = np.asarray(gradient.tt), np.asarray(gradient.waveform)
+    if times[0] > 0:
+        times, values = np.append(0, times), np.append(gradient.first, values)
+    if times[-1] < gradient.shape_dur:
+        times, values = np.append(times, gradient.shape_dur), np.append(values, gradient.last)
+    return gradient.delay + times, values
+
+
+def _integral(times: np.ndarray, values: np.ndarray, until: float) -> float:
+    """Integrate a function that is linear between its corners and zero outside."""
+    inside = times < until
+    corners = np.append(times[inside], min(max(until, times[0]), times[-1]))
+    heights = np.append(values[inside], np.interp(corners[-1], times, values))
+    return float(np.trapezoid(heights, corners))
