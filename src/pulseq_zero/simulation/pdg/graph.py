@@ -70,7 +70,7 @@ class HandOver:
 
     The takers have the giver's kind and gradient moments, but other dephasing times. What B0 makes
     of the difference is put on each voxel. What T2' leaves of the giver is made of what it leaves
-    of the takers by polynomial interpolation. A taker may have no ancestors: then it is there only
+    of the takers by linear interpolation. A taker may have no ancestors: then it is there only
     for what it receives.
 
     Attributes

@@ -29,8 +29,9 @@ _FEWEST, _MORE = 4, 0.6
 # know turns by less than this [rad]; but no farther than the second number [s].
 _TURNED, _FARTHEST = 2.0, 1.0
 
-# How many others a state goes on in.
-TAKERS = 4
+# How many others a state goes on in. Parts of two are positive: whatever is missed cannot grow from
+# repetition to repetition, as it can with more, whose parts have both signs.
+TAKERS = 2
 
 # Each lattice is twice as fine as the one before; there are at most so many.
 _DEEPEST = 40
@@ -38,9 +39,6 @@ _DEEPEST = 40
 # What a point would receive may instead be taken by the other of its cell if that misses no more
 # than this part of what a cell may.
 _CRUMB = 0.3
-
-# Points beside a cell are used that are farther away than this part of its width.
-_NOT_CLOSER = 0.49
 
 _UNUSED, _NEW = -2, -1
 
@@ -99,7 +97,6 @@ def hand_over(place, kinds, magnetisation, voxels, near, spacing, most):
     giver, taker = np.empty(count, np.int64), np.empty((count, TAKERS), np.int64)
     share, shift = np.empty((count, TAKERS), np.float32), np.empty((count, TAKERS))
     model, new_time = np.empty(2 * count, np.int64), np.empty(2 * count)
-    near_points = np.empty(TAKERS, np.int64)
     given, made, begin = 0, 0, 0
     while begin < count:
         first, stop = begin, begin + 1
@@ -116,10 +113,7 @@ def hand_over(place, kinds, magnetisation, voxels, near, spacing, most):
         )
         if np.sum(takers != _UNUSED) + alone > _MORE * (stop - first):
             continue
-        # Numbers of the cells' points among those that are used.
-        number = np.cumsum(takers != _UNUSED) - 1
-        chosen = np.flatnonzero(takers != _UNUSED)
-        for point in chosen:
+        for point in np.flatnonzero(takers != _UNUSED):
             if takers[point] == _NEW:
                 takers[point] = count + made
                 model[made], new_time[made] = order[first], points[point]
@@ -130,21 +124,23 @@ def hand_over(place, kinds, magnetisation, voxels, near, spacing, most):
             a, b, left = cells[cell]
             if not np.any(gives[a:b]):
                 continue
-            many = _neighbours(points, takers, chosen, number, left, near_points)
+            low, high = points[left], points[left + 1]
             for n in range(a, b):
                 if not gives[n]:
                     continue
-                giver[given], taker[given] = order[first + n], order[first + n]
+                state, at = order[first + n], time[first + n]
+                giver[given], taker[given] = state, state
                 share[given], shift[given] = 0.0, 0.0
-                for side in range(many):
-                    mine, part = points[near_points[side]], 1.0
-                    for other in range(many):
-                        if other != side:
-                            there = points[near_points[other]]
-                            part *= (time[first + n] - there) / (mine - there)
-                    taker[given, side] = takers[near_points[side]]
-                    share[given, side] = part
-                    shift[given, side] = mine - time[first + n]
+                # Where one point has no taker the other receives all.
+                upper = (at - low) / (high - low)
+                if takers[left] == _UNUSED or takers[left + 1] == _UNUSED:
+                    upper = 1.0 if takers[left] == _UNUSED else 0.0
+                for side in range(TAKERS):
+                    part = upper if side == 1 else 1.0 - upper
+                    if part != 0:
+                        taker[given, side] = takers[left + side]
+                        share[given, side] = part
+                        shift[given, side] = points[left + side] - at
                 given += 1
     new_real = np.zeros((made, len(weight)), np.float32)
     new_imaginary = np.zeros((made, len(weight)), np.float32)
@@ -173,30 +169,6 @@ def hand_over(place, kinds, magnetisation, voxels, near, spacing, most):
         (model[:made], new_time[:made]),
         (new_real, new_imaginary, new_slope),
     )
-
-
-@_compiled
-def _neighbours(points, takers, chosen, number, left, found):
-    """Find the points to interpolate between: both of a cell, and one on each side if there is.
-
-    It may not lie much closer to the next than those of the cell do to each other.
-    """
-    if takers[left] == _UNUSED or takers[left + 1] == _UNUSED:
-        found[0] = left if takers[left + 1] == _UNUSED else left + 1
-        return 1
-    found[0], found[1] = left, left + 1
-    many, at = 2, number[left]
-    left, right = points[found[0]], points[found[1]]
-    for step in (-1, 1):
-        end = left if step < 0 else right
-        other = at + step if step < 0 else at + 1 + step
-        while 0 <= other < len(chosen):
-            if abs(points[chosen[other]] - end) > _NOT_CLOSER * (right - left):
-                found[many] = chosen[other]
-                many += 1
-                break
-            other += step
-    return many
 
 
 @_compiled

@@ -73,6 +73,8 @@ _ALL_STATES = 1_000_000
 # States are made anew, a quarter to a sixteenth as strong, while those that were too weak to be
 # made would have emitted more than this part of what may be left out.
 _SHARE, _WEAKER, _WEAKEST, _ROUNDS = 0.25, 0.25, 0.0625, 6
+# Where all intervals differ, magnetisation is spread over more and weaker ones from the start on.
+_SPREAD = 0.2
 
 # Sums in any order, but no promise that there is nothing infinite.
 _FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
@@ -112,6 +114,8 @@ def make_graph(
         thresholds = thresholds.finer(_BY_POSITION)
     thresholds = replace(thresholds, max_state_count=most)
     smallest = thresholds.min_state_magnetisation
+    if _all_differ(repetitions):
+        smallest *= _SPREAD
     for _ in range(_ROUNDS):
         found = _follow(
             repetitions, course, data, voxels, thresholds, smallest, slopes, not positions
@@ -124,6 +128,13 @@ def make_graph(
         # What they emit falls about as their size does
         smallest *= min(max(0.8 * allowed / too_weak, _WEAKEST), _WEAKER)
     return graph
+
+
+def _all_differ(repetitions: Repetitions) -> bool:
+    """Tell whether most intervals between pulses have a duration of their own."""
+    _, total = repetitions.sums_within_repetitions(repetitions.event_time.detach())
+    distinct = (total / _ROUNDING[3]).round().unique()
+    return 2 * len(distinct) > len(total)
 
 
 def _follow(
