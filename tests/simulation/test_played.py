@@ -303,6 +303,30 @@ def test_both_backends_agree():
     assert distance(played(echoes(), data), precise) < 2e-6
 
 
+def test_both_backends_agree_where_states_go_on_in_others():
+    random = np.random.default_rng(0)
+    sequence = pp.Sequence(SYSTEM)
+    spoiler = pp.make_trapezoid("z", area=800, duration=2e-3, system=SYSTEM)
+    for number in range(30):
+        sequence.add_block(block(0.3 + 0.5 * abs(np.sin(number / 8)), duration=5e-4))
+        sequence.add_block(adc(2))
+        sequence.add_block(spoiler)
+        sequence.add_block(pp.make_delay(6e-3 + 1e-5 * random.integers(300)))
+    repetitions = convert(sequence, pulses="played")
+    signals, slopes = [], []
+    data = phantom(2e-3, B0=(0.0, 30.0, -20.0), B1=(1.0, 0.9, 1.1), T1=1.0, T2=0.08, T2dash=0.05)
+    graph = Simulator(data, 1e-3).graph(repetitions)
+    assert len(graph.hand_over.giver) > 100
+    for dtype in (torch.float64, torch.float32):
+        data.B0 = data.B0.detach().clone().requires_grad_()
+        signal = Simulator(data, 1e-3, dtype=dtype)(repetitions, graph).signal
+        (slope,) = torch.autograd.grad(signal.abs().sum(), data.B0)
+        signals.append(signal.detach()[:, 0].numpy())
+        slopes.append(slope)
+    assert distance(signals[1], signals[0]) < 1e-5
+    torch.testing.assert_close(slopes[1], slopes[0], rtol=1e-4, atol=1e-6)
+
+
 # Gradients
 
 START = {

@@ -135,7 +135,12 @@ def _within_repetitions(graph: StateGraph) -> tuple[np.ndarray, ...]:
     """Return the hand-overs, states numbered within their repetitions."""
     given = graph.hand_over
     first = graph.first_state[graph.repetition[given.giver]]
-    return given.giver - first, given.taker - first[:, None], given.share.astype(np.float32)
+    return (
+        given.giver - first,
+        given.taker - first[:, None],
+        given.share.astype(np.float32),
+        given.shift.astype(np.float32),
+    )
 
 
 def _share(work: Callable[[int, int], Any], voxels: int) -> list[Any]:

@@ -32,6 +32,7 @@ from pulseq_zero.simulation.compiled.kernel_steps import (
     emit_item,
     hand_back,
     hand_over,
+    hand_over_map_gradients,
     load_gradient,
     load_voxels,
     make_emission,
@@ -61,7 +62,7 @@ def emit(graph, hand_overs, items, drive, voxels, emitted, first, stop):
     (items, 2 * voxels).
     """
     first_state, transverse, forward, first_forward, _, _, largest = graph
-    given, first_given = hand_overs[:3], hand_overs[3]
+    given, first_given = hand_overs[:4], hand_overs[4]
     order, first_item, local, sign = items
     angle, phase, duration, b_end, k_anchor, t_anchor, b_anchor, _, shim = drive
     repetitions = len(angle)
@@ -96,7 +97,7 @@ def emit(graph, hand_overs, items, drive, voxels, emitted, first, stop):
             make_rates(rates, duration[r], tissue)
             decay(states, 0, before, 0, count, transverse[r], b_end, a, rates, tissue, largest_D)
             recover(before, transverse[r], rates)
-            hand_over(before, 0, given, first_given[r], first_given[r + 1], _ONE)
+            hand_over(before, 0, given, first_given[r], first_given[r + 1], tissue, _ONE)
             if make_turn(turn, phase, field, shim, r):
                 turn_states(before, 0, transverse[r], turn, _ONE)
 
@@ -118,7 +119,7 @@ def adjoint(
     have to do with; on the way back all that pulses and relaxation have.
     """
     first_state, transverse, forward, first_forward, backward, first_backward, largest = graph
-    given, first_given = hand_overs[:3], hand_overs[3]
+    given, first_given = hand_overs[:4], hand_overs[4]
     order, first_item, local, sign = items
     angle, phase, duration, b_end, k_anchor, t_anchor, b_anchor, _, shim = drive
     g_angle, g_phase, g_duration, g_b_end, g_k, g_t, g_b, g_total = sums
@@ -198,7 +199,7 @@ def adjoint(
             make_rates(rates, duration[r], tissue)
             decay(states, 0, before, old, count, transverse[r], b_end, a, rates, tissue, largest_D)
             recover(before, old + transverse[r], rates)
-            hand_over(before, old, given, first_given[r], first_given[r + 1], _ONE)
+            hand_over(before, old, given, first_given[r], first_given[r + 1], tissue, _ONE)
             if make_turn(turn, phase, field, shim, r):
                 turn_states(before, old, transverse[r], turn, _ONE)
         toward[:] = _ZERO
@@ -243,11 +244,15 @@ def adjoint(
                 )  # fmt: skip
                 by_total = turn_sum(before, old, displaced_back, at, many, other)
                 g_total[r - 1, axes[axis]] += by_total
-            hand_over(before, old, given, first_given[r - 1], first_given[r], -_ONE)
-            hand_back(back, 0, given, first_given[r - 1], first_given[r])
+            hand_over(before, old, given, first_given[r - 1], first_given[r], tissue, -_ONE)
+            if want_maps:
+                hand_over_map_gradients(
+                    before, old, back, given, first_given[r - 1], first_given[r], tissue, by_tissue
+                )
+            hand_back(back, 0, given, first_given[r - 1], first_given[r], tissue)
             for axis in range(len(axes)):
                 at = axis * rows
-                hand_back(displaced_back, at, given, first_given[r - 1], first_given[r])
+                hand_back(displaced_back, at, given, first_given[r - 1], first_given[r], tissue)
                 add_displaced_decay(back, displaced_back, at, count, b_slope, axis, a, tissue)
             if timing:
                 g_duration[r - 1] += decay_sums(

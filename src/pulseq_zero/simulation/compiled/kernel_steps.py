@@ -299,29 +299,64 @@ def recover(states, undephased, rates):
 
 
 @_inlined
-def hand_over(states, first, given, begin, stop, way):
+def hand_over(states, first, given, begin, stop, tissue, way):
     """Give a part of some states to others (``way`` 1), or take it away from them again (-1)."""
     wide_vectors()
-    giver, taker, share = given
+    giver, taker, share, shift = given
     for n in range(begin, stop):
         source = _unsigned(first + giver[n])
-        for side in range(2):
+        for side in range(share.shape[1]):
+            if share[n, side] == _ZERO:
+                continue
             target, part = _unsigned(first + taker[n, side]), way * share[n, side]
-            for v in range(2 * BLOCK):
-                states[target, v] += part * states[source, v]
+            later = -shift[n, side]
+            for v in range(BLOCK):
+                sine, cosine = sine_and_cosine(later * tissue[_B0 + v])
+                real, imag = states[source, v], states[source, BLOCK + v]
+                states[target, v] += part * (cosine * real - sine * imag)
+                states[target, BLOCK + v] += part * (cosine * imag + sine * real)
 
 
 @_inlined
-def hand_back(back, first, given, begin, stop):
+def hand_back(back, first, given, begin, stop, tissue):
     """Take the gradient of what states have received to those that gave it."""
     wide_vectors()
-    giver, taker, share = given
+    giver, taker, share, shift = given
     for n in range(begin, stop):
         source = _unsigned(first + giver[n])
-        a, b = _unsigned(first + taker[n, 0]), _unsigned(first + taker[n, 1])
-        p, q = share[n, 0], share[n, 1]
         for v in range(2 * BLOCK):
-            back[source, v] = p * back[a, v] + q * back[b, v]
+            back[source, v] = _ZERO
+        for side in range(share.shape[1]):
+            if share[n, side] == _ZERO:
+                continue
+            target, part = _unsigned(first + taker[n, side]), share[n, side]
+            later = -shift[n, side]
+            for v in range(BLOCK):
+                sine, cosine = sine_and_cosine(later * tissue[_B0 + v])
+                real, imag = back[target, v], back[target, BLOCK + v]
+                back[source, v] += part * (cosine * real + sine * imag)
+                back[source, BLOCK + v] += part * (cosine * imag - sine * real)
+
+
+@_inlined
+def hand_over_map_gradients(states, first, back, given, begin, stop, tissue, by_tissue):
+    """Add the gradients by B0, which turns what is handed over."""
+    wide_vectors()
+    giver, taker, share, shift = given
+    for n in range(begin, stop):
+        source = _unsigned(first + giver[n])
+        for side in range(share.shape[1]):
+            if share[n, side] == _ZERO:
+                continue
+            target, later = _unsigned(taker[n, side]), -shift[n, side]
+            scale = _TURN * later * share[n, side]
+            for v in range(BLOCK):
+                sine, cosine = sine_and_cosine(later * tissue[_B0 + v])
+                real, imag = states[source, v], states[source, BLOCK + v]
+                by_tissue[_B0 + v] += scale * (
+                    back[target, BLOCK + v] * (cosine * real - sine * imag)
+                    - back[target, v] * (cosine * imag + sine * real)
+                )
 
 
 @_inlined

@@ -30,6 +30,7 @@ from pulseq_zero.simulation.compiled.kernel_steps import (
     emit_item,
     hand_back,
     hand_over,
+    hand_over_map_gradients,
     load_gradient,
     load_voxels,
     make_emission,
@@ -69,7 +70,7 @@ def emit(graph, hand_overs, items, drive, voxels, pulses, emitted, first, stop):
     ``pulses`` are those of `compiled._pulse_arrays`.
     """
     first_state, transverse, forward, first_forward, _, _, largest = graph
-    given, first_given = hand_overs[:3], hand_overs[3]
+    given, first_given = hand_overs[:4], hand_overs[4]
     order, first_item, local, sign = items
     _, phase, duration, b_end, k_anchor, t_anchor, b_anchor, _, _ = drive
     coefficients, basis, layer, shim, pulse_of, turns, _, largest_layers = pulses[0]
@@ -116,7 +117,7 @@ def emit(graph, hand_overs, items, drive, voxels, pulses, emitted, first, stop):
                 make_rates(rates, duration[r], tissue)
                 decay(states, 0, before, 0, count, many, b_end, a, rates, tissue, largest_D)
                 recover(before, many, rates)
-                hand_over(before, 0, given, first_given[r], first_given[r + 1], _ONE)
+                hand_over(before, 0, given, first_given[r], first_given[r + 1], tissue, _ONE)
         for i in range(len(order)):
             make_emission(factor, frame, k_anchor, t_anchor, b_anchor, sign, i, tissue)
             emit_item(emitted, i, start, size, factor, summed, i)
@@ -132,7 +133,7 @@ def adjoint(
     ``pulses`` has the array that receives the gradients by a and b.
     """
     first_state, transverse, forward, first_forward, backward, first_backward, largest = graph
-    given, first_given = hand_overs[:3], hand_overs[3]
+    given, first_given = hand_overs[:4], hand_overs[4]
     order, first_item, local, sign = items
     _, phase, duration, b_end, k_anchor, t_anchor, b_anchor, _, _ = drive
     coefficients, basis, layer, shim, pulse_of, turns, where, largest_layers = pulses[0]
@@ -226,7 +227,7 @@ def adjoint(
                 make_rates(rates, duration[r], tissue)
                 decay(states, 0, before, old, count, many, b_end, a, rates, tissue, largest_D)
                 recover(before, old + many, rates)
-                hand_over(before, old, given, first_given[r], first_given[r + 1], _ONE)
+                hand_over(before, old, given, first_given[r], first_given[r + 1], tissue, _ONE)
             toward[:] = _ZERO
             displaced[:] = _ZERO
             for r in range(repetitions - 1, -1, -1):
@@ -287,11 +288,16 @@ def adjoint(
                     )  # fmt: skip
                     by_total = turn_sum(before, old, displaced_back, at, many, other)
                     g_total[r - 1, axes[axis]] += by_total
-                hand_over(before, old, given, first_given[r - 1], first_given[r], -_ONE)
-                hand_back(back, 0, given, first_given[r - 1], first_given[r])
+                hand_over(before, old, given, first_given[r - 1], first_given[r], tissue, -_ONE)
+                if want_maps:
+                    hand_over_map_gradients(
+                        before, old, back, given, first_given[r - 1], first_given[r],
+                        tissue, by_tissue,
+                    )  # fmt: skip
+                hand_back(back, 0, given, first_given[r - 1], first_given[r], tissue)
                 for axis in range(len(axes)):
                     at = axis * rows
-                    hand_back(displaced_back, at, given, first_given[r - 1], first_given[r])
+                    hand_back(displaced_back, at, given, first_given[r - 1], first_given[r], tissue)
                     add_displaced_decay(back, displaced_back, at, count, b_slope, axis, a, tissue)
                 if timing:
                     g_duration[r - 1] += decay_sums(

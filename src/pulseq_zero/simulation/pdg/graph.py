@@ -66,30 +66,35 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class HandOver:
-    """States that end with a repetition, and hand their magnetisation over to two others.
+    """States that end with a repetition, and hand their magnetisation over to others.
 
-    Both takers have the giver's kind and gradient moments; one has dephased for less time, one
-    for more. So what the giver would have become lies between what they become, and is made of
-    them by linear interpolation.
+    The takers have the giver's kind and gradient moments, but other dephasing times. What B0 makes
+    of the difference is put on each voxel. What T2' leaves of the giver is made of what it leaves
+    of the takers by linear interpolation. A taker may have no ancestors: then it is there only
+    for what it receives.
 
     Attributes
     ----------
     giver
         (handovers,) number of the state over all repetitions, in ascending order.
     taker
-        (handovers, 2) likewise.
+        (handovers, takers) likewise; the giver itself fills the room of fewer.
     share
-        (handovers, 2) what each taker receives; in sum 1.
+        (handovers, takers) what each taker receives; in sum 1.
+    shift
+        (handovers, takers) by how much more the taker is dephased than the giver [s].
     """
 
     giver: np.ndarray
     taker: np.ndarray
     share: np.ndarray
+    shift: np.ndarray
 
     @classmethod
     def none(cls) -> HandOver:
         """Return none."""
-        return cls(np.zeros(0, np.int64), np.zeros((0, 2), np.int64), np.zeros((0, 2), np.float32))
+        none = np.zeros((0, 0))
+        return cls(np.zeros(0, np.int64), none.astype(np.int64), none.astype(np.float32), none)
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,18 @@ class StateGraph:
         return np.searchsorted(self.hand_over.giver, self.first_state)
 
     @cached_property
+    def without_ancestors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(takers,) states without ancestors, one that hands over to each, and its shift [s]."""
+        taker, first = np.unique(self.hand_over.taker, return_index=True)
+        first = first[np.diff(self.first_edge)[taker] == 0]
+        giver = np.repeat(self.hand_over.giver, self.hand_over.taker.shape[1])
+        return (
+            self.hand_over.taker.ravel()[first],
+            giver[first],
+            self.hand_over.shift.ravel()[first],
+        )
+
+    @cached_property
     def repetition(self) -> np.ndarray:
         """(states,) the repetition that a state belongs to."""
         return np.repeat(np.arange(len(self.count)), self.count)
@@ -165,5 +182,5 @@ class StateGraph:
         names = ("count", "transverse", "first_edge", "kind", "source", "emits")
         return all(np.array_equal(getattr(self, n), getattr(other, n)) for n in names) and all(
             np.array_equal(getattr(self.hand_over, n), getattr(other.hand_over, n))
-            for n in ("giver", "taker", "share")
+            for n in ("giver", "taker", "share", "shift")
         )

@@ -38,8 +38,8 @@ class PlayedStep:
         For each of `KINDS` (edges,) which states arise from which of the repetition before.
     items, measured
         Items measured here, and their states.
-    giver, taker, share
-        (handovers,), (handovers, 2), (handovers, 2) as in `HandOver`.
+    giver, taker, share, shift
+        (handovers,) and (handovers, takers) as in `HandOver`.
     """
 
     states: slice
@@ -50,6 +50,7 @@ class PlayedStep:
     giver: Tensor
     taker: Tensor
     share: Tensor
+    shift: Tensor
 
 
 def make_played_steps(plan: Plan, device: torch.device, dtype: torch.dtype) -> list[PlayedStep]:
@@ -81,6 +82,7 @@ def make_played_steps(plan: Plan, device: torch.device, dtype: torch.dtype) -> l
                 giver=put(graph.hand_over.giver[given] - first),
                 taker=put(graph.hand_over.taker[given] - first),
                 share=put(graph.hand_over.share[given]).to(dtype),
+                shift=put(graph.hand_over.shift[given]).to(dtype),
             )
         )
     return result
@@ -219,7 +221,7 @@ class _Leaves:
             return values.detach().clone().requires_grad_()
 
         phase, duration, b_end = map(leaf, (drive.phase, drive.duration, drive.b_end))
-        names = ("R1", "R2", "D", "B1_phase", "initial", "basis")
+        names = ("R1", "R2", "D", "B0", "B1_phase", "initial", "basis")
         of_voxels = {name: leaf(getattr(voxels, name)) for name in names}
         coefficients = leaf(played.coefficients)
         self.drive = replace(drive, phase=phase, duration=duration, b_end=b_end)
@@ -338,11 +340,12 @@ class _Way:
                 slope = self._slopes.state[axis, step.states, None] * voxels.D
                 states[0] = states[0] - slope * states[1 + axis]
         if len(step.giver):
+            # What B0 would make of the takers' further dephasing is taken off
+            angle = -2 * math.pi * step.shift[..., None] * voxels.B0
+            part = step.share[..., None] * torch.polar(torch.ones_like(angle), angle)
             states = [
                 values.index_add(
-                    0,
-                    step.taker.flatten(),
-                    (values[step.giver, None] * step.share[..., None]).flatten(0, 1),
+                    0, step.taker.flatten(), (values[step.giver, None] * part).flatten(0, 1)
                 )
                 for values in states
             ]

@@ -29,6 +29,7 @@ from torch import Tensor
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.simulation.kernel_math import exponential
 from pulseq_zero.simulation.pdg.graph import KINDS, StateGraph, Thresholds
+from pulseq_zero.simulation.pdg.handing_over import LINE, coarsest_lattice, hand_over
 from pulseq_zero.simulation.pdg.pulse_profiles import Stack
 from pulseq_zero.simulation.pdg.representatives import Representatives
 from pulseq_zero.simulation.pdg.selection import (
@@ -50,16 +51,15 @@ _ZZ, _ZP, _PP, _PZ, _MZ, _MP = (KINDS.index(k) for k in ("zz", "z+", "++", "+z",
 # float32 of times; or by this part of the accuracy, in the phase anywhere in the phantom.
 _ROUNDING = np.array([4e-6, 4e-6, 4e-6, 4e-7])
 _SAME = 0.05
-# Positions are compared along a line on which no two simple ones meet.
-_LINE = np.sqrt(np.array([1.0, 2.0, 3.0, 5.0]))
 _SQUARED_TURN = (2 * np.pi) ** 2
 
 # Parts of the phantom may add up to this much more than if their phases were random.
 _FEW = np.float32(2.0)
 
-# States that receive another's magnetisation have at least a part of its power themselves: so
-# that they are not left out where it matters.
-_STRONGER = 100.0
+# What all that goes on at two points may miss by a linear interpolation, as a part of the accuracy:
+# of a magnetisation of 1, or of this many times what there is. Less than that is physical, so that
+# errors cannot feed on each other.
+_MISSED, _TIMES = 0.3, 5.0
 
 # Derivatives by times and moments weigh states otherwise than signals do: by their dephasing time,
 # by diffusion, by the slope of a voxel's answer where it is zero itself. To be on the safe side,
@@ -74,9 +74,11 @@ _SEEN, _FEWEST_SAMPLES = 2**13, 16
 # sequence.
 _ALL_STATES = 1_000_000
 
-# States are made anew, a quarter as strong, while those that were too weak to be made would have
-# emitted more than this part of what may be left out.
-_SHARE, _WEAKER, _ROUNDS = 0.25, 0.25, 6
+# States are made anew, a quarter to a sixteenth as strong, while those that were too weak to be
+# made would have emitted more than this part of what may be left out.
+_SHARE, _WEAKER, _WEAKEST, _ROUNDS = 0.25, 0.25, 0.0625, 6
+# Where all intervals differ, magnetisation is spread over more and weaker ones from the start on.
+_SPREAD = 0.2
 
 # Sums in any order, but no promise that there is nothing infinite.
 _FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
@@ -140,17 +142,27 @@ def make_graph(
         thresholds = thresholds.finer(_BY_POSITION)
     thresholds = replace(thresholds, max_state_count=most)
     smallest = thresholds.min_state_magnetisation
+    if _all_differ(repetitions):
+        smallest *= _SPREAD
     for _ in range(_ROUNDS):
         found = _follow(
             repetitions, course, data, voxels, thresholds, smallest, slopes, not positions, played
         )
         graph, too_weak = select(found, thresholds, slopes=slopes)
-        enough = too_weak <= _SHARE * thresholds.min_latent_signal
+        allowed = _SHARE * thresholds.min_latent_signal
         # Weaker states would only take the places of others, where there are too many.
-        if enough or smallest == 0 or graph.cut > too_weak:
+        if too_weak <= allowed or smallest == 0 or graph.cut > too_weak:
             break
-        smallest *= _WEAKER
+        # What they emit falls about as their size does
+        smallest *= min(max(0.8 * allowed / too_weak, _WEAKEST), _WEAKER)
     return graph
+
+
+def _all_differ(repetitions: Repetitions) -> bool:
+    """Tell whether most intervals between pulses have a duration of their own."""
+    _, total = repetitions.sums_within_repetitions(repetitions.event_time.detach())
+    distinct = (total / _ROUNDING[3]).round().unique()
+    return 2 * len(distinct) > len(total)
 
 
 def _follow(
@@ -193,13 +205,12 @@ def _follow(
     imaginary = np.ascontiguousarray(voxels.initial.imag[None], np.float32)
     slope = np.zeros_like(real)
     found: list[Candidates] = []
-    origin, lost = np.zeros(1, np.int64), np.zeros((2, len(share)), np.float32)
+    origin = np.zeros(1, np.int64)
     for number in range(len(transfer)):
         factors = (real_factors[number], imaginary_factors[number], steepness[number])
         place, kinds, (real, imaginary, slope), edges, left_out = _pulse(
             place, kinds, (real, imaginary, slope), factors, share, limits
         )
-        left_out[0][:] += lost
         transverse = place[: np.flatnonzero(kinds == UNDEPHASED)[0]]
         seen = sampled[first_sample[number] : first_sample[number + 1]]
         stride = max(1, len(seen) // max(_FEWEST_SAMPLES, _SEEN // max(len(transverse), 1)))
@@ -227,17 +238,61 @@ def _follow(
             too_many=left_out[1],
         )  # fmt: skip
         found.append(part)
-        part.giver, part.taker, part.share, lost = _hand_over(
-            place, kinds, (real, imaginary, slope), share,
-            (voxels.bending, voxels.cusp), near, smallest * may_hand_over,
-        )  # fmt: skip
+        if may_hand_over:
+            whole = np.maximum(part.power, part.slope).sum(0) @ share
+            place, kinds, (real, imaginary, slope) = _hand_over(
+                part, place, (real, imaginary, slope), voxels, near,
+                _MISSED * thresholds.min_latent_signal * min(1.0, _TIMES * math.sqrt(whole)),
+            )  # fmt: skip
         stays = np.ones(len(kinds), dtype=bool)
         stays[part.giver] = False
         origin = np.flatnonzero(stays)
-        place, kinds, real, imaginary, slope = (
-            values[origin] for values in (place, kinds, real, imaginary, slope)
-        )
+        place, kinds = place[origin], kinds[origin]
+        real, imaginary, slope = real[origin], imaginary[origin], slope[origin]
     return found
+
+
+def _hand_over(
+    part: Candidates,
+    place: NDArray[np.float64],
+    magnetisation: tuple[NDArray[np.float32], ...],
+    voxels: Representatives,
+    near: NDArray[np.float64],
+    most: float,
+) -> tuple[NDArray[np.float64], NDArray[np.int8], tuple[NDArray[np.float32], ...]]:
+    """Let states of a repetition go on in others, some of which are new.
+
+    Return positions, kinds and magnetisation of all.
+    """
+    share, B0 = voxels.share.astype(np.float32), voxels.B0
+    given, (model, time), received = hand_over(
+        place, part.kinds, magnetisation, (share, B0, voxels.bending, voxels.cusp),
+        near, coarsest_lattice(voxels), most,
+    )  # fmt: skip
+    part.giver, part.taker, part.share, part.shift = given
+    if len(model) == 0:
+        return place, part.kinds, magnetisation
+    there = place[model]
+    there[:, 3] = time
+    kinds = np.concatenate([part.kinds, part.kinds[model]])
+    order = np.argsort(kinds, kind="stable")
+    number = np.argsort(order, kind="stable")
+    part.giver, part.taker = number[part.giver], number[part.taker]
+    transverse = int((part.kinds[model] == TRANSVERSE).sum())
+
+    def with_new(values: NDArray, new: NDArray) -> NDArray:
+        return np.concatenate([values, new])[order]
+
+    power = received[0] ** 2 + received[1] ** 2
+    part.kinds = kinds[order]
+    part.edges = with_new(part.edges, np.zeros(len(model), part.edges.dtype))
+    part.power = with_new(part.power, power)
+    part.slope = with_new(part.slope, received[2])
+    part.decay = with_new(part.decay, np.ones_like(power))
+    silent = np.zeros((transverse, power.shape[1]), np.float32)
+    part.bound, part.fair = (np.concatenate([v, silent]) for v in (part.bound, part.fair))
+    magnetisation = tuple(with_new(*pair) for pair in zip(magnetisation, received, strict=True))
+    return with_new(place, there), part.kinds, magnetisation
 
 
 def _shape(
@@ -436,87 +491,6 @@ def _pulse(place, kinds, magnetisation, factors, share, limits):
     )
 
 
-@njit(inline="always")
-def _missed(before, after, bending, cusp):
-    """Return the squared error of a linear interpolation, relative to what is interpolated.
-
-    At some time between two others, of a curve that bends, and has a cusp in the worst place.
-    """
-    if before + after <= 0:
-        return 0.0
-    error = before * after * (0.5 * bending + cusp / (before + after))
-    return error * error
-
-
-@_compiled
-def _hand_over(place, kinds, magnetisation, share, curvature, near, most):
-    """Let states go on in others of nearly the same position, see `graph.HandOver`.
-
-    As many as together miss less than a state that is too weak, from one taker to the next; and
-    none if they are too few to be worth it. Return them, their takers, what these receive, and
-    the power of what is missed, of transverse and of longitudinal states.
-    """
-    real, imaginary, slope = magnetisation
-    bending, cusp = curvature
-    voxels = len(share)
-    giver, taker = np.empty(len(kinds), np.int64), np.empty((len(kinds), 2), np.int64)
-    part, missed = np.empty((len(kinds), 2), np.float32), np.empty(len(kinds))
-    lost = np.zeros((2, voxels), np.float32)
-    size = np.zeros(len(kinds))
-    line = np.zeros(len(kinds))
-    for state in range(len(kinds)):
-        for v in range(voxels):
-            power = real[state, v] ** 2 + imaginary[state, v] ** 2
-            size[state] += share[v] * max(power, slope[state, v])
-        for axis in range(3):
-            line[state] += _LINE[axis] * place[state, axis] / near[axis]
-        # The undephased state is by itself.
-        line[state] = 3 * np.rint(line[state] / 4) + kinds[state]
-    by_time = np.argsort(place[:, 3], kind="mergesort")
-    order = by_time[np.argsort(line[by_time], kind="mergesort")]
-    given, left, right = 0, 0, 2
-    while most > 0 and right <= len(order):
-        # All between left and right, if that goes well; else up to the one before.
-        fits = right < len(order) and line[order[left]] == line[order[right]]
-        if fits:
-            error = 0.0
-            weaker = min(size[order[left]], size[order[right]])
-            for at in range(left + 1, right):
-                fits &= size[order[at]] <= _STRONGER * weaker
-                t = place[order[at], 3]
-                before, after = t - place[order[left], 3], place[order[right], 3] - t
-                error += size[order[at]] * _missed(before, after, bending, cusp)
-            fits &= error < most**2
-        if fits:
-            right += 1
-            continue
-        last = right - 1
-        for at in range(left + 1, last):
-            t = place[order[at], 3]
-            before, after = t - place[order[left], 3], place[order[last], 3] - t
-            giver[given] = order[at]
-            taker[given, 0], taker[given, 1] = order[left], order[last]
-            part[given, 0] = after / (before + after) if before + after > 0 else 1.0
-            part[given, 1] = np.float32(1.0) - part[given, 0]
-            missed[given] = _missed(before, after, bending, cusp)
-            given += 1
-        left, right = last, last + 2
-    if 4 * given < len(kinds):
-        given = 0
-    for n in range(given):
-        state = giver[n]
-        kind = 0 if kinds[state] == TRANSVERSE else 1
-        for v in range(voxels):
-            power = real[state, v] ** 2 + imaginary[state, v] ** 2
-            lost[kind, v] += np.float32(missed[n]) * max(power, slope[state, v])
-        for side in range(2):
-            for v in range(voxels):
-                real[taker[n, side], v] += part[n, side] * real[state, v]
-                imaginary[taker[n, side], v] += part[n, side] * imaginary[state, v]
-                slope[taker[n, side], v] += part[n, side] * slope[state, v]
-    return giver[:given], taker[:given], part[:given], lost
-
-
 @_compiled
 def _group(position, near):
     """Return a number for each distinct position, and how many there are.
@@ -527,8 +501,8 @@ def _group(position, near):
     line = np.zeros(count)
     for n in range(count):
         for axis in range(4):
-            line[n] += _LINE[axis] * position[n, axis] / near[axis]
-    reach = np.sum(_LINE)
+            line[n] += LINE[axis] * position[n, axis] / near[axis]
+    reach = np.sum(LINE)
     order = np.argsort(line, kind="mergesort")
     group, first = np.full(count, -1), np.empty(count, np.int64)
     groups = 0

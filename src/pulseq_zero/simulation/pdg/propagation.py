@@ -121,7 +121,7 @@ class TorchBackend:
                     turning = _turn_slopes(last, before, toward)
                     _turn_gradients(last, drive, turning[0], result)
                     _total_gradients(last, voxels, turning, slopes, result)
-                _hand_back(last, before, toward)
+                _hand_back(last, voxels, before, toward, result)
                 if wanted.timing or wanted.maps:
                     _decay_gradients(last, drive, voxels, before, toward[:, 0], result)
                 if slopes:
@@ -224,7 +224,7 @@ def _propagate(
             longitudinal = _decay(step, course, states[:, None])
             # The undephased state relaxes towards 1.
             states[2 * step.transverse] += 1 - longitudinal
-            _hand_over(step, states)
+            _hand_over(step, voxels, states)
             _turn(step, course, states)
         before = states
 
@@ -261,18 +261,40 @@ def _decay(step: Step, course: _Course, states: Tensor) -> Tensor:
     return factor[transverse]
 
 
-def _hand_over(step: Step, states: Tensor, way: float = 1.0) -> None:
-    """Give a part of some states to others, or take it away from them again (``way`` -1)."""
+def _hand_over_factors(step: Step, voxels: Voxels) -> Tensor:
+    """Return (real and imaginary part, handovers, voxels) what givers are multiplied by."""
+    angle = -2 * math.pi * step.shift[:, None] * voxels.B0
+    return step.share[:, None] * torch.stack([angle.cos(), angle.sin()])
+
+
+def _handed_over(step: Step, states: Tensor, factors: Tensor) -> Tensor:
+    """Return (real and imaginary part, handovers, voxels) what takers receive."""
+    real, imag = states[step.giver].unflatten(0, (2, -1))
+    cos, sin = factors
+    return torch.stack([real * cos - imag * sin, imag * cos + real * sin])
+
+
+def _hand_over(step: Step, voxels: Voxels, states: Tensor) -> None:
+    """Give a part of some states to others."""
     if len(step.giver):
-        states.index_add_(0, step.taker, states[step.giver] * step.share[:, None], alpha=way)
+        received = _handed_over(step, states, _hand_over_factors(step, voxels))
+        states.index_add_(0, step.taker, received.flatten(0, 1))
 
 
-def _hand_back(step: Step, states: Tensor, toward: Tensor) -> None:
+def _hand_back(step: Step, voxels: Voxels, states: Tensor, toward: Tensor, result: Adjoint) -> None:
     """Undo a hand-over in the states, and take the gradients to those that gave."""
-    if len(step.giver):
-        _hand_over(step, states, way=-1.0)
-        received = toward[step.taker] * step.share[:, None, None]
-        toward.index_add_(0, step.giver, received)
+    if not len(step.giver):
+        return
+    factors = _hand_over_factors(step, voxels)
+    received = _handed_over(step, states, factors)
+    states.index_add_(0, step.taker, received.flatten(0, 1), alpha=-1.0)
+    real, imag = toward[step.taker].unflatten(0, (2, -1))
+    if result.maps:
+        turning = imag[:, 0] * received[0] - real[:, 0] * received[1]
+        result.maps["B0"] -= 2 * math.pi * (step.shift @ turning)
+    cos, sin = factors[:, :, None]
+    back = torch.cat([real * cos + imag * sin, imag * cos - real * sin])
+    toward.index_add_(0, step.giver, back)
 
 
 def _decay_gradients(

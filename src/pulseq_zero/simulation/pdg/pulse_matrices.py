@@ -60,9 +60,11 @@ class Step:
         Q above R, and the transpose of Q above that of R.
     items, measured
         Items measured here, and the rows of their states' real, then of their imaginary parts.
-    giver, taker, share
-        (handovers,) rows that go on in others at the end of the repetition, those others, and
-        which part of them.
+    giver, taker
+        (2 * 2 * handovers,) rows that go on in others at the end of the repetition, and those
+        others, all real before all imaginary ones.
+    share, shift
+        (2 * handovers,) which part of them, and by how much more the others are dephased [s].
     """
 
     number: int
@@ -78,6 +80,7 @@ class Step:
     giver: Tensor
     taker: Tensor
     share: Tensor
+    shift: Tensor
 
     @property
     def rows(self) -> int:
@@ -129,7 +132,7 @@ def make_steps(plan: Plan, device: torch.device, dtype: torch.dtype) -> list[Ste
             _rows_of(states.ravel() - first, count, transverse).ravel()
             for states in (givers, takers)
         )
-        share = np.tile(graph.hand_over.share[here].ravel(), 2)
+        share, shift = graph.hand_over.share[here].ravel(), graph.hand_over.shift[here].ravel()
         result.append(
             Step(
                 number=number,
@@ -145,6 +148,7 @@ def make_steps(plan: Plan, device: torch.device, dtype: torch.dtype) -> list[Ste
                 giver=torch.from_numpy(giver).to(device),
                 taker=torch.from_numpy(taker).to(device),
                 share=torch.from_numpy(share).to(device=device, dtype=dtype),
+                shift=torch.from_numpy(shift).to(device=device, dtype=dtype),
             )
         )
         count_before, transverse_before = count, transverse

@@ -52,18 +52,20 @@ class Representatives:
         (representatives,) relaxation rates [1/s].
     D
         (representatives,) diffusion coefficients [m²/s].
-    B0
-        (representatives,) off-resonance [Hz].
     transmit
         (channels, representatives) complex transmit field, up to a phase that turns all states.
     initial
         (representatives,) longitudinal magnetisation before the first pulse.
     share
         (representatives,) of the proton density.
+    B0
+        (representatives,) mean off-resonance of their parts [Hz].
+    B0_spread
+        Root mean square over the phantom of the distance from that [Hz].
     bending, cusp
-        How far what states become is off a line over the dephasing time: root mean square over
-        the phantom of its second derivative, by B0 and T2' [1/s²], and of the step of its first
-        one at an echo, by T2' [1/s].
+        How far what T2' leaves of states is off a line over the dephasing time: root mean square
+        over the phantom of its second derivative [1/s²], and of the step of its first one at an
+        echo [1/s].
     answer
         What their parts of the phantom answer to dephasing.
     """
@@ -72,10 +74,11 @@ class Representatives:
     R2: NDArray[np.float64]
     R2dash: NDArray[np.float64]
     D: NDArray[np.float64]
-    B0: NDArray[np.float64]
     transmit: NDArray[np.complex128]
     initial: NDArray[np.complex128]
     share: NDArray[np.float64]
+    B0: NDArray[np.float64]
+    B0_spread: float
     bending: float
     cusp: float
     answer: Answer
@@ -122,7 +125,6 @@ class Representatives:
         part = _parts(features, weight, most)
         share = np.bincount(part, weight)
         decay = np.minimum(rates["T2dash"], _FASTEST)
-        drift = (2 * np.pi * offset) ** 2 + decay**2
         safe = np.maximum(share, np.finfo(float).tiny)
 
         def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -136,16 +138,19 @@ class Representatives:
             np.minimum.at(lowest, part, values)
             return np.maximum(centre - scatter, lowest)
 
+        of_part = mean(offset)
+        spread = (offset - of_part[part]) ** 2 @ weight / weight.sum()
         return cls(
             R1=slow(rates["T1"]),
             R2=slow(rates["T2"]),
             R2dash=slow(rates["T2dash"]),
             D=slow(diffusion),
-            B0=mean(offset),
             transmit=np.stack([mean(c.real) + 1j * mean(c.imag) for c in transmit]),
             initial=mean(start.real) + 1j * mean(start.imag),
             share=share / share.sum(),
-            bending=float(np.sqrt(drift**2 @ weight / weight.sum())),
+            B0=of_part,
+            B0_spread=float(np.sqrt(spread)),
+            bending=float(np.sqrt(decay**4 @ weight / weight.sum())),
             cusp=2 * float(np.sqrt(decay**2 @ weight / weight.sum())),
             answer=Answer.of(data, part),
         )

@@ -12,6 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pulseq_zero.simulation.pdg.graph import HandOver, StateGraph, Thresholds
+from pulseq_zero.simulation.pdg.handing_over import TAKERS
 
 TRANSVERSE, UNDEPHASED, LONGITUDINAL = 0, 1, 2
 
@@ -52,7 +53,7 @@ class Candidates:
     too_weak, too_many
         (repetitions * 2, representatives) power of the states that were not made, transverse and
         longitudinal: as each is too weak, and as there are too many.
-    giver, taker, share
+    giver, taker, share, shift
         (handovers, ...) as in `graph.HandOver`, states numbered within the repetition.
     """
 
@@ -70,8 +71,9 @@ class Candidates:
     too_weak: NDArray[np.float32]
     too_many: NDArray[np.float32]
     giver: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    taker: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
-    share: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    taker: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, TAKERS), np.int64))
+    share: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, TAKERS), np.float32))
+    shift: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, TAKERS)))
 
 
 def select(
@@ -136,19 +138,15 @@ def select(
 def _kept_hand_over(
     every: Candidates, first: NDArray[np.int64], kept: NDArray[np.bool_]
 ) -> HandOver:
-    """Return the hand-overs between states that are kept, in the order of their givers.
+    """Return the hand-overs of states that are kept, in the order of these.
 
-    Where one taker is left out, the other receives all.
+    Those they go on in are kept, too.
     """
-    giver, taker = every.giver + first, every.taker + first[:, None]
-    used = kept[giver] & kept[taker].any(1)
-    giver, taker, share = giver[used], taker[used], every.share[used]
-    there = kept[taker]
-    taker = np.where(there, taker, taker[:, ::-1])
-    share = np.where(there.all(1, keepdims=True), share, there.astype(np.float32))
-    number = np.cumsum(kept) - 1
-    order = np.argsort(giver, kind="stable")
-    return HandOver(number[giver][order], number[taker][order], share[order])
+    giver, number = every.giver + first, np.cumsum(kept) - 1
+    used = np.flatnonzero(kept[giver])
+    used = used[np.argsort(giver[used], kind="stable")]
+    taker = number[every.taker[used] + first[used, None]]
+    return HandOver(number[giver[used]], taker, every.share[used], every.shift[used])
 
 
 def _joined(found: list[Candidates]) -> Candidates:
@@ -207,12 +205,15 @@ def _judge(
             signal[state], slope_signal[state] = seen, seen_slope
             strongest, steepest = max(strongest, typical), max(steepest, typical_slope)
         for n in range(first_given[r], first_given[r + 1]):
-            one, other = taker[n, 0], taker[n, 1]
-            for v in range(voxels):
-                p, q = part[n, 0], part[n, 1]
-                next_reach[giver[n], v] = p * next_reach[one, v] + q * next_reach[other, v]
-                next_far[giver[n], v] = p * next_far[one, v] + q * next_far[other, v]
-                next_bent[giver[n], v] = p * next_bent[one, v] + q * next_bent[other, v]
+            state = giver[n]
+            for side in range(TAKERS):
+                at, p = taker[n, side], np.abs(part[n, side])
+                if p == 0:
+                    continue
+                for v in range(voxels):
+                    next_reach[state, v] += p * next_reach[at, v]
+                    next_far[state, v] += p * next_far[at, v]
+                    next_bent[state, v] += p * next_bent[at, v]
         per_signal, per_slope = np.float32(0.0), np.float32(0.0)
         if strongest > _NOTHING:
             readouts += 1
@@ -244,6 +245,9 @@ def _judge(
         # Those that are missing lead to what the weakest of their kind lead to.
         for kind in range(2):
             begin, stop = (0, transverse) if kind == 0 else (transverse + 1, b - a)
+            # Those that only receive come last
+            while stop > begin and first_edge[a + stop - 1] == first_edge[a + stop]:
+                stop -= 1
             middle = begin + 3 * (stop - begin) // 4
             for v in range(voxels):
                 typical = 0.0
@@ -281,9 +285,11 @@ def _judge(
             kept[state] = kinds[state] == UNDEPHASED
             kept[state] |= needed[state] and reached[state - first[r]]
         for n in range(first_given[r], first_given[r + 1]):
-            for side in range(2):
-                at = taker[n, side]
-                kept[first[r] + at] |= kept[first[r] + giver[n]] and reached[at]
+            for side in range(TAKERS):
+                if part[n, side] == 0:
+                    continue
+                at = first[r] + taker[n, side]
+                kept[at] |= kept[first[r] + giver[n]]
         n = 0
         for state in range(first[r], first[r + 1]):
             if kept[state]:

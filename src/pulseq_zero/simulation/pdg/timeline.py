@@ -224,7 +224,8 @@ class _StatePositions(torch.autograd.Function):
         graph = ctx.graph
         start = gradient[0].numpy().copy()
         total = np.zeros((len(graph.count), 4))
-        for states, before, moving, source, sign in reversed(_steps(graph)):
+        for states, before, moving, source, sign, (taker, giver, _) in reversed(_steps(graph)):
+            np.add.at(start, giver, start[taker])
             end = np.zeros((before.stop - before.start, 4))
             np.add.at(end, source, sign[:, None] * start[states])
             total[graph.repetition[states.start] - 1] = end[:moving].sum(0)
@@ -235,19 +236,26 @@ class _StatePositions(torch.autograd.Function):
 def follow(graph: StateGraph, total: np.ndarray) -> np.ndarray:
     """Return (states, axes) positions, of (repetitions, axes) totals; see `state_positions`."""
     start = np.zeros((len(graph.emits), total.shape[1]), total.dtype)
-    for states, before, moving, source, sign in _steps(graph):
+    for states, before, moving, source, sign, (taker, giver, shift) in _steps(graph):
         end = start[before].copy()
         end[:moving] += total[graph.repetition[states.start] - 1]
         start[states] = sign[:, None].astype(total.dtype) * end[source]
+        start[taker] = start[giver]
+        start[taker, -1] += shift.astype(total.dtype)
     return start
 
 
-def _steps(graph: StateGraph) -> list[tuple[slice, slice, int, np.ndarray, np.ndarray]]:
+def _steps(
+    graph: StateGraph,
+) -> list[tuple[slice, slice, int, np.ndarray, np.ndarray, tuple[np.ndarray, ...]]]:
     """For each repetition but the first: states, those before, how many of them move, ancestors.
 
-    The undephased longitudinal state gets sign 0: it stays at the centre.
+    And what there is of `StateGraph.without_ancestors`. The undephased longitudinal state gets
+    sign 0: it stays at the centre.
     """
     steps = []
+    without = graph.without_ancestors
+    first_without = np.searchsorted(without[0], graph.first_state)
     has_ancestor = np.diff(graph.first_edge) > 0
     edge = np.minimum(graph.first_edge[:-1], max(len(graph.kind) - 1, 0))
     source = np.where(has_ancestor, graph.source[edge], 0)
@@ -262,5 +270,8 @@ def _steps(graph: StateGraph) -> list[tuple[slice, slice, int, np.ndarray, np.nd
             int(graph.transverse[repetition - 1]),
             source[states],
             sign[states],
+            tuple(
+                part[first_without[repetition] : first_without[repetition + 1]] for part in without
+            ),
         ))  # fmt: skip
     return steps
