@@ -223,7 +223,7 @@ def infinite_loss(parameters, image):
             inversion_recovery,
             signal_loss,
             {"pulses": "real"},
-            "pulses is 'real', but must be one of",
+            "pulses is 'real', but must be one of ('played', 'instantaneous')",
         ),
         (
             inversion_recovery,

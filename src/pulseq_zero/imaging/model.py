@@ -16,30 +16,15 @@ from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.conversion.repetitions import PulseUse, Repetitions
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.imaging.acquisition import Acquisition, acquire, defined_fov
+from pulseq_zero.imaging.slices import excited_slice
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.simulation import Simulator
 from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
-from pulseq_zero.simulation.slices import excited_thickness
 
 if TYPE_CHECKING:
     import MRzeroCore as mr0
 
 SequenceFunction = Callable[..., pypulseq.Sequence]
-
-
-def excited_slice(phantom: Phantom, repetitions: Repetitions) -> Phantom:
-    """Return a slice that goes on to both sides as far as played pulses excite.
-
-    Parameters
-    ----------
-    phantom
-        The slice.
-    repetitions
-        The sequence. Pulses that act at once excite nothing beyond.
-    """
-    field = max(float(pool.B1.sum(0).abs().max()) for pool in phantom.pools.values())
-    thickness = excited_thickness(repetitions, field=field)
-    return phantom.thickened(thickness) if thickness > phantom.slice_thickness else phantom
 
 
 class ImagingModel:

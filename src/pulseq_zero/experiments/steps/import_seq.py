@@ -11,7 +11,7 @@ from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.files.store import save_tensors
 from pulseq_zero.imaging.acquisition import acquire, defined_fov
-from pulseq_zero.imaging.model import excited_slice
+from pulseq_zero.imaging.slices import excited_slice
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.simulation import Simulator
 

@@ -11,7 +11,7 @@ from pulseq_zero.errors import SimulationError
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.files.store import load_tensors, save_tensors
 from pulseq_zero.imaging.acquisition import acquire, image_of
-from pulseq_zero.imaging.model import excited_slice
+from pulseq_zero.imaging.slices import excited_slice
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.simulation import Simulator, converged_accuracy
 

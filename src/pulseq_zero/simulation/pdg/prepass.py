@@ -59,7 +59,7 @@ _FEW = np.float32(2.0)
 # What all that goes on at two points may miss by a linear interpolation, as a part of the accuracy:
 # of a magnetisation of 1, or of this many times what there is. Less than that is physical, so that
 # errors cannot feed on each other.
-_MISSED, _TIMES = 0.3, 5.0
+_MISSED, _TIMES = 0.15, 5.0
 
 # Derivatives by times and moments weigh states otherwise than signals do: by their dephasing time,
 # by diffusion, by the slope of a voxel's answer where it is zero itself. To be on the safe side,

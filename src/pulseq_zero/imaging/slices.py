@@ -1,0 +1,22 @@
+"""How far the slice of a phantom is simulated."""
+
+from __future__ import annotations
+
+from pulseq_zero.conversion.repetitions import Repetitions
+from pulseq_zero.phantom import Phantom
+from pulseq_zero.simulation.slices import excited_thickness
+
+
+def excited_slice(phantom: Phantom, repetitions: Repetitions) -> Phantom:
+    """Return a slice that goes on to both sides as far as played pulses excite.
+
+    Parameters
+    ----------
+    phantom
+        The slice.
+    repetitions
+        The sequence. Pulses that act at once excite nothing beyond.
+    """
+    field = max(float(pool.B1.sum(0).abs().max()) for pool in phantom.pools.values())
+    thickness = excited_thickness(repetitions, field=field)
+    return phantom.thickened(thickness) if thickness > phantom.slice_thickness else phantom
