@@ -31,6 +31,8 @@ from pulseq_zero.imaging.reconstruction import reconstruct  # noqa: E402
 
 CASES = ("tse", "epi", "gre", "bssfp", "radial", "spiral")
 STEPS = ("flair", "tse")
+# Their names in the results, where pulses are played
+PLAYED = {"flair": "epi_played", "tse": "tse_played"}
 TRACING = "tracing"
 # Over which the cost is shown, a side of each.
 PHANTOMS = (48, 96, 144, 192)
@@ -147,16 +149,32 @@ def measure_scaling() -> list[dict]:
     return results
 
 
-def measure_step(case: str, threads: int, peer: str | None, maps: Path) -> dict | None:
-    """Return the time of a whole optimization step, ours and the peer's."""
-    ours = run(sys.executable, "step_case.py", threads, case, str(threads))
-    if ours is None:
-        return None
-    result = {"case": f"{case} step", "threads": threads, "ours_step_s": ours["step_s"]}
+def measure_step(case: str, threads: int, peer: str | None, maps: Path) -> list[dict]:
+    """Return the times of a whole optimization step, ours and the peer's.
+
+    First with pulses that act at once, as the peer's do, then with pulses that are played.
+    """
+    ours, played = (
+        run(sys.executable, "step_case.py", threads, case, pulses, str(threads))
+        for pulses in ("instantaneous", "played")
+    )
+    if ours is None or played is None:
+        return []
+    at_once = {"case": f"{case} step", "threads": threads, "ours_step_s": ours["step_s"]}
+    at_once["states"] = ours["states"]
+    as_played = {
+        "case": PLAYED[case],
+        "threads": threads,
+        "ours_step_s": played["step_s"],
+        "instantaneous_step_s": ours["step_s"],
+        "states": played["states"],
+        "instantaneous_states": ours["states"],
+    }
     if peer is not None:
         theirs = run(peer, "peer_case.py", threads, case, str(threads), str(maps))
-        result |= {} if theirs is None else {"peer_step_s": theirs["step_s"]}
-    return result
+        for result in (at_once, as_played):
+            result |= {} if theirs is None else {"peer_step_s": theirs["step_s"]}
+    return [at_once, as_played]
 
 
 def measure_tracing(threads: int, peer: str | None) -> dict | None:
@@ -188,7 +206,7 @@ def main() -> None:
                 if case == TRACING:
                     results.append(measure_tracing(threads, options.peer_python))
                 if case in STEPS:
-                    results.append(measure_step(case, threads, options.peer_python, maps))
+                    results += measure_step(case, threads, options.peer_python, maps)
                 print(json.dumps(results[-1]), flush=True)
         results += measure_scaling()
     options.output.parent.mkdir(parents=True, exist_ok=True)
