@@ -40,7 +40,11 @@ def rows(optimized_under_the_judge: float, imported: float = 0.5):
                 "toy",
                 stage,
                 images,
-                {k: loss_of(darkness, flip, images[k]) for k in ("optimizer", "tight", "bloch")},
+                stages["start"],
+                {
+                    kind: loss_of(darkness, flip, images[kind])
+                    for kind in ("optimizer", "tight", "bloch", "bloch_full")
+                },
                 {"bloch": JUDGE, "bloch_full": JUDGE},
             )
             for stage, images in stages.items()
@@ -55,6 +59,9 @@ def test_an_honest_result_passes():
     assert honest[1]["pdg_vs_bloch_nrmse"] == pytest.approx(0.01 / 0.51, rel=1e-4)
     assert honest[1]["pdg_vs_bloch_full_nrmse"] == 0.0
     assert honest[0]["bloch_spins"] == 512.0
+    assert [row["optimized_vs_start_full_nrmse"] for row in honest] == [0.0, pytest.approx(0.5)]
+    assert honest[0]["optimized_vs_start_full_ssim"] == pytest.approx(1.0)
+    assert honest[1]["loss_bloch_full"] == pytest.approx(0.75 * 0.5 + 0.01)
     require_passed(honest)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.errors import ValidationError
-from pulseq_zero.imaging.metrics import nrmse
+from pulseq_zero.imaging.metrics import nrmse, ssim
 from pulseq_zero.phantom import Phantom
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def validation_row(
     experiment: str,
     stage: str,
     images: Images,
+    start: Images,
     losses: Mapping[str, float],
     judge: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
@@ -64,8 +65,11 @@ def validation_row(
         ``pdg`` (exported file, box voxels, as ``tight``), ``pdg_played`` (as ``pdg``, with
         pulses that are played and what lies beyond the slice), ``bloch`` and ``bloch_full``
         (exported file, judge).
+    start
+        The same of the start, with which the ``tight`` and ``bloch_full`` images are compared: what
+        the optimization changes where it is simulated, and what it changes under full physics.
     losses
-        ``optimizer``, ``tight`` and ``bloch``: the loss of these images.
+        ``optimizer``, ``tight``, ``bloch`` and ``bloch_full``: the loss of these images.
     judge
         For ``bloch`` and ``bloch_full``: ``scatter``, ``spins`` and ``seconds`` of the judge.
     """
@@ -77,8 +81,12 @@ def validation_row(
         "pdg_played_vs_bloch_full_nrmse": nrmse(images["pdg_played"], images["bloch_full"]),
         "pdg_loose_vs_tight_nrmse": nrmse(images["optimizer"], images["tight"]),
         "import_vs_trace_nrmse": nrmse(images["imported"], images["optimizer"]),
+        "optimized_vs_start_nrmse": nrmse(images["tight"], start["tight"]),
+        "optimized_vs_start_full_nrmse": nrmse(images["bloch_full"], start["bloch_full"]),
+        "optimized_vs_start_full_ssim": ssim(images["bloch_full"], start["bloch_full"]),
     }
-    row |= {f"loss_{name}": float(losses[name]) for name in ("optimizer", "tight", "bloch")}
+    names = ("optimizer", "tight", "bloch", "bloch_full")
+    row |= {f"loss_{name}": float(losses[name]) for name in names}
     for name, found in judge.items():
         row |= {f"{name}_{key}": float(found[key]) for key in ("scatter", "spins", "seconds")}
     return row
@@ -166,6 +174,9 @@ def validation_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
                 "Loss in the optimizer": f"{row['loss_optimizer']:.4g}",
                 "Loss, tight": f"{row['loss_tight']:.4g}",
                 "Loss under the judge": f"{row['loss_bloch']:.4g}",
+                "Loss, full physics": f"{row['loss_bloch_full']:.4g}",
+                "Against the start": percent(row["optimized_vs_start_nrmse"]),
+                "The same, full physics": percent(row["optimized_vs_start_full_nrmse"]),
             }
             for row in rows
         ]

@@ -101,13 +101,15 @@ def run(
     # Each simulation is held against its own start image
     losses = {
         kind: make_loss(experiment.loss, LossContext(imaged, images[START][kind], setup.start))
-        for kind in ("optimizer", "tight", "bloch")
+        for kind in ("optimizer", "tight", "bloch", "bloch_full")
     }
     rows = []
     for stage in ENDS:
         values = stage_values(setup, stage, files.parameters)
         found = {kind: loss_of(loss, values, images[stage][kind]) for kind, loss in losses.items()}
-        rows.append(validation_row(name, stage, images[stage], found, scatter[stage]))
+        rows.append(
+            validation_row(name, stage, images[stage], images[START], found, scatter[stage])
+        )
     rows = judge_results(rows)
     save_json(files.validation, rows)
     save_figure(validation_figure(images, rows), png, pdf)
