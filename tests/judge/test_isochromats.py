@@ -354,7 +354,6 @@ def test_a_pulse_while_its_gradient_changes(amplitudes, tmp_path):
     course = read_course(tmp_path / "verse.seq", rf_step=5e-6)
     actual = isochromat_signal(course, data, 2**10, voxel_size=size).numpy()[:, 0]
     expected = played(sequence, data, width)
-    receiver = np.exp(1j * np.array(course.receiver_phase))
     np.testing.assert_allclose(actual, 1j * expected, atol=2e-3 * np.abs(expected).max())
 
 

@@ -27,9 +27,7 @@ _COSINE = tuple((-1.0) ** n * math.pi ** (2 * n) / math.factorial(2 * n) for n i
 _GENERATOR = 14471
 
 # Cells of a voxel along axes across which dephasing is known exactly, a power of 2
-CELLS = 1
-# and quantiles
-QUANTILES = 16
+CELLS = 2
 
 # The largest angle [rad] that is put into a series, and what the series may leave out
 _LARGEST = np.float32(2)
@@ -197,28 +195,19 @@ def series_matrix(terms):  # type: ignore[no-untyped-def]
 
 @_compiled
 def _place_in_cells(  # type: ignore[no-untyped-def]
-    shift, centre, size, main, in_proportion, off_resonance, width,
-    position, frequency, equilibrium,
+    shift, centre, size, main, in_proportion, off_resonance, position, frequency, equilibrium,
 ):  # fmt: skip
     """Spread the spins of one voxel evenly along the direction that crushers wind in.
 
-    Each has the same weight. It is in the middle of one of the cells along the other axes, has
-    one of the quantiles of T2' for its frequency, and its place along the main axis is such that
-    phases from pulse to pulse are those of a regular lattice.
+    Each has the same weight and the voxel's frequency. It is in the middle of one of the cells
+    along the other axes, and its place along the main axis is such that phases from pulse to
+    pulse are those of a regular lattice.
     """
     count = len(equilibrium)
     equilibrium[:] = 1
-    edge = math.pi * (0.5 - 1 / QUANTILES)
-    core = math.sqrt(math.tan(edge) / edge - 1)
+    frequency[:] = off_resonance
     for s in range(count):
-        sign = 1.0 - 2.0 * (s % 2)
-        if s % QUANTILES < 2:
-            u = (s // QUANTILES) * 0.6180339887498949 + shift[3 if sign > 0 else 0]
-            own = sign * width / math.tan(math.pi / QUANTILES * max(u - math.floor(u), 1e-6))
-        else:
-            own = sign * width * core
-        frequency[s] = off_resonance + own
-        slant, cell = in_proportion[3] * own, s // 2
+        slant, cell = 0.0, s
         for axis in range(3):
             position[axis, s] = centre[axis]
             if axis != main and size[axis] > 0:
@@ -229,7 +218,6 @@ def _place_in_cells(  # type: ignore[no-untyped-def]
         if main >= 0:
             u = s / count + shift[main] - slant / size[main]
             position[main, s] += (u - math.floor(u) - 0.5) * size[main]
-    equilibrium /= equilibrium.mean()
 
 
 @_compiled
@@ -396,36 +384,6 @@ def _rotate_by_series(m, series, size, phase, product):  # type: ignore[no-untyp
             - two * (ax * bx - ay * by) * x
             - two * (ax * by + ay * bx) * y
         )
-
-
-@_compiled
-def _place_for_samples(  # type: ignore[no-untyped-def]
-    position, frequency, off_resonance, spreading, seen_position, seen_frequency
-):
-    """Fill in places and frequencies that spins are added up at in samples.
-
-    Where the effect of T2' is known, this is its middle frequency, and the place that phases in
-    proportion to the moment along the main axis point to.
-    """
-    seen_position[:] = position
-    seen_frequency[:] = frequency
-    if spreading.is_known:
-        seen_frequency[:] = off_resonance
-        if spreading.main >= 0:
-            for s in range(len(frequency)):
-                seen_position[spreading.main, s] += spreading.in_proportion[3] * (
-                    frequency[s] - off_resonance
-                )
-
-
-@_compiled
-def _refocus(m, frequency, off_resonance, time, seen):  # type: ignore[no-untyped-def]
-    """Fill in transverse magnetisation, turned back by what T2' alone has done in a time [s]."""
-    turns = np.float32(time)
-    for s in range(len(frequency)):
-        cosine, sine = _cosine_and_sine(turns * (frequency[s] - np.float32(off_resonance)))
-        seen[0, s] = m[0, s] * cosine + m[1, s] * sine
-        seen[1, s] = m[1, s] * cosine - m[0, s] * sine
 
 
 @_compiled
@@ -598,22 +556,17 @@ def simulate_voxels(  # type: ignore[no-untyped-def]
         cosine, sine = others[2, :count], others[3, :count]
         turns, is_near = others[4, :count], others[5, :count]
         product, series = np.empty((4, count), np.float32), in_series[: 4 * first_term[-1] * count]
-        seen, seen_position = np.empty((2, count), np.float32), np.empty((3, count), np.float32)
-        seen_frequency = np.empty(count, np.float32)
         for seed in range(seeds):
             if spreading.is_known:
                 _place_in_cells(
                     shift[seed, v], centre[v], size, spreading.main, spreading.in_proportion,
-                    off_resonance[v], width[v], position, frequency, equilibrium,
+                    off_resonance[v], position, frequency, equilibrium,
                 )  # fmt: skip
             else:
                 _place_spins(
                     shift[seed, v], centre[v], size, off_resonance[v], width[v],
                     position, frequency, equilibrium,
                 )  # fmt: skip
-            _place_for_samples(
-                position, frequency, off_resonance[v], spreading, seen_position, seen_frequency
-            )
             for k in range(len(strongest)):
                 first, rows = 4 * first_term[k] * count, 4 * (first_term[k + 1] - first_term[k])
                 _find_series(
@@ -665,18 +618,14 @@ def simulate_voxels(  # type: ignore[no-untyped-def]
                     ):
                         outside, terms = _prepare_readout(
                             sample_moment[e], sample_time[e], samples[e], centre[v],
-                            off_resonance[v], seen_position, seen_frequency, turns, is_near, far,
+                            off_resonance[v], position, frequency, turns, is_near, far,
                         )  # fmt: skip
                         prepared = e
                     here = slice(sample, sample + samples[e])
-                    if spreading.is_known:
-                        _refocus(m, frequency, off_resonance[v], spreading.time[here].mean(), seen)
-                    else:
-                        seen[:] = m[:2]
                     _read_out(
-                        seen, turns, is_near, far, outside, terms, sample_moment[e],
+                        m, turns, is_near, far, outside, terms, sample_moment[e],
                         sample_time[e], np.float32(-sample_relaxation[e] * R2[v]), centre[v],
-                        off_resonance[v], seen_position, seen_frequency, scratch,
+                        off_resonance[v], position, frequency, scratch,
                         found[seed, here],
                     )  # fmt: skip
                     sample += samples[e]
