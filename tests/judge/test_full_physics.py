@@ -52,7 +52,7 @@ def test_sub_pulses_halve_the_distance_to_full_physics(name, tmp_path):
     parameters = {key: torch.from_numpy(value) for key, value in values.items()}
     both_sides = slab(2.0)
     judge = converged_isochromats(
-        read_course(tmp_path / "exported.seq", "full"), both_sides, tolerance=2e-2, largest=2**14
+        read_course(tmp_path / "exported.seq", "full"), both_sides, tolerance=5e-3, largest=2**14
     )
 
     def image(sub_pulses: int, data: mr0.SimData) -> torch.Tensor:
@@ -68,6 +68,6 @@ def test_sub_pulses_halve_the_distance_to_full_physics(name, tmp_path):
     kspace = SequenceModel(function, arguments=settings)(parameters).detach().kspace()
     expected = reconstruct(judge.signal.to(at_once.dtype), kspace, (MATRIX, MATRIX), (FOV, FOV))
     in_pieces = image(8, both_sides)
-    assert judge.scatter < 2e-2
+    assert judge.scatter < 5e-3
     assert distance(in_pieces) < 0.5 * distance(at_once)
     assert distance(in_pieces) < 2e-2

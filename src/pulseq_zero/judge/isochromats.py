@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import MRzeroCore as mr0
 
 # Spins are doubled in each voxel by itself. Its error falls about like this power of their number
-_ORDER = 0.9
+_ORDER = 1.2
 # and a round does not ask for more than this many times as many as the one before.
 _MOST_AT_ONCE = 16
 

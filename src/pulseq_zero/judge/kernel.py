@@ -80,6 +80,8 @@ class Spreading(NamedTuple):
         (xyz and time,) of moments and times to the moment along the main axis [m/m and s m].
     is_known
         Whether what T2' and cells do to samples is known exactly.
+    interval
+        From pulse to pulse in a train [s]; 0 where there is none.
     left
         (samples,) what is left of a sample by dephasing across cells and voxels.
     time
@@ -91,6 +93,7 @@ class Spreading(NamedTuple):
     main: int
     in_proportion: Array
     is_known: bool
+    interval: float
     left: Array
     time: Array
 
@@ -195,19 +198,25 @@ def series_matrix(terms):  # type: ignore[no-untyped-def]
 
 @_compiled
 def _place_in_cells(  # type: ignore[no-untyped-def]
-    shift, centre, size, main, in_proportion, off_resonance, position, frequency, equilibrium,
+    shift, centre, size, main, in_proportion, interval, off_resonance, width,
+    position, frequency, equilibrium,
 ):  # fmt: skip
     """Spread the spins of one voxel evenly along the direction that crushers wind in.
 
-    Each has the same weight and the voxel's frequency. It is in the middle of one of the cells
-    along the other axes, and its place along the main axis is such that phases from pulse to
-    pulse are those of a regular lattice.
+    Each has the same weight. It is in the middle of one of the cells along the other axes, and its
+    place along the main axis is such that phases from pulse to pulse are those of a regular
+    lattice. Of two frequencies that dephase in the interval between pulses as T2' does it has one.
     """
     count = len(equilibrium)
     equilibrium[:] = 1
-    frequency[:] = off_resonance
+    own = 0.0
+    if interval > 0:
+        dephased = math.exp(-2 * math.pi * width * interval)
+        own = math.acos(dephased) / (2 * math.pi * interval)
     for s in range(count):
-        slant, cell = 0.0, s
+        frequency[s] = off_resonance + own
+        slant, cell = in_proportion[3] * own, s // 2
+        own = -own
         for axis in range(3):
             position[axis, s] = centre[axis]
             if axis != main and size[axis] > 0:
@@ -387,6 +396,16 @@ def _rotate_by_series(m, series, size, phase, product):  # type: ignore[no-untyp
 
 
 @_compiled
+def _turn_back(m, frequency, off_resonance, time, seen):  # type: ignore[no-untyped-def]
+    """Fill in transverse magnetisation without what spins' own frequencies did in a time [s]."""
+    turns = np.float32(time)
+    for s in range(len(frequency)):
+        cosine, sine = _cosine_and_sine(turns * (frequency[s] - np.float32(off_resonance)))
+        seen[0, s] = m[0, s] * cosine + m[1, s] * sine
+        seen[1, s] = m[1, s] * cosine - m[0, s] * sine
+
+
+@_compiled
 def _prepare_readout(  # type: ignore[no-untyped-def]
     moment, time, samples, centre, off_resonance, position, frequency, turned, is_near, far
 ):
@@ -555,18 +574,29 @@ def simulate_voxels(  # type: ignore[no-untyped-def]
         frequency, equilibrium = others[0, :count], others[1, :count]
         cosine, sine = others[2, :count], others[3, :count]
         turns, is_near = others[4, :count], others[5, :count]
+        seen, seen_position = np.empty((2, count), np.float32), np.empty((3, count), np.float32)
+        seen_frequency = np.empty(count, np.float32)
         product, series = np.empty((4, count), np.float32), in_series[: 4 * first_term[-1] * count]
         for seed in range(seeds):
             if spreading.is_known:
                 _place_in_cells(
                     shift[seed, v], centre[v], size, spreading.main, spreading.in_proportion,
-                    off_resonance[v], position, frequency, equilibrium,
+                    spreading.interval, off_resonance[v], width[v],
+                    position, frequency, equilibrium,
                 )  # fmt: skip
             else:
                 _place_spins(
                     shift[seed, v], centre[v], size, off_resonance[v], width[v],
                     position, frequency, equilibrium,
                 )  # fmt: skip
+            seen_position[:], seen_frequency[:] = position, frequency
+            if spreading.is_known:
+                # Samples see them where and as they are without frequencies of their own
+                seen_frequency[:] = off_resonance[v]
+                if spreading.main >= 0:
+                    seen_position[spreading.main] += np.float32(spreading.in_proportion[3]) * (
+                        frequency - np.float32(off_resonance[v])
+                    )
             for k in range(len(strongest)):
                 first, rows = 4 * first_term[k] * count, 4 * (first_term[k + 1] - first_term[k])
                 _find_series(
@@ -618,14 +648,20 @@ def simulate_voxels(  # type: ignore[no-untyped-def]
                     ):
                         outside, terms = _prepare_readout(
                             sample_moment[e], sample_time[e], samples[e], centre[v],
-                            off_resonance[v], position, frequency, turns, is_near, far,
+                            off_resonance[v], seen_position, seen_frequency, turns, is_near, far,
                         )  # fmt: skip
                         prepared = e
                     here = slice(sample, sample + samples[e])
+                    if spreading.is_known and spreading.interval > 0:
+                        _turn_back(
+                            m, frequency, off_resonance[v], spreading.time[here].mean(), seen
+                        )
+                    else:
+                        seen[:] = m[:2]
                     _read_out(
-                        m, turns, is_near, far, outside, terms, sample_moment[e],
+                        seen, turns, is_near, far, outside, terms, sample_moment[e],
                         sample_time[e], np.float32(-sample_relaxation[e] * R2[v]), centre[v],
-                        off_resonance[v], position, frequency, scratch,
+                        off_resonance[v], seen_position, seen_frequency, scratch,
                         found[seed, here],
                     )  # fmt: skip
                     sample += samples[e]

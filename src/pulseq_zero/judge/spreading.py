@@ -51,7 +51,7 @@ def spread(course: Course, size: Array) -> Spreading:
             meanwhile = np.abs(pulse.gradient * size) * pulse.duration
             is_selective |= (meanwhile > _NOT_DEPHASED).any(0)
     is_spread |= is_selective
-    main, in_proportion = -1, np.zeros(4)
+    main, in_proportion, interval = -1, np.zeros(4), 0.0
     if is_spread.any():
         winding = np.abs(between[:, :3] * size)
         typical = np.median(winding, axis=0) if len(winding) else np.zeros(3)
@@ -60,6 +60,7 @@ def spread(course: Course, size: Array) -> Spreading:
         if is_wound.sum() > 1:
             wound = between[is_wound]
             in_proportion = np.median(wound / wound[:, main, None], axis=0)
+            interval = float(np.median(wound[:, 3]))
         in_proportion[main] = 0.0
     is_known = not is_selective[np.arange(3) != main].any() and _is_in_proportion(
         between, since, pulse_of, size, main, in_proportion
@@ -71,7 +72,7 @@ def spread(course: Course, size: Array) -> Spreading:
         width[main] = 0.0
     left: Array = np.sinc(since[:, :3] * width).prod(1)
     time = since[:, 3].copy() if is_known else np.zeros(len(since))
-    return Spreading(is_spread, main, in_proportion, is_known, left, time)
+    return Spreading(is_spread, main, in_proportion, is_known, interval, left, time)
 
 
 def _moments(course: Course) -> tuple[Array, Array, Array]:
