@@ -5,7 +5,7 @@ frequency is a quantile of the Cauchy distribution whose width 1 / (2π T2') mak
 exp(-|t| / T2'). Places and frequencies are a lattice in these four dimensions, which a seed
 shifts at random in every voxel: no error is common to all seeds, so that the difference of two
 tells how large it is. Along axes where all spins come to each pulse alike none are spread: what a
-voxel's width does there is known exactly.
+voxel's width does there is known exactly; `spreading` finds where more than that is known.
 
 Spins do not diffuse: compare with a phantom whose D is zero.
 """

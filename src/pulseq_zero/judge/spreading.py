@@ -14,7 +14,8 @@ pulse. Magnetisation that a spoiler has wound up otherwise is taken not to come 
 
 Crushers that a pulse cannot tell from its own slice gradient soften this: therefore the other axes
 are divided into a few cells, with a spin in the middle of each, and only what is left of the moment
-is averaged over a cell. Spins keep their own frequencies in pulses and between them.
+is averaged over a cell; and spins of a train have one of two frequencies, which dephase from pulse
+to pulse as T2' does. What that leaves out, both seeds leave out.
 """
 
 from __future__ import annotations
