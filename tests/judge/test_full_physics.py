@@ -53,7 +53,7 @@ def test_played_pulses_have_full_physics(name, tmp_path):
     parameters = {key: torch.from_numpy(value) for key, value in values.items()}
     both_sides = slab(2.0)
     judge = converged_isochromats(
-        read_course(tmp_path / "exported.seq", "full"), both_sides, tolerance=2e-2, largest=2**14
+        read_course(tmp_path / "exported.seq", "full"), both_sides, tolerance=5e-3, largest=2**14
     )
 
     def image(pulses: Pulses, data: mr0.SimData) -> torch.Tensor:
@@ -69,6 +69,6 @@ def test_played_pulses_have_full_physics(name, tmp_path):
     kspace = SequenceModel(function, arguments=settings)(parameters).detach().kspace()
     expected = reconstruct(judge.signal.to(at_once.dtype), kspace, (MATRIX, MATRIX), (FOV, FOV))
     played = image("played", both_sides)
-    assert judge.scatter < 2e-2
+    assert judge.scatter < 5e-3
     assert distance(played) < 0.25 * distance(at_once)
-    assert distance(played) < 2e-2
+    assert distance(played) < 1e-2

@@ -13,7 +13,7 @@ import pulseq_zero
 from bloch import apart, signal_of
 from pulseq_zero.conversion import convert
 from pulseq_zero.files.seq import read_seq
-from pulseq_zero.judge.isochromats import course_of
+from pulseq_zero.judge.course import course_of
 from pulseq_zero.judge.seq import read_course
 
 pytestmark = pytest.mark.network

@@ -84,7 +84,7 @@ class JudgeSettings(Section):
 
     tolerance: Positive = 5e-3
     """How far two runs with different spins may differ, with instantaneous pulses"""
-    full_tolerance: Positive = 4e-2
+    full_tolerance: Positive = 5e-3
     """The same with pulses that take their time"""
     largest: Annotated[
         int,

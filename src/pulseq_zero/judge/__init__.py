@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from pulseq_zero.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from pulseq_zero.judge.course import course_of as course_of
     from pulseq_zero.judge.isochromats import Isochromats as Isochromats
     from pulseq_zero.judge.isochromats import converged_isochromats as converged_isochromats
-    from pulseq_zero.judge.isochromats import course_of as course_of
     from pulseq_zero.judge.isochromats import isochromat_signal as isochromat_signal
     from pulseq_zero.judge.seq import read_course as read_course
 
