@@ -16,6 +16,7 @@ import math
 import numpy as np
 from numba import njit
 
+from pulseq_zero.simulation.kernel_math import sine_and_cosine
 from pulseq_zero.simulation.pdg.representatives import Representatives
 
 # Positions are compared along a line on which no two simple ones meet.
@@ -152,8 +153,8 @@ def hand_over(place, kinds, magnetisation, voxels, near, spacing, most):
             if part == 0:
                 continue
             for v in range(len(weight)):
-                turned = -2 * np.pi * shift[n, side] * B0[v]
-                c, s = np.float32(np.cos(turned)), np.float32(np.sin(turned))
+                turns = -shift[n, side] * B0[v]
+                s, c = sine_and_cosine(np.float32(turns - np.rint(turns)))
                 a = part * (c * real[state, v] - s * imaginary[state, v])
                 b = part * (c * imaginary[state, v] + s * real[state, v])
                 if to < count:
