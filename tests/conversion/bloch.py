@@ -79,8 +79,10 @@ def _played(pulse, positions, frequencies, spins):
     if pulse.field is None:
         axis = np.array([np.cos(pulse.phase), np.sin(pulse.phase), 0.0])
         return rotate(axis * ones, pulse.angle * ones[:, 0], spins)
-    offsets = frequencies + positions @ np.array(pulse.gradient)
-    for field in pulse.angle * pulse.field * np.exp(1j * pulse.phase):
+    gradients = np.zeros((len(pulse.field), 3)) if pulse.gradient is None else pulse.gradient
+    fields = pulse.angle * pulse.field * np.exp(1j * pulse.phase)
+    for field, gradient in zip(fields, gradients, strict=True):
+        offsets = frequencies + positions @ gradient
         b = np.stack([field.real + 0 * offsets, field.imag + 0 * offsets, offsets], 1)
         size = np.maximum(np.linalg.norm(b, axis=1), 1e-12)
         spins = rotate(b / size[:, None], 2 * np.pi * size * pulse.step, spins)
