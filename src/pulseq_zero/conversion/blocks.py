@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pypulseq import Opts
 
-from pulseq_zero.conversion.gradients import AXES, SAME_TIME, corners, moment_until, numpy_for
+from pulseq_zero.conversion.gradients import SAME_TIME, corners, moments_between, numpy_for
 from pulseq_zero.conversion.once import Once
 from pulseq_zero.conversion.pulses import (
     Rotation,
@@ -164,11 +164,7 @@ def _cut(times: list[Any], kinds: list[Mark], duration: Any, shapes: list[Any]) 
     durations = edges[1:] - edges[:-1]
     # The order of the marks was chosen by value: replay has to choose alike.
     _ = durations > -SAME_TIME
-    built_up = [np.zeros(len(edges))] * 3
-    for channel, nodes, amplitudes in shapes:
-        built_up[AXES.index(channel)] = moment_until(nodes, amplitudes, edges)
-    xp = numpy_for(*built_up)
-    moments = xp.stack([until[1:] - until[:-1] for until in built_up], axis=1)
+    moments = moments_between(shapes, edges)
     marks = np.append(np.array(kinds, dtype=int)[order], Mark.NOTHING)
     return marks, durations, moments
 

@@ -36,6 +36,28 @@ def corners(event: SimpleNamespace) -> tuple[Any, Any]:
     return event.delay + xp.concatenate(times), xp.concatenate(amplitudes)
 
 
+def moments_between(shapes: list[tuple[str, Any, Any]], edges: Any) -> Any:
+    """Find the moments of a block's gradients between successive times.
+
+    Parameters
+    ----------
+    shapes
+        Channel, times [s] and amplitudes [Hz/m] of the corners of each gradient.
+    edges
+        (intervals + 1,) times since the block's start [s], in ascending order.
+
+    Returns
+    -------
+    array
+        (intervals, xyz) moments [1/m], traced if a gradient or the times are.
+    """
+    built_up: list[Any] = [np.zeros(len(edges))] * 3
+    for channel, nodes, amplitudes in shapes:
+        built_up[AXES.index(channel)] = moment_until(nodes, amplitudes, edges)
+    xp = numpy_for(*built_up)
+    return xp.stack([until[1:] - until[:-1] for until in built_up], axis=1)
+
+
 def moment_until(nodes: Any, amplitudes: Any, times: Any) -> Any:
     """Moment [1/m] that a gradient event has built up at some times since the block's start.
 

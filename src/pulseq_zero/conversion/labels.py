@@ -40,9 +40,10 @@ def sample_labels(sequence: pypulseq.Sequence) -> dict[str, NDArray[np.int64]]:
     labels = {
         name: np.repeat(np.asarray(value, dtype=np.int64), counts) for name, value in values.items()
     }
-    slices = _slices(sequence)
-    if "SLC" not in labels and len(set(slices)) > 1:
-        labels["SLC"] = np.repeat(np.array(slices, dtype=np.int64), counts)
+    if "SLC" not in labels:
+        slices = _slices(sequence)
+        if len(set(slices)) > 1:
+            labels["SLC"] = np.repeat(np.array(slices, dtype=np.int64), counts)
     return labels
 
 

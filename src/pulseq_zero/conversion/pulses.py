@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from pypulseq import Opts
 
-from pulseq_zero.conversion.gradients import AXES, moment_until, numpy_for
+from pulseq_zero.conversion.gradients import moments_between, numpy_for
 from pulseq_zero.tracing import raw
 
 SubPulses = int | Mapping[str, int]
@@ -140,12 +140,7 @@ def steps_of(shape: SimpleNamespace, gradients: list[tuple[str, Any, Any]], syst
     length = xp.add.reduceat(durations, first)
     mean = xp.add.reduceat(signal * durations, first) / length
     edges = shape.delay + xp.concatenate([[0.0], xp.cumsum(length)])
-    built_up = [np.zeros(count + 1)] * 3
-    for channel, nodes, amplitudes in gradients:
-        built_up[AXES.index(channel)] = moment_until(nodes, amplitudes, edges)
-    xp = numpy_for(*built_up)
-    moment = xp.stack([until[1:] - until[:-1] for until in built_up], axis=1)
-    return Steps(mean, length, moment, shape.center)
+    return Steps(mean, length, moments_between(gradients, edges), shape.center)
 
 
 def _step_count(shape: SimpleNamespace, per_second: float) -> int:

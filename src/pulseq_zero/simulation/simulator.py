@@ -41,6 +41,7 @@ from pulseq_zero.simulation.pdg.voxels import (
     answer_of_a_voxel,
     answer_of_cells,
     check_maps,
+    distinct_shims,
     maps_require_grad,
 )
 
@@ -404,7 +405,7 @@ class Simulator:
         if repetitions.played is None:
             return None
         if self._known_pulses is None or not self._known_pulses.are_of(repetitions):
-            shims, _ = _distinct_shims(repetitions)
+            shims, _ = distinct_shims(repetitions)
             voxels = self._prepared_voxels(shims)
             self._known_pulses = PlayedPulseRows.of(repetitions, self.data, voxels, self.accuracy)
         return self._known_pulses
@@ -485,7 +486,7 @@ class Simulator:
         slopes: PositionSlopes | None,
         repetitions: Repetitions,
     ) -> tuple[Job, Drive, Voxels, Tensor | None]:
-        shims, shim = _distinct_shims(repetitions)
+        shims, shim = distinct_shims(repetitions)
         voxels = self._prepared_voxels(shims)
         pulses = self._pulses(repetitions)
         phase, profiles, played = repetitions.pulse_phase, None, None
@@ -712,18 +713,6 @@ def _row_factor(timeline: Timeline, data: mr0.SimData, stack: Stack | None) -> T
 
 def _answer(data: mr0.SimData, stack: Stack | None, k: Tensor) -> Tensor:
     return answer_of_a_voxel(data, k) if stack is None else answer_of_cells(data, stack, k)
-
-
-def _distinct_shims(repetitions: Repetitions) -> tuple[Tensor | None, tuple[int, ...]]:
-    """Return (shims, channels) weights and which of them each repetition uses."""
-    shim, count = repetitions.shim, len(repetitions.event_count)
-    if shim is None:
-        return None, (0,) * count
-    if shim.requires_grad:
-        return shim, tuple(range(count))
-    numbers: dict[tuple[complex, ...], int] = {}
-    number = tuple(numbers.setdefault(tuple(weights), len(numbers)) for weights in shim.tolist())
-    return torch.tensor(list(numbers), dtype=shim.dtype), number
 
 
 def _moving_repetitions(repetitions: Repetitions) -> Tensor | None:

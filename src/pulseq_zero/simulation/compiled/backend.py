@@ -79,6 +79,7 @@ class CompiledBackend:
         common = (*self._arrays_of(plan), _drive_arrays(drive), _voxel_arrays(voxels))
         given = torch.view_as_real(gradient.flatten(0, 1)).flatten(1).numpy()
 
+        of_pulses = None if played is None else _pulse_arrays(played, drive, voxels.basis)
         loops, by_pulses = (kernel if played is None else played_kernel), []
 
         def work(first: int, stop: int) -> tuple[np.ndarray, ...]:
@@ -88,7 +89,7 @@ class CompiledBackend:
                 by_coefficients = torch.zeros_like(played.coefficients)
                 by_pulses.append(by_coefficients)
                 receive = (by_coefficients.numpy(), by_basis.numpy())
-                pulses = ((_pulse_arrays(played, drive, voxels.basis), receive),)
+                pulses = ((of_pulses, receive),)
             loops.adjoint(
                 *common,
                 *pulses,

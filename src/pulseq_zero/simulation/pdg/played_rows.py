@@ -16,7 +16,7 @@ from pulseq_zero.simulation.pdg.main_pass import PlayedJob
 from pulseq_zero.simulation.pdg.prepass import PlayedPrepass
 from pulseq_zero.simulation.pdg.pulse_profiles import Profiles, Stack, spinors, stack_of
 from pulseq_zero.simulation.pdg.representatives import Representatives
-from pulseq_zero.simulation.pdg.voxels import Voxels
+from pulseq_zero.simulation.pdg.voxels import Voxels, distinct_shims
 
 if TYPE_CHECKING:
     import MRzeroCore as mr0
@@ -77,7 +77,7 @@ class PlayedPulseRows:
             voxels.B0,
             accuracy,
         )
-        shim = _shim_numbers(repetitions)
+        _, shim = distinct_shims(repetitions)
         rows = sorted(set(zip(played.pulse, shim, strict=True)))
         number = {row: place for place, row in enumerate(rows)}
         return cls(
@@ -107,16 +107,6 @@ class PlayedPulseRows:
         # A graph that has been gone through backward cannot be again
         fixed = not (one.played.requires_grad or other.played.requires_grad)
         return fixed and one.played.same_values(other.played)
-
-
-def _shim_numbers(repetitions: Repetitions) -> tuple[int, ...]:
-    shim = repetitions.shim
-    if shim is None:
-        return (0,) * len(repetitions.event_count)
-    if shim.requires_grad:
-        return tuple(range(len(shim)))
-    numbers: dict[tuple[complex, ...], int] = {}
-    return tuple(numbers.setdefault(tuple(weights), len(numbers)) for weights in shim.tolist())
 
 
 @torch.no_grad()
@@ -149,7 +139,8 @@ def followed_pulses(
         raise SimulationError("the sequence has no played pulses")
     field = voxels.field(repetitions)
     turn = np.exp(1j * (played.phase.detach().double().numpy()[:, None] + np.angle(field)))
-    first = {shim: r for r, shim in reversed(list(enumerate(_shim_numbers(repetitions))))}
+    _, shims = distinct_shims(repetitions)
+    first = {shim: r for r, shim in reversed(list(enumerate(shims)))}
     strength = torch.from_numpy(np.abs(field[[first[n] for n in sorted(first)]]))
     offset = torch.from_numpy(voxels.B0)
     row = np.array(pulses.job.pulse)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation.pdg.pulse_profiles import Stack
 
@@ -185,6 +186,18 @@ def check_channels(shims: Tensor, channels: int) -> None:
         raise SimulationError(
             f"the sequence shims {shims.shape[1]} transmit channels, but the phantom has {channels}"
         )
+
+
+def distinct_shims(repetitions: Repetitions) -> tuple[Tensor | None, tuple[int, ...]]:
+    """Return (shims, channels) weights and which of them each repetition uses."""
+    shim, count = repetitions.shim, len(repetitions.event_count)
+    if shim is None:
+        return None, (0,) * count
+    if shim.requires_grad:
+        return shim, tuple(range(count))
+    numbers: dict[tuple[complex, ...], int] = {}
+    number = tuple(numbers.setdefault(tuple(weights), len(numbers)) for weights in shim.tolist())
+    return torch.tensor(list(numbers), dtype=shim.dtype), number
 
 
 def check_maps(data: mr0.SimData) -> None:
