@@ -34,7 +34,7 @@ from pulseq_zero.simulation.pdg.propagation import TorchBackend
 from pulseq_zero.simulation.pdg.pulse_profiles import Stack
 from pulseq_zero.simulation.pdg.readouts import PatternTable
 from pulseq_zero.simulation.pdg.representatives import Representatives
-from pulseq_zero.simulation.pdg.timeline import Course, Timeline, make_timeline, state_positions
+from pulseq_zero.simulation.pdg.timeline import Integrals, Timeline, make_timeline, state_positions
 from pulseq_zero.simulation.pdg.voxels import (
     MapsVersion,
     Voxels,
@@ -247,9 +247,9 @@ class Simulator:
                     "pulses='instantaneous'"
                 )
             return self._with_mrzerocore(repetitions, graph)
-        course = Course.of(repetitions)
-        states = self._states(repetitions, course, graph)
-        plan, timeline, slopes, diffusion = self._timeline(states, course, repetitions)
+        integrals = Integrals.of(repetitions)
+        states = self._states(repetitions, integrals, graph)
+        plan, timeline, slopes, diffusion = self._timeline(states, integrals, repetitions)
         signal = self._signal(plan, timeline, slopes, repetitions)
         estimate = ErrorEstimate(
             diffusion,
@@ -313,9 +313,9 @@ class Simulator:
                 f"there is no repetition {repetition}; the sequence has "
                 f"{len(repetitions.event_count)}"
             )
-        course = Course.of(repetitions)
-        states = self._states(repetitions, course, None)
-        plan, timeline, slopes, _ = self._timeline(states, course, repetitions)
+        integrals = Integrals.of(repetitions)
+        states = self._states(repetitions, integrals, None)
+        plan, timeline, slopes, _ = self._timeline(states, integrals, repetitions)
         job, drive, voxels, profiles = self._prepare(plan, timeline, slopes, repetitions)
         first = repetitions.first_event[repetition]
         stop = first + repetitions.event_count[repetition]
@@ -339,10 +339,10 @@ class Simulator:
             too.
         """
         repetitions = self._prepare_for(repetitions)
-        return self._states(repetitions, Course.of(repetitions), None)
+        return self._states(repetitions, Integrals.of(repetitions), None)
 
     def _states(
-        self, repetitions: Repetitions, course: Course, graph: mr0.Graph | StateGraph | None
+        self, repetitions: Repetitions, integrals: Integrals, graph: mr0.Graph | StateGraph | None
     ) -> StateGraph:
         if isinstance(graph, StateGraph):
             if len(graph.count) != len(repetitions.event_count):
@@ -365,7 +365,7 @@ class Simulator:
             voxels, played = self._followed(repetitions, slopes=wanted[0])
             made = make_graph(
                 repetitions,
-                course,
+                integrals,
                 self.data,
                 voxels,
                 self.thresholds,
@@ -418,13 +418,13 @@ class Simulator:
         return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in angles)
 
     def _timeline(
-        self, states: StateGraph, course: Course, repetitions: Repetitions
+        self, states: StateGraph, integrals: Integrals, repetitions: Repetitions
     ) -> tuple[Plan, Timeline, PositionSlopes | None, float]:
         """Plan, and cut readouts shorter until diffusion inside them is accurate enough."""
-        start = state_positions(states, course.total)
+        start = state_positions(states, integrals.total)
         spread = _diffusion_spread(self.data)
         # What cells emit is added up at an anchor: they have to stay in phase up to its samples.
-        apart = self._moves_along_cells(repetitions, course)
+        apart = self._moves_along_cells(repetitions, integrals)
         longest = _SHORTEST_SEGMENT if apart else None
         known = self._plan
         reusable = (
@@ -437,26 +437,26 @@ class Simulator:
                 plan = known[2]
             else:
                 patterns = PatternTable(self._reach, self._tolerance)
-                plan = make_plan(states, repetitions, course, start, patterns, longest)
-            timeline = make_timeline(states, course, start, plan.items)
+                plan = make_plan(states, repetitions, integrals, start, patterns, longest)
+            timeline = make_timeline(states, integrals, start, plan.items)
             bound = spread * _largest_weighting(timeline, states, plan)
             rows = max(plan.rows, default=0)
             if reusable or bound <= _DIFFUSION_SHARE * self.accuracy or rows <= _SHORTEST_SEGMENT:
                 break
             longest = max(_SHORTEST_SEGMENT, rows // 2)
         self._plan = (states, repetitions.detach(), plan)
-        slopes = self._slopes(plan, course, start, timeline, repetitions)
+        slopes = self._slopes(plan, integrals, start, timeline, repetitions)
         if slopes:
-            timeline = make_timeline(states, course, start, plan.items, slopes.axes)
+            timeline = make_timeline(states, integrals, start, plan.items, slopes.axes)
         return plan, timeline, slopes, bound
 
-    def _moves_along_cells(self, repetitions: Repetitions, course: Course) -> bool:
+    def _moves_along_cells(self, repetitions: Repetitions, integrals: Integrals) -> bool:
         """Tell whether samples are taken while the cells of a voxel dephase."""
         stack = self._stack(repetitions)
         if stack is None or len(stack) == 1:
             return False
         extent = 2 * stack.place.abs().amax(0)
-        position = course.position.detach()[:, :3] * extent
+        position = integrals.position.detach()[:, :3] * extent
         for number, first in enumerate(repetitions.first_event):
             events = slice(first, first + repetitions.event_count[number])
             sampled = position[events][repetitions.is_sample[events]]
@@ -526,20 +526,20 @@ class Simulator:
     def _slopes(
         self,
         plan: Plan,
-        course: Course,
+        integrals: Integrals,
         start: Tensor,
         timeline: Timeline,
         repetitions: Repetitions,
     ) -> PositionSlopes | None:
         """Return what has to be followed along every path; None if paths need not be told apart."""
-        if not course.total.requires_grad or has_one_history(
+        if not integrals.total.requires_grad or has_one_history(
             plan.graph, _moving_repetitions(repetitions)
         ):
             return None
         dephased = bool((1 / self.data.T2dash.detach()).any())
         return make_position_slopes(
             plan,
-            course,
+            integrals,
             start,
             timeline,
             partial(_answer, self.data, self._stack(repetitions)),

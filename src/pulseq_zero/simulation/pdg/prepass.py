@@ -39,7 +39,7 @@ from pulseq_zero.simulation.pdg.selection import (
     Candidates,
     select,
 )
-from pulseq_zero.simulation.pdg.timeline import Course
+from pulseq_zero.simulation.pdg.timeline import Integrals
 from pulseq_zero.simulation.pdg.voxels import answer_of_a_voxel, answer_of_cells
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class PlayedPrepass:
 
 def make_graph(
     repetitions: Repetitions,
-    course: Course,
+    integrals: Integrals,
     data: mr0.SimData,
     voxels: Representatives,
     thresholds: Thresholds,
@@ -121,7 +121,7 @@ def make_graph(
 
     Parameters
     ----------
-    repetitions, course
+    repetitions, integrals
         The sequence, on the CPU, and its running integrals.
     data
         The phantom, for the shape of its voxels.
@@ -146,7 +146,15 @@ def make_graph(
         smallest *= _SPREAD
     for _ in range(_ROUNDS):
         found = _follow(
-            repetitions, course, data, voxels, thresholds, smallest, slopes, not positions, played
+            repetitions,
+            integrals,
+            data,
+            voxels,
+            thresholds,
+            smallest,
+            slopes,
+            not positions,
+            played,
         )
         graph, too_weak = select(found, thresholds, slopes=slopes)
         allowed = _SHARE * thresholds.min_latent_signal
@@ -167,7 +175,7 @@ def _all_differ(repetitions: Repetitions) -> bool:
 
 def _follow(
     repetitions: Repetitions,
-    course: Course,
+    integrals: Integrals,
     data: mr0.SimData,
     voxels: Representatives,
     thresholds: Thresholds,
@@ -177,11 +185,11 @@ def _follow(
     played: PlayedPrepass | None,
 ) -> list[Candidates]:
     """List the states of each repetition."""
-    position = course.position.detach().numpy()
-    linear, quadratic = course.linear.detach().numpy(), course.quadratic.detach().numpy()
-    total = course.total.detach().numpy()
-    linear_total = course.linear_total.detach().numpy()
-    quadratic_total = course.quadratic_total.detach().numpy()
+    position = integrals.position.detach().numpy()
+    linear, quadratic = integrals.linear.detach().numpy(), integrals.quadratic.detach().numpy()
+    total = integrals.total.detach().numpy()
+    linear_total = integrals.linear_total.detach().numpy()
+    quadratic_total = integrals.quadratic_total.detach().numpy()
     sampled = np.flatnonzero(repetitions.is_sample.numpy())
     first_sample = np.searchsorted(sampled, np.append(repetitions.first_event, len(position)))
     answer = voxels.answer
