@@ -29,8 +29,9 @@ from pulseq_zero.simulation.pdg.position_slopes import (
     has_one_history,
     make_position_slopes,
 )
-from pulseq_zero.simulation.pdg.prepass import PlayedPrepass, make_graph
+from pulseq_zero.simulation.pdg.prepass import make_graph
 from pulseq_zero.simulation.pdg.propagation import TorchBackend
+from pulseq_zero.simulation.pdg.pulse_factors import PlayedPrepass
 from pulseq_zero.simulation.pdg.pulse_profiles import Stack
 from pulseq_zero.simulation.pdg.readouts import PatternTable
 from pulseq_zero.simulation.pdg.representatives import Representatives

@@ -13,7 +13,7 @@ from torch import Tensor
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation.pdg.main_pass import PlayedJob
-from pulseq_zero.simulation.pdg.prepass import PlayedPrepass
+from pulseq_zero.simulation.pdg.pulse_factors import PlayedPrepass
 from pulseq_zero.simulation.pdg.pulse_profiles import Profiles, Stack, spinors, stack_of
 from pulseq_zero.simulation.pdg.representatives import Representatives
 from pulseq_zero.simulation.pdg.voxels import Voxels, distinct_shims
