@@ -21,6 +21,7 @@ from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
 from pulseq_zero.simulation.pdg.backend import Backend, Drive
 from pulseq_zero.simulation.pdg.encoding import EncodingCache
 from pulseq_zero.simulation.pdg.graph import StateGraph, Thresholds
+from pulseq_zero.simulation.pdg.leeway import change_of_flip_angles
 from pulseq_zero.simulation.pdg.main_pass import Job, magnetisation_at_samples, sample_states
 from pulseq_zero.simulation.pdg.plan import Plan, make_plan
 from pulseq_zero.simulation.pdg.played_rows import PlayedPulseRows, followed_pulses
@@ -361,7 +362,7 @@ class Simulator:
             known is None
             or not isinstance(known[0], Repetitions)
             or known[1] != wanted
-            or not _same_sequence(known[0], repetitions)
+            or not _serves(known[2], known[0], repetitions)
         ):
             voxels, played = self._followed(repetitions, slopes=wanted[0])
             made = make_graph(
@@ -653,14 +654,18 @@ def _positions_matter(repetitions: Repetitions) -> bool:
     return torch.is_grad_enabled() and given and moving
 
 
-def _same_sequence(one: Repetitions, other: Repetitions) -> bool:
-    return (
-        _same_trajectory(one, other)
-        and torch.equal(one.pulse_angle, other.pulse_angle)
-        and torch.equal(one.pulse_phase, other.pulse_phase)
-        and _same_shim(one.shim, other.shim)
-        and _same_pulses(one.played, other.played)
-    )
+def _serves(graph: StateGraph, made_of: Repetitions, other: Repetitions) -> bool:
+    """Tell whether the graph of one sequence does for another."""
+    if not (_same_trajectory(made_of, other) and _same_shim(made_of.shim, other.shim)):
+        return False
+    if (
+        torch.equal(made_of.pulse_angle, other.pulse_angle)
+        and torch.equal(made_of.pulse_phase, other.pulse_phase)
+        and _same_pulses(made_of.played, other.played)
+    ):
+        return True
+    change = None if graph.leeway is None else change_of_flip_angles(made_of, other)
+    return change is not None and graph.leeway is not None and graph.leeway.covers(change)
 
 
 def _same_pulses(one: PlayedPulses | None, other: PlayedPulses | None) -> bool:

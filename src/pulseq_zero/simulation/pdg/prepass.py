@@ -91,7 +91,7 @@ def make_graph(
             not positions,
             played,
         )
-        graph, too_weak = select(found, thresholds, slopes=slopes)
+        graph, too_weak = select(found, thresholds, voxels.share, slopes=slopes)
         allowed = _SHARE * thresholds.min_latent_signal
         # Weaker states would only take the places of others, where there are too many.
         if too_weak <= allowed or smallest == 0 or graph.cut > too_weak:
