@@ -134,7 +134,9 @@ class Simulator:
     exp(2πi (k·r + t B0)); see `Repetitions`.
 
     Encoding matrices are kept as long as the phantom does not change; the plan is kept as
-    long as the graph and the trajectory do not change.
+    long as the graph and the trajectory do not change. Where flip angles are differentiated by, the
+    graph is kept as long as they change by so little that what it leaves out stays within the
+    accuracy: what is simulated then depends, within the accuracy, on what was before.
 
     Parameters
     ----------
@@ -342,6 +344,17 @@ class Simulator:
         """
         repetitions = self._prepare_for(repetitions)
         return self._states(repetitions, Integrals.of(repetitions), None)
+
+    @property
+    def graph_made_of(self) -> Repetitions | None:
+        """The sequence whose graph may serve for the next one, too, where flip angles are others.
+
+        None if the next one's states do not depend on what was simulated before.
+        """
+        if self._graph is None or self._graph[2].leeway is None:
+            return None
+        made_of = self._graph[0]
+        return made_of if isinstance(made_of, Repetitions) else None
 
     def _states(
         self, repetitions: Repetitions, integrals: Integrals, graph: mr0.Graph | StateGraph | None

@@ -184,8 +184,8 @@ class StateGraph:
         return np.repeat(np.arange(len(self.emits)), np.diff(self.first_edge))
 
     def same_structure(self, other: StateGraph) -> bool:
-        """Tell whether both graphs hold the same states, edges and measured states."""
-        names = ("count", "transverse", "first_edge", "kind", "source", "emits")
+        """Tell whether both graphs hold the same states, edges and measured states, as strong."""
+        names = ("count", "transverse", "first_edge", "kind", "source", "emits", "strength")
         return all(np.array_equal(getattr(self, n), getattr(other, n)) for n in names) and all(
             np.array_equal(getattr(self.hand_over, n), getattr(other.hand_over, n))
             for n in ("giver", "taker", "share", "shift")
