@@ -66,7 +66,7 @@ def furthest(leeway, direction):
     return inside * direction
 
 
-@pytest.mark.parametrize(("rate", "most"), [(0.0065, 0.5), (0.02, 0.8)])
+@pytest.mark.parametrize(("rate", "most"), [(0.0065, 0.5), (0.02, 0.8), (0.05, 1.0)])
 def test_along_an_optimization(rate, most):
     """The flip angles of a TSE, by Adam, from 180 degrees to less power."""
     repetitions, data, steps = turbo_spin_echo(16, 180.0), phantom(12), 24

@@ -258,7 +258,7 @@ class Simulator:
         estimate = ErrorEstimate(
             diffusion,
             states.cut,
-            partial(self._neglected, repetitions.detach(), signal.detach()),
+            partial(self._neglected, repetitions.snapshot(), signal.detach()),
         )
         return Simulation(signal, estimate, len(states.emits), "pdg")
 
@@ -272,7 +272,7 @@ class Simulator:
         )
         signal = signal.to(self.device)
         estimate = ErrorEstimate(
-            0.0, 0.0, partial(self._neglected, repetitions.detach(), signal.detach())
+            0.0, 0.0, partial(self._neglected, repetitions.snapshot(), signal.detach())
         )
         return Simulation(signal, estimate, states, "mrzero")
 
@@ -395,7 +395,7 @@ class Simulator:
                     "fewer pulses, or allow more by thresholds=Thresholds(...)",
                     stacklevel=4,
                 )
-            known = (repetitions.detach(), wanted, made)
+            known = (repetitions.snapshot(), wanted, made)
         self._graph = known
         return known[2]
 
@@ -459,7 +459,8 @@ class Simulator:
             if reusable or bound <= _DIFFUSION_SHARE * self.accuracy or rows <= _SHORTEST_SEGMENT:
                 break
             longest = max(_SHORTEST_SEGMENT, rows // 2)
-        self._plan = (states, repetitions.detach(), plan)
+        if not reusable:
+            self._plan = (states, repetitions.snapshot(), plan)
         slopes = self._slopes(plan, integrals, start, timeline, repetitions)
         if slopes:
             timeline = make_timeline(states, integrals, start, plan.items, slopes.axes)
@@ -669,7 +670,7 @@ def _positions_matter(repetitions: Repetitions) -> bool:
 
 def _serves(graph: StateGraph, made_of: Repetitions, other: Repetitions) -> bool:
     """Tell whether the graph of one sequence does for another."""
-    if not (_same_trajectory(made_of, other) and _same_shim(made_of.shim, other.shim)):
+    if not (_same_trajectory(made_of, other) and made_of.same_shim(other)):
         return False
     if (
         torch.equal(made_of.pulse_angle, other.pulse_angle)
@@ -683,10 +684,6 @@ def _serves(graph: StateGraph, made_of: Repetitions, other: Repetitions) -> bool
 
 def _same_pulses(one: PlayedPulses | None, other: PlayedPulses | None) -> bool:
     return one is other or (one is not None and other is not None and one.same_values(other))
-
-
-def _same_shim(one: Tensor | None, other: Tensor | None) -> bool:
-    return one is other or (one is not None and other is not None and torch.equal(one, other))
 
 
 def _same_trajectory(one: Repetitions, other: Repetitions) -> bool:
