@@ -29,11 +29,22 @@ def squared_answer(
     answers: Callable[[Tensor], Tensor], place: NDArray[np.float64], position: NDArray[np.float64]
 ) -> NDArray[np.float32]:
     """Return the squared answer of a voxel's shape, (states, samples)."""
-    k = place[:, None, :3] + position[None, :, :3]
-    if k.size == 0:
-        return np.zeros(k.shape[:2], np.float32)
-    answer = answers(torch.from_numpy(k.astype(np.float32))).detach().numpy()
-    return np.ascontiguousarray(answer**2, np.float32)
+    shape = (len(place), len(position))
+    if 0 in shape:
+        return np.zeros(shape, np.float32)
+    answer = answers(torch.from_numpy(_frequencies(place, position))).detach().numpy()
+    return np.ascontiguousarray(answer**2, np.float32).reshape(shape)
+
+
+@_compiled
+def _frequencies(place, position):
+    """Return what all states have in all samples, (states * samples, xyz) in float32."""
+    k = np.empty((len(place) * len(position), 3), np.float32)
+    for state in range(len(place)):
+        for e in range(len(position)):
+            for axis in range(3):
+                k[state * len(position) + e, axis] = place[state, axis] + position[e, axis]
+    return k
 
 
 @_compiled

@@ -98,7 +98,7 @@ def follow(
         place, kinds, (real, imaginary, slope), edges, left_out = states_after(
             place, kinds, (real, imaginary, slope), factors, share, limits
         )
-        transverse = place[: np.flatnonzero(kinds == UNDEPHASED)[0]]
+        transverse = place[: np.argmax(kinds == UNDEPHASED)]
         seen = sampled[first_sample[number] : first_sample[number + 1]]
         stride = max(1, len(seen) // max(_FEWEST_SAMPLES, _SEEN // max(len(transverse), 1)))
         seen = seen[stride // 2 :: stride]
@@ -132,11 +132,11 @@ def follow(
                 part, place, (real, imaginary, slope), voxels, near,
                 _MISSED * thresholds.min_latent_signal * min(1.0, _TIMES * math.sqrt(whole)),
             )  # fmt: skip
-        stays = np.ones(len(kinds), dtype=bool)
-        stays[part.giver] = False
-        origin = np.flatnonzero(stays)
-        place, kinds = place[origin], kinds[origin]
-        real, imaginary, slope = real[origin], imaginary[origin], slope[origin]
+        origin = np.arange(len(kinds))
+        if len(part.giver):
+            origin = np.delete(origin, part.giver)
+            place, kinds = place[origin], kinds[origin]
+            real, imaginary, slope = real[origin], imaginary[origin], slope[origin]
     return found
 
 
