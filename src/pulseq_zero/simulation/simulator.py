@@ -495,7 +495,8 @@ class Simulator:
         known = self._interpolation(job, drive, offset, voxels)
         while known is not None and known.nodes is not None:
             pulses, nodes = self._pulses(repetitions), known.nodes
-            job = replace(job, nodes=nodes.playing(pulses.profiles) if pulses else nodes)
+            nodes = nodes.playing(pulses.profiles) if pulses else nodes
+            job = replace(job, nodes=nodes, allowed=known.allowed)
             samples, last = sample_states(job, drive, offset, factor, known.voxels, profiles)
             if known.suffices(last):
                 return samples

@@ -80,6 +80,8 @@ class Job:
     nodes
         Where the magnetisation is propagated, if it is not in every voxel; the voxels are in the
         order of tissues then, and neither maps nor times and moments are differentiated by.
+    allowed
+        How large the last coefficients of the nodes' polynomials may be.
     """
 
     plan: Plan
@@ -92,6 +94,7 @@ class Job:
     slopes: PositionSlopes | None
     played: PlayedJob | None = None
     nodes: Nodes | None = None
+    allowed: float = math.inf
 
 
 def sample_states(
@@ -123,7 +126,8 @@ def sample_states(
     Returns
     -------
     tuple
-        (rows, coils) complex, and with nodes how large their polynomials' last coefficients are.
+        (rows, coils) complex, and with nodes how large their polynomials' last coefficients are;
+        where that is more than is allowed, nothing is sampled.
     """
     numbers = (getattr(drive, name) for name in _DRIVE)
     maps = (getattr(voxels, name) for name in (*_MAPS, "basis"))
@@ -177,6 +181,8 @@ class _SampleStates(torch.autograd.Function):
         at_nodes = _emit_at_nodes(job, drive, profiles)
         if job.nodes is not None:
             last.append(job.nodes.last_coefficients(at_nodes))
+            if max(last[0]) > job.allowed:
+                return result
         for where in _parts(job, voxels, adjoint=False):
             part = voxels.part(where)
             if job.nodes is None:

@@ -261,18 +261,20 @@ class Interpolation:
         The voxels in the order of tissues.
     nodes
         Their nodes; None where these are no gain.
+    allowed
+        How large the last coefficients may be.
     """
 
     def __init__(self, voxels: Voxels, layer: Tensor | None, accuracy: float) -> None:
         self._tissues = Tissues(voxels, layer)
-        self._allowed = max(_LAST * accuracy, _ROUNDING)
+        self.allowed = max(_LAST * accuracy, _ROUNDING)
         self._field, self._offset = _FIRST, 1 if layer is None else _FIRST
         self.voxels = self._tissues.voxels
         self.nodes = self._tissues.nodes(self._field, self._offset)
 
     def suffices(self, last: tuple[float, float]) -> bool:
         """Tell whether the nodes are enough, by `Nodes.last_coefficients`; else there are more."""
-        field, offset = (size <= self._allowed for size in last)
+        field, offset = (size <= self.allowed for size in last)
         if field and offset:
             return True
         self._field = self._field if field else math.ceil(_MORE * self._field)
