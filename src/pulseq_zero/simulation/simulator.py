@@ -23,6 +23,7 @@ from pulseq_zero.simulation.pdg.encoding import EncodingCache
 from pulseq_zero.simulation.pdg.graph import StateGraph, Thresholds
 from pulseq_zero.simulation.pdg.leeway import change_of_flip_angles
 from pulseq_zero.simulation.pdg.main_pass import Job, magnetisation_at_samples, sample_states
+from pulseq_zero.simulation.pdg.nodes import Interpolation
 from pulseq_zero.simulation.pdg.plan import Plan, make_plan
 from pulseq_zero.simulation.pdg.played_rows import PlayedPulseRows, followed_pulses
 from pulseq_zero.simulation.pdg.position_slopes import (
@@ -208,6 +209,7 @@ class Simulator:
         self._graph: tuple[Repetitions | mr0.Graph, tuple[bool, bool], StateGraph] | None = None
         self._plan: tuple[StateGraph, Repetitions, Plan] | None = None
         self._voxels: tuple[object, Voxels] | None = None
+        self._interpolated: tuple[object, Tensor | None, Interpolation] | None = None
 
     @property
     def _tolerance(self) -> float:
@@ -490,10 +492,52 @@ class Simulator:
         job, drive, voxels, profiles = self._prepare(plan, timeline, slopes, repetitions)
         factor = self._real(_row_factor(timeline, self.data, self._stack(repetitions)))
         offset = self._real(timeline.offset)
-        samples = sample_states(job, drive, offset, factor, voxels, profiles)
+        samples = self._sample_states(job, drive, offset, factor, voxels, profiles, repetitions)
         signal = samples.new_zeros(plan.sample_count, voxels.coils)
         signal = signal.index_add(0, plan.items.sample.to(self.device), samples)
         return signal * self._receiver(repetitions)[:, None]
+
+    def _sample_states(
+        self,
+        job: Job,
+        drive: Drive,
+        offset: Tensor,
+        factor: Tensor,
+        voxels: Voxels,
+        profiles: Tensor | None,
+        repetitions: Repetitions,
+    ) -> Tensor:
+        """Sample states in every voxel, or at nodes between which voxels are interpolated."""
+        known = self._interpolation(job, drive, offset, voxels)
+        while known is not None and known.nodes is not None:
+            pulses, nodes = self._pulses(repetitions), known.nodes
+            nodes = nodes.playing(pulses.profiles) if pulses else nodes
+            job = replace(job, nodes=nodes, allowed=known.allowed)
+            samples, last = sample_states(job, drive, offset, factor, known.voxels, profiles)
+            if known.suffices(last):
+                return samples
+        job = replace(job, nodes=None)
+        return sample_states(job, drive, offset, factor, voxels, profiles)[0]
+
+    def _interpolation(
+        self, job: Job, drive: Drive, offset: Tensor, voxels: Voxels
+    ) -> Interpolation | None:
+        """Return how voxels are interpolated; None where each has to be propagated.
+
+        As where there are gradients by positions, or by maps; what is handed over turns by B0.
+        """
+        by_position = offset.requires_grad or drive.total.requires_grad
+        by_maps = maps_require_grad(self.data) or voxels.B1.requires_grad
+        given = len(job.plan.graph.hand_over.giver) > 0
+        if by_position or by_maps or given or len(voxels.B1) > 1:
+            return None
+        layer = None if job.played is None else job.played.layer
+        known = self._interpolated
+        if known is None or known[0] is not self._voxels or not _same_tensor(known[1], layer):
+            known = (self._voxels, layer, Interpolation(voxels, layer, self.accuracy))
+            self._interpolated = known
+            self._cache.clear()
+        return known[2]
 
     def _prepare(
         self,
@@ -684,6 +728,10 @@ def _serves(graph: StateGraph, made_of: Repetitions, other: Repetitions) -> bool
 
 def _same_pulses(one: PlayedPulses | None, other: PlayedPulses | None) -> bool:
     return one is other or (one is not None and other is not None and one.same_values(other))
+
+
+def _same_tensor(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is other or (one is not None and other is not None and torch.equal(one, other))
 
 
 def _same_trajectory(one: Repetitions, other: Repetitions) -> bool:

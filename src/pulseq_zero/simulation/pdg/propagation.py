@@ -33,6 +33,7 @@ from torch import Tensor
 from pulseq_zero.simulation.pdg import played_torch
 from pulseq_zero.simulation.pdg.backend import Adjoint, Drive, Played, Wanted
 from pulseq_zero.simulation.pdg.emission import emission, emission_gradients
+from pulseq_zero.simulation.pdg.encoding import turns_to_complex
 from pulseq_zero.simulation.pdg.plan import Plan
 from pulseq_zero.simulation.pdg.played_torch import make_played_steps
 from pulseq_zero.simulation.pdg.position_slopes import PositionSlopes
@@ -77,6 +78,14 @@ class TorchBackend:
         measured = voxels.R1.new_empty(2, plan.item_count, len(voxels))
         _propagate(steps, _Effects(plan, drive, voxels), voxels, rooms, measured)
         return torch.complex(*measured).mul_(emission(plan, drive, voxels))
+
+    def turn(self, values: Tensor, k: Tensor, voxels: Voxels) -> None:
+        """Turn what voxels emit by their places, see `Backend.turn`."""
+        turns = k[:, :3] @ voxels.position.to(k)
+        turns.addcmul_(k[:, 3:], voxels.B0.to(k))
+        turns.add_(voxels.B1_phase[0], alpha=0.5 / math.pi)
+        turns = turns.sub_(turns.round()).to(voxels.B0)
+        values.mul_(turns_to_complex(turns, torch.ones_like(turns)))
 
     def adjoint(
         self,
