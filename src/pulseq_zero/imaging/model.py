@@ -109,6 +109,7 @@ class ImagingModel:
             "traced_at": self.sequence_model.traced_at,
             "thickness": self._thickness,
             "graph": origin if kept else None,
+            "node_counts": self.simulator.node_counts,
         }
 
     def recall(self, memory: Mapping[str, Any]) -> None:
@@ -121,6 +122,8 @@ class ImagingModel:
             self.simulator.graph(self.sequence_model(parameters))
             self._remember_graph(parameters)
         self.sequence_model.trace_again(memory["traced_at"])
+        counts = memory["node_counts"]
+        self.simulator.node_counts = None if counts is None else tuple(counts)
 
     def _remember_graph(self, parameters: Mapping[str, Tensor]) -> None:
         made_of = self.simulator.graph_made_of

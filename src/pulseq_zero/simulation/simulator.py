@@ -210,6 +210,7 @@ class Simulator:
         self._plan: tuple[StateGraph, Repetitions, Plan] | None = None
         self._voxels: tuple[object, Voxels] | None = None
         self._interpolated: tuple[object, Tensor | None, Interpolation] | None = None
+        self._counts: tuple[int, int] | None = None
 
     @property
     def _tolerance(self) -> float:
@@ -346,6 +347,15 @@ class Simulator:
         """
         repetitions = self._prepare_for(repetitions)
         return self._states(repetitions, Integrals.of(repetitions), None)
+
+    @property
+    def node_counts(self) -> tuple[int, int] | None:
+        """How many nodes of B1 and B0 have been needed so far; None if none were."""
+        return self._counts if self._interpolated is None else self._interpolated[2].counts
+
+    @node_counts.setter
+    def node_counts(self, counts: tuple[int, int] | None) -> None:
+        self._counts, self._interpolated = counts, None
 
     @property
     def graph_made_of(self) -> Repetitions | None:
@@ -534,7 +544,8 @@ class Simulator:
         layer = None if job.played is None else job.played.layer
         known = self._interpolated
         if known is None or known[0] is not self._voxels or not _same_tensor(known[1], layer):
-            known = (self._voxels, layer, Interpolation(voxels, layer, self.accuracy))
+            interpolation = Interpolation(voxels, layer, self.accuracy, self.node_counts)
+            known = (self._voxels, layer, interpolation)
             self._interpolated = known
             self._cache.clear()
         return known[2]

@@ -254,6 +254,8 @@ class Interpolation:
         As for `Tissues`.
     accuracy
         Of the simulation.
+    counts
+        How many nodes of B1 and of B0 have been needed so far; None where that is not known.
 
     Attributes
     ----------
@@ -265,21 +267,29 @@ class Interpolation:
         How large the last coefficients may be.
     """
 
-    def __init__(self, voxels: Voxels, layer: Tensor | None, accuracy: float) -> None:
+    def __init__(
+        self,
+        voxels: Voxels,
+        layer: Tensor | None,
+        accuracy: float,
+        counts: tuple[int, int] | None = None,
+    ) -> None:
         self._tissues = Tissues(voxels, layer)
         self.allowed = max(_LAST * accuracy, _ROUNDING)
-        self._field, self._offset = _FIRST, 1 if layer is None else _FIRST
+        self.counts = counts or (_FIRST, 1 if layer is None else _FIRST)
         self.voxels = self._tissues.voxels
-        self.nodes = self._tissues.nodes(self._field, self._offset)
+        self.nodes = self._tissues.nodes(*self.counts)
 
     def suffices(self, last: tuple[float, float]) -> bool:
         """Tell whether the nodes are enough, by `Nodes.last_coefficients`; else there are more."""
-        field, offset = (size <= self.allowed for size in last)
-        if field and offset:
+        field, offset = (
+            count if size <= self.allowed else math.ceil(_MORE * count)
+            for size, count in zip(last, self.counts, strict=True)
+        )
+        if (field, offset) == self.counts:
             return True
-        self._field = self._field if field else math.ceil(_MORE * self._field)
-        self._offset = self._offset if offset else math.ceil(_MORE * self._offset)
-        self.nodes = self._tissues.nodes(self._field, self._offset)
+        self.counts = (field, offset)
+        self.nodes = self._tissues.nodes(field, offset)
         return False
 
 
