@@ -23,6 +23,9 @@ _NOTHING = 1e-18
 # Derivatives may err by this many times the accuracy, relative to the largest.
 _STEEPER = 3.0
 
+# What is left out may grow to this many times the thresholds before a graph is made anew.
+_GROWN = 1.2
+
 _FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
 _compiled = njit(cache=True, error_model="numpy", fastmath=_FAST)
 
@@ -139,7 +142,8 @@ def select(
         leeway = Leeway(
             left_out=left_out,
             growth=growth,
-            allowed=np.array([thresholds.min_latent_signal, thresholds.min_emitted_signal]),
+            allowed=_GROWN
+            * np.array([thresholds.min_latent_signal, thresholds.min_emitted_signal]),
             transfer=every.transfer.reshape(len(count), len(KINDS), -1),
             steepness=every.steepness.reshape(len(count), len(KINDS), -1),
             share=share.astype(np.float32),
