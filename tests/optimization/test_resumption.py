@@ -140,7 +140,7 @@ def optimize_train(method, checkpoint, iterations, loss=bright):
     return optimize(
         train,
         loss,
-        {"flips": Parameter(torch.tensor(FLIPS), 0.0, 6.0, 0.01)},
+        {"flips": Parameter(torch.tensor(FLIPS), 0.0, 6.0, 0.03)},
         PHANTOM,
         method=method,
         iterations=iterations,
