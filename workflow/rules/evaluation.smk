@@ -66,11 +66,13 @@ rule sweep:
         sweep_inputs,
         code=code("sweep"),
         kind=lambda wildcards: kind_files(SWEEPS[wildcards.sweep].figure),
+        functions=sweep_code,
         phantoms=lambda wildcards: [
             RESULTS.phantom(PLAN.phantom_of(run)) for run in PLAN.runs_of(wildcards.sweep)
         ],
     output:
         evaluations=FILES.evaluations("{sweep}"),
+        baselines=FILES.baselines("{sweep}"),
         table=report(
             FILES.sweep("{sweep}"),
             caption="../report/sweep_table.rst",
@@ -110,6 +112,7 @@ rule sweep:
             for name in SWEEPS[wildcards.sweep].compare
         },
         compared=lambda wildcards: PLAN.compared(wildcards.sweep),
+        accuracy=SIMULATION.tight_accuracy,
         simulator=SIMULATOR,
         results=RESULTS,
     script:

@@ -149,7 +149,7 @@ class SequenceSettings(Section):
     function: Function
     arguments: dict[str, Any] = {}
     """Constant arguments of the sequence function"""
-    pulses: Pulses = "instantaneous"
+    pulses: Pulses = OptimizationSettings.pulses
     """Whether pulses are played, so that slice profiles matter, or act at once"""
 
 
@@ -212,10 +212,20 @@ class ScanSettings(Section):
     """How far the found value may be from the scan's minimum, relative to this"""
 
 
+class BaselineSettings(Section):
+    """Flip angles to compare with: a family over one number."""
+
+    function: Function
+    """Returns the experiment's flip angles (rad), of one of the values"""
+    values: Annotated[list[float], Field(min_length=1, json_schema_extra=Unique)]
+
+
 class Experiment(Section):
     """One experiment, or a sweep over many."""
 
-    model_config = ConfigDict(json_schema_extra={"dependentRequired": {"compare": ["sweep"]}})
+    model_config = ConfigDict(
+        json_schema_extra={"dependentRequired": {"compare": ["sweep"], "baselines": ["sweep"]}}
+    )
 
     title: str
     phantom: dict[str, Any] = {}
@@ -264,6 +274,8 @@ class Experiment(Section):
     """Lists of values; all combinations are run"""
     compare: Annotated[list[str], Field(json_schema_extra={**Unique, "minItems": 1})] = []
     """Experiments that stand beside the runs of the sweep in its table and figure"""
+    baselines: dict[str, BaselineSettings] = {}
+    """Flip angles that stand beside the runs of the sweep in its figure, by name"""
 
     @property
     def flip_angles(self) -> str | None:

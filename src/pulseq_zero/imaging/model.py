@@ -63,7 +63,7 @@ class ImagingModel:
         matrix: tuple[int, int] | None = None,
         fov: tuple[float, float] | None = None,
         accuracy: float = DEFAULT_ACCURACY,
-        pulses: Pulses = "instantaneous",
+        pulses: Pulses = "played",
         simulation: Mapping[str, Any] | None = None,
     ) -> None:
         data = phantom.simulation_data() if isinstance(phantom, Phantom) else phantom

@@ -493,15 +493,17 @@ class Simulator:
     ) -> Tensor:
         """Sample states in every voxel, or at nodes between which voxels are interpolated."""
         known = self._interpolation(job, drive, offset, voxels)
-        while known is not None and known.nodes is not None:
-            pulses, nodes = self._pulses(repetitions), known.nodes
+        if known is None:
+            return sample_states(job, drive, offset, factor, voxels, profiles)[0]
+        pulses, counts = self._pulses(repetitions), known.first_counts(repetitions)
+        while nodes := known.nodes(counts):
             nodes = nodes.playing(pulses.profiles) if pulses else nodes
             job = replace(job, nodes=nodes, allowed=known.allowed)
             samples, last = sample_states(job, drive, offset, factor, known.voxels, profiles)
-            if known.suffices(last):
+            if max(last) <= known.allowed:
                 return samples
-        job = replace(job, nodes=None)
-        return sample_states(job, drive, offset, factor, voxels, profiles)[0]
+            counts = known.more(counts, last)
+        return sample_states(replace(job, nodes=None), drive, offset, factor, voxels, profiles)[0]
 
     def _interpolation(
         self, job: Job, drive: Drive, offset: Tensor, voxels: Voxels
