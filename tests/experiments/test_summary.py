@@ -5,7 +5,7 @@ import torch
 from pulseq_zero.errors import ValidationError
 from pulseq_zero.experiments.evaluation import require_scans_agree, scan_optimum
 from pulseq_zero.experiments.kinds.inversion_time import analytic_null
-from pulseq_zero.experiments.summary import comparison, list_table
+from pulseq_zero.experiments.summary import comparison, list_table, out_of_sample_table
 
 ABSTRACT = {
     "flair": [
@@ -26,6 +26,21 @@ def test_the_table_is_restructured_text():
     assert table == (
         ".. list-table::\n   :header-rows: 1\n\n   * - a\n     - b\n   * - 1\n     - 2"
     )
+
+
+def test_the_table_of_other_phantoms_is_to_be_read():
+    row = {"experiment": "a", "phantom": "lesions", "gain": 0.63431, "noisy_gain": 0.63209}
+    row |= {"noisy_gain_sd": 0.00131, "noisy_gain_sd_paired": 1.0, "nrmse": 0.04029, "ssim": 0.98}
+    assert out_of_sample_table([row]).to_dict("records") == [
+        {
+            "Experiment": "a",
+            "Phantom": "lesions",
+            "Gain": "0.634",
+            "Gain in noise": "0.632 ± 0.001",
+            "NRMSE": "0.040",
+            "SSIM": "0.980",
+        }
+    ]
 
 
 def test_the_optimum_of_a_scan_lies_between_its_points():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -74,6 +74,29 @@ def comparison(summary: Mapping[str, Any], abstract: Mapping[str, Any]) -> pd.Da
             if part in summary
             for row in part_rows
             if _known(row["ours"], summary[part])
+        ]
+    )
+
+
+def out_of_sample_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Table of what optimized sequences are worth on other phantoms, to be read.
+
+    Parameters
+    ----------
+    rows
+        What `pulseq_zero.experiments.robustness.robustness_table` has, with ``experiment``.
+    """
+    return pd.DataFrame(
+        [
+            {
+                "Experiment": row["experiment"],
+                "Phantom": row["phantom"],
+                "Gain": f"{row['gain']:.3g}",
+                "Gain in noise": f"{row['noisy_gain']:.3g} ± {row['noisy_gain_sd']:.1g}",
+                "NRMSE": f"{row['nrmse']:.3f}",
+                "SSIM": f"{row['ssim']:.3f}",
+            }
+            for row in rows
         ]
     )
 
