@@ -230,6 +230,23 @@ def test_phantoms_of_files_are_changed_as_the_modelled_one_is(brain, tmp_path):
         assert changed.pools[name].PD.mean() == pytest.approx(before.mean().item(), rel=0.1)
 
 
+def test_fields_of_a_file_are_those_of_the_scanner(brain, tmp_path):
+    source = {"source": "mr0_json", "file": str(brain.save_nifti(tmp_path))}
+    changed = build_phantom(
+        {**source, "deform": DEFORM, "lesions": {"count": 2, "radius": [0.0025, 0.003]}}
+    )
+    for pool in changed.pools.values():
+        inside = pool.PD > 0
+        assert (inside & (brain.maps()["PD"] == 0)).any() or pool is changed.pools["lesion"]
+        for name in ("B0", "B1"):
+            torch.testing.assert_close(
+                getattr(pool, name)[..., inside],
+                getattr(brain.pools["wm"], name)[..., inside],
+                rtol=1e-4,
+                atol=1e-3,
+            )
+
+
 def test_lesions_need_white_matter_and_must_not_be_there_already(tiny, lesioned):
     settings = read_config({"lesions": {}})["lesions"]
     with pytest.raises(PhantomError, match=r"lie in the region 'wm', but there are only \['left'"):

@@ -79,26 +79,20 @@ def comparison(summary: Mapping[str, Any], abstract: Mapping[str, Any]) -> pd.Da
 
 
 def out_of_sample_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Table of what optimized sequences are worth on other phantoms, to be read.
+    """Table to be read of what optimized sequences are worth on other phantoms, one a row.
 
     Parameters
     ----------
     rows
         What `pulseq_zero.experiments.robustness.robustness_table` has, with ``experiment``.
     """
-    return pd.DataFrame(
-        [
-            {
-                "Experiment": row["experiment"],
-                "Phantom": row["phantom"],
-                "Gain": f"{row['gain']:.3g}",
-                "Gain in noise": f"{row['noisy_gain']:.3g} ± {row['noisy_gain_sd']:.1g}",
-                "NRMSE": f"{row['nrmse']:.3f}",
-                "SSIM": f"{row['ssim']:.3f}",
-            }
-            for row in rows
-        ]
-    )
+    table: dict[str, dict[str, str]] = {}
+    for row in rows:
+        cells = table.setdefault(row["phantom"], {"Phantom": row["phantom"]})
+        gain = f"{row['noisy_gain']:.4g} ± {row['noisy_gain_sd']:.1g}"
+        cells[f"{row['experiment']}: gain in noise"] = gain
+        cells[f"{row['experiment']}: NRMSE"] = f"{row['nrmse']:.3f}"
+    return pd.DataFrame(list(table.values()))
 
 
 def _known(template: str, values: Mapping[str, Any]) -> bool:

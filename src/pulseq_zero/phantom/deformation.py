@@ -15,8 +15,9 @@ from pulseq_zero.errors import PhantomError
 from pulseq_zero.phantom.phantom import Phantom, TissuePool
 from pulseq_zero.phantom.resample import mixed
 
-# What tissue carries with it; the fields are those of the scanner
+# What tissue carries with it, and what stays where it is
 _OF_TISSUE = ("T1", "T2", "T2dash", "D")
+_OF_SCANNER = ("B0", "B1", "coil_sensitivity")
 
 
 class Deformation:
@@ -140,9 +141,6 @@ def deformed(phantom: Phantom, settings: Mapping[str, Any]) -> Phantom:
         # Interpolation in single precision may leave the bounds by its rounding
         masks={name: moved(mask).clamp(0, 1) for name, mask in phantom.masks.items()},
     )
-
-
-_OF_SCANNER = ("B0", "B1", "coil_sensitivity")
 
 
 def _continued(field: Tensor, PD: Tensor) -> Tensor:

@@ -65,7 +65,8 @@ def lesion_shares(
     x, y = (np.arange(n) * size for n, size in zip(white_matter.shape, voxel_size, strict=True))
     shares = np.zeros(white_matter.shape)
     for number, radius in enumerate(radii):
-        places = np.flatnonzero(room > radius + width)
+        # The edge of a disc is as soft as a voxel is wide
+        places = np.flatnonzero(room > radius + width / 2)
         if len(places) == 0:
             raise PhantomError(
                 f"phantom.lesions: white matter has no room for lesion {number + 1} of "
