@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import pypulseq
@@ -67,6 +66,14 @@ class ImagingModel:
         pulses: Pulses = "instantaneous",
         simulation: Mapping[str, Any] | None = None,
     ) -> None:
+        self._function = sequence_function
+        self._settings: dict[str, Any] = {
+            "arguments": arguments,
+            "matrix": matrix,
+            "fov": fov,
+            "pulses": pulses,
+        }
+        data = phantom.simulation_data() if isinstance(phantom, Phantom) else phantom
         self.sequence_model = SequenceModel(
             sequence_function, arguments=dict(arguments or {}), pulses=pulses
         )
@@ -77,21 +84,27 @@ class ImagingModel:
             raise SimulationError(
                 f"the simulation has no setting {unknown[0]!r}; its settings are {', '.join(known)}"
             )
-        self._is_played = pulses == "played"
+        self.simulator = Simulator(data, accuracy=accuracy, **self._simulation)
+        self._slice = phantom if isinstance(phantom, Phantom) and pulses == "played" else None
+        self._moments: Tensor | None = None
         self._matrix, self._fov = matrix, fov
         self._uses: tuple[PulseUse, ...] = ()
-        self.simulator: Simulator
-        self._put(phantom, accuracy)
-
-    def on(self, phantom: Phantom | mr0.SimData) -> ImagingModel:
-        """Return the model of the same sequence on another phantom, which shares its trace."""
-        other = copy(self)
-        other._put(phantom, self.simulator.accuracy)
-        return other
 
     def use_accuracy(self, accuracy: float) -> None:
         """Simulate at another accuracy from now on."""
         self.simulator = Simulator(self.simulator.data, accuracy=accuracy, **self._simulation)
+
+    def on(self, phantom: Phantom | mr0.SimData) -> ImagingModel:
+        """Return the model of the same sequence on another phantom, which shares its trace."""
+        other = ImagingModel(
+            self._function,
+            phantom,
+            accuracy=self.simulator.accuracy,
+            simulation=self._simulation,
+            **self._settings,
+        )
+        other.sequence_model = self.sequence_model
+        return other
 
     def __call__(self, parameters: Mapping[str, Tensor]) -> Acquisition:
         """Simulate and reconstruct the sequence at these parameters."""
@@ -100,13 +113,6 @@ class ImagingModel:
         self._reach_as_far_as_excited(repetitions)
         fov = self._fov or defined_fov(self.sequence_model.sequence)
         return acquire(repetitions, self.simulator, matrix=self._matrix, fov=fov)
-
-    def _put(self, phantom: Phantom | mr0.SimData, accuracy: float) -> None:
-        """Put a phantom into the scanner."""
-        data = phantom.simulation_data() if isinstance(phantom, Phantom) else phantom
-        self.simulator = Simulator(data, accuracy=accuracy, **self._simulation)
-        self._slice = phantom if isinstance(phantom, Phantom) and self._is_played else None
-        self._moments: Tensor | None = None
 
     def _reach_as_far_as_excited(self, repetitions: Repetitions) -> None:
         """Let the slice go on to both sides, where played pulses excite beyond it."""
