@@ -10,6 +10,7 @@ from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments.experiment import make_loss, sequence_setup
 from pulseq_zero.experiments.robustness import robustness_table
 from pulseq_zero.experiments.settings import Experiment, NoiseSettings
+from pulseq_zero.experiments.summary import out_of_sample_table
 from pulseq_zero.files.yaml import read_yaml
 from pulseq_zero.optimization.losses import LossContext, loss_of
 from pulseq_zero.phantom import build_phantom
@@ -106,6 +107,19 @@ def test_noise_is_no_other_for_a_louder_image_that_is_scaled(tse_sar, small_brai
     once, twice = table.to_dict("records")
     for column in ("gain", "noisy_gain", "noisy_gain_sd", "noisy_gain_sd_paired"):
         assert twice[column] == pytest.approx(4 * once[column], rel=1e-3)
+
+
+def test_the_table_of_other_phantoms_has_a_row_for_each():
+    def row(experiment, phantom, gain):
+        noisy = {"noisy_gain": gain, "noisy_gain_sd": 0.00131, "noisy_gain_sd_paired": 1.0}
+        return {"experiment": experiment, "phantom": phantom, "nrmse": 0.04029, **noisy}
+
+    rows = [row("a", "own", 0.63209), row("a", "lesions", 0.6), row("b", "own", 1.4)]
+    table = out_of_sample_table([*rows, row("b", "lesions", 1.3)])
+    assert table["Phantom"].tolist() == ["own", "lesions"]
+    assert table["a: gain in noise"].tolist() == ["0.6321 ± 0.001", "0.6 ± 0.001"]
+    assert table["b: gain in noise"].tolist() == ["1.4 ± 0.001", "1.3 ± 0.001"]
+    assert table["a: NRMSE"].tolist() == ["0.040", "0.040"]
 
 
 def test_maps_are_scaled_and_values_of_tissues_replaced(small_brain):

@@ -5,7 +5,7 @@ import torch
 from pulseq_zero.errors import ValidationError
 from pulseq_zero.experiments.evaluation import require_scans_agree, scan_optimum
 from pulseq_zero.experiments.kinds.inversion_time import analytic_null
-from pulseq_zero.experiments.summary import comparison, list_table, out_of_sample_table
+from pulseq_zero.experiments.summary import comparison, list_table
 
 ABSTRACT = {
     "flair": [
@@ -54,16 +54,3 @@ def test_the_null_is_that_of_the_tissue(small_brain):
         null = analytic_null(small_brain, tissue)
         assert null == pytest.approx(0.693147 * T1, rel=1e-4)
     assert analytic_null(small_brain, "csf") == pytest.approx(0.693147 * 4.3, rel=1e-4)
-
-
-def test_the_table_of_other_phantoms_has_a_row_for_each():
-    def row(experiment, phantom, gain):
-        noisy = {"noisy_gain": gain, "noisy_gain_sd": 0.00131, "noisy_gain_sd_paired": 1.0}
-        return {"experiment": experiment, "phantom": phantom, "nrmse": 0.04029, **noisy}
-
-    rows = [row("a", "own", 0.63209), row("a", "lesions", 0.6), row("b", "own", 1.4)]
-    table = out_of_sample_table([*rows, row("b", "lesions", 1.3)])
-    assert table["Phantom"].tolist() == ["own", "lesions"]
-    assert table["a: gain in noise"].tolist() == ["0.6321 ± 0.001", "0.6 ± 0.001"]
-    assert table["b: gain in noise"].tolist() == ["1.4 ± 0.001", "1.3 ± 0.001"]
-    assert table["a: NRMSE"].tolist() == ["0.040", "0.040"]
