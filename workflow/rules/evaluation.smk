@@ -128,6 +128,7 @@ rule summary:
         kinds=[kinds.module_of(run.figure) for run in EXPERIMENTS.values()],
         abstract="workflow/report/abstract.yaml",
         template="workflow/report/front_page.rst",
+        out_of_sample="workflow/report/out_of_sample.rst",
     output:
         [FILES.numbers(name) for name in NUMBERS],
         report(
@@ -160,6 +161,7 @@ rule summary:
         figures={name: run.figure for name, run in EXPERIMENTS.items()},
         sweeps=list(SWEEPS),
         is_robust="robustness" in NUMBERS,
+        noise=PLAN.config.noise.model_dump(),
         accuracy=ACCURACY,
         results=RESULTS,
     script:

@@ -108,6 +108,18 @@ class LimitSettings(Section):
     """T"""
 
 
+class NoiseSettings(Section):
+    """Receiver noise that the gain on other phantoms is held against."""
+
+    snr: Positive = 30.0
+    """Mean magnitude of the start image over the standard deviation of a pixel's real part"""
+    count: Annotated[int, Field(ge=2)] = 32
+    """Number of realizations"""
+    seed: Annotated[int, Field(ge=0)] = 0
+    region: Annotated[str, Field(min_length=1)] = "brain"
+    """Region of the phantom where the mean is taken"""
+
+
 class Config(Section):
     """What to run, on which phantom, how accurately."""
 
@@ -138,6 +150,8 @@ class Config(Section):
         Field(json_schema_extra={"type": ["object", "null"], "minProperties": 1}),
     ] = None
     """Changes of the phantom, by name; the optimized sequences are evaluated on each"""
+    noise: NoiseSettings = NoiseSettings()
+    """Of the images on these phantoms"""
     simulation: SimulationSettings = SimulationSettings()
     validation: JudgeSettings = JudgeSettings()
     limits: LimitSettings = LimitSettings()

@@ -66,6 +66,13 @@ class ImagingModel:
         pulses: Pulses = "played",
         simulation: Mapping[str, Any] | None = None,
     ) -> None:
+        self._function = sequence_function
+        self._settings: dict[str, Any] = {
+            "arguments": arguments,
+            "matrix": matrix,
+            "fov": fov,
+            "pulses": pulses,
+        }
         data = phantom.simulation_data() if isinstance(phantom, Phantom) else phantom
         self.sequence_model = SequenceModel(
             sequence_function, arguments=dict(arguments or {}), pulses=pulses
@@ -86,6 +93,18 @@ class ImagingModel:
     def use_accuracy(self, accuracy: float) -> None:
         """Simulate at another accuracy from now on."""
         self.simulator = Simulator(self.simulator.data, accuracy=accuracy, **self._simulation)
+
+    def on(self, phantom: Phantom | mr0.SimData) -> ImagingModel:
+        """Return the model of the same sequence on another phantom, which shares its trace."""
+        other = ImagingModel(
+            self._function,
+            phantom,
+            accuracy=self.simulator.accuracy,
+            simulation=self._simulation,
+            **self._settings,
+        )
+        other.sequence_model = self.sequence_model
+        return other
 
     def __call__(self, parameters: Mapping[str, Tensor]) -> Acquisition:
         """Simulate and reconstruct the sequence at these parameters."""
