@@ -63,9 +63,16 @@ class ImagingModel:
         matrix: tuple[int, int] | None = None,
         fov: tuple[float, float] | None = None,
         accuracy: float = DEFAULT_ACCURACY,
-        pulses: Pulses = "instantaneous",
+        pulses: Pulses = "played",
         simulation: Mapping[str, Any] | None = None,
     ) -> None:
+        self._function = sequence_function
+        self._settings: dict[str, Any] = {
+            "arguments": arguments,
+            "matrix": matrix,
+            "fov": fov,
+            "pulses": pulses,
+        }
         data = phantom.simulation_data() if isinstance(phantom, Phantom) else phantom
         self.sequence_model = SequenceModel(
             sequence_function, arguments=dict(arguments or {}), pulses=pulses
@@ -90,6 +97,18 @@ class ImagingModel:
         """Simulate at another accuracy from now on."""
         self.simulator = Simulator(self.simulator.data, accuracy=accuracy, **self._simulation)
 
+    def on(self, phantom: Phantom | mr0.SimData) -> ImagingModel:
+        """Return the model of the same sequence on another phantom, which shares its trace."""
+        other = ImagingModel(
+            self._function,
+            phantom,
+            accuracy=self.simulator.accuracy,
+            simulation=self._simulation,
+            **self._settings,
+        )
+        other.sequence_model = self.sequence_model
+        return other
+
     def __call__(self, parameters: Mapping[str, Tensor]) -> Acquisition:
         """Simulate and reconstruct the sequence at these parameters."""
         repetitions = self.sequence_model(parameters)
@@ -109,7 +128,6 @@ class ImagingModel:
             "traced_at": self.sequence_model.traced_at,
             "thickness": self._thickness,
             "graph": origin if kept else None,
-            "node_counts": self.simulator.node_counts,
         }
 
     def recall(self, memory: Mapping[str, Any]) -> None:
@@ -122,8 +140,6 @@ class ImagingModel:
             self.simulator.graph(self.sequence_model(parameters))
             self._remember_graph(parameters)
         self.sequence_model.trace_again(memory["traced_at"])
-        counts = memory["node_counts"]
-        self.simulator.node_counts = None if counts is None else tuple(counts)
 
     def _remember_graph(self, parameters: Mapping[str, Tensor]) -> None:
         made_of = self.simulator.graph_made_of

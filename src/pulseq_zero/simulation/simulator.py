@@ -210,7 +210,6 @@ class Simulator:
         self._plan: tuple[StateGraph, Repetitions, Plan] | None = None
         self._voxels: tuple[object, Voxels] | None = None
         self._interpolated: tuple[object, Tensor | None, Interpolation] | None = None
-        self._counts: tuple[int, int] | None = None
 
     @property
     def _tolerance(self) -> float:
@@ -347,15 +346,6 @@ class Simulator:
         """
         repetitions = self._prepare_for(repetitions)
         return self._states(repetitions, Integrals.of(repetitions), None)
-
-    @property
-    def node_counts(self) -> tuple[int, int] | None:
-        """How many nodes of B1 and B0 have been needed so far; None if none were."""
-        return self._counts if self._interpolated is None else self._interpolated[2].counts
-
-    @node_counts.setter
-    def node_counts(self, counts: tuple[int, int] | None) -> None:
-        self._counts, self._interpolated = counts, None
 
     @property
     def graph_made_of(self) -> Repetitions | None:
@@ -519,15 +509,17 @@ class Simulator:
     ) -> Tensor:
         """Sample states in every voxel, or at nodes between which voxels are interpolated."""
         known = self._interpolation(job, drive, offset, voxels)
-        while known is not None and known.nodes is not None:
-            pulses, nodes = self._pulses(repetitions), known.nodes
+        if known is None:
+            return sample_states(job, drive, offset, factor, voxels, profiles)[0]
+        pulses, counts = self._pulses(repetitions), known.first_counts(repetitions)
+        while nodes := known.nodes(counts):
             nodes = nodes.playing(pulses.profiles) if pulses else nodes
             job = replace(job, nodes=nodes, allowed=known.allowed)
             samples, last = sample_states(job, drive, offset, factor, known.voxels, profiles)
-            if known.suffices(last):
+            if max(last) <= known.allowed:
                 return samples
-        job = replace(job, nodes=None)
-        return sample_states(job, drive, offset, factor, voxels, profiles)[0]
+            counts = known.more(counts, last)
+        return sample_states(replace(job, nodes=None), drive, offset, factor, voxels, profiles)[0]
 
     def _interpolation(
         self, job: Job, drive: Drive, offset: Tensor, voxels: Voxels
@@ -544,7 +536,7 @@ class Simulator:
         layer = None if job.played is None else job.played.layer
         known = self._interpolated
         if known is None or known[0] is not self._voxels or not _same_tensor(known[1], layer):
-            interpolation = Interpolation(voxels, layer, self.accuracy, self.node_counts)
+            interpolation = Interpolation(voxels, layer, self.accuracy)
             known = (self._voxels, layer, interpolation)
             self._interpolated = known
             self._cache.clear()

@@ -13,15 +13,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.simulation.pdg.chebyshev import Range, chebyshev_nodes, polynomials, to_terms
 from pulseq_zero.simulation.pdg.pulse_profiles import Profiles
 from pulseq_zero.simulation.pdg.voxels import Voxels
 
-# As many nodes of a field to begin with, and by how much more where these are too few.
-_FIRST, _MORE = 4, 1.25
+# How many of B1 and of B0 a tissue has.
+Counts = tuple[int, int]
+
+# As many nodes beyond what the pulses of this time [s] ask for, and by how much more where these
+# are too few.
+_BEYOND, _REMEMBERED, _MORE = 3, 0.3, 1.25
 
 # The last coefficients may have this part of the accuracy; in float32 not less than the other.
 _LAST, _ROUNDING = 0.2, 2e-6
@@ -86,6 +92,14 @@ class Tissues:
             )
             for last, n in zip(stop, count.tolist(), strict=True)
         ]
+
+    @property
+    def half_ranges(self) -> tuple[float, float]:
+        """Half the widest intervals of B1 and of B0 [Hz]."""
+        return (
+            max(tissue.field.half for tissue in self._tissues),
+            max(tissue.offset.half for tissue in self._tissues),
+        )
 
     def nodes(self, field: int, offset: int) -> Nodes | None:
         """Place nodes in all tissues; None if that is no gain.
@@ -246,7 +260,7 @@ class Nodes:
 
 
 class Interpolation:
-    """The nodes of a phantom: as many as have been needed so far.
+    """Nodes of a phantom, by how many there are.
 
     Parameters
     ----------
@@ -254,43 +268,58 @@ class Interpolation:
         As for `Tissues`.
     accuracy
         Of the simulation.
-    counts
-        How many nodes of B1 and of B0 have been needed so far; None where that is not known.
 
     Attributes
     ----------
     voxels
         The voxels in the order of tissues.
-    nodes
-        Their nodes; None where these are no gain.
     allowed
-        How large the last coefficients may be.
+        How large the last coefficients may be, see `Nodes.last_coefficients`.
     """
 
-    def __init__(
-        self,
-        voxels: Voxels,
-        layer: Tensor | None,
-        accuracy: float,
-        counts: tuple[int, int] | None = None,
-    ) -> None:
+    def __init__(self, voxels: Voxels, layer: Tensor | None, accuracy: float) -> None:
         self._tissues = Tissues(voxels, layer)
-        self.allowed = max(_LAST * accuracy, _ROUNDING)
-        self.counts = counts or (_FIRST, 1 if layer is None else _FIRST)
+        self._known: dict[Counts, Nodes | None] = {}
         self.voxels = self._tissues.voxels
-        self.nodes = self._tissues.nodes(*self.counts)
+        self.allowed = max(_LAST * accuracy, _ROUNDING)
 
-    def suffices(self, last: tuple[float, float]) -> bool:
-        """Tell whether the nodes are enough, by `Nodes.last_coefficients`; else there are more."""
+    def nodes(self, counts: Counts) -> Nodes | None:
+        """Return so many nodes; None where these are no gain."""
+        if counts not in self._known:
+            # Those of other sequences take memory
+            self._known = {k: v for k, v in self._known.items() if k[0] >= counts[0] - 1}
+            self._known[counts] = self._tissues.nodes(*counts)
+        return self._known[counts]
+
+    def first_counts(self, repetitions: Repetitions) -> Counts:
+        """Return how many nodes a sequence probably takes; by nothing but the sequence.
+
+        A product of pulses is of the exponential type of their angles' sum in B1, and of their
+        durations' in B0; as far as the magnetisation remembers them.
+        """
+        _, lasts = repetitions.sums_within_repetitions(repetitions.event_time.detach().double())
+        begin = np.concatenate([[0.0], lasts.numpy().cumsum()[:-1]])
+        stop = np.searchsorted(begin, begin + _REMEMBERED)
+
+        def most(values: Tensor) -> float:
+            sums = np.concatenate([[0.0], values.detach().double().abs().numpy().cumsum()])
+            return float((sums[stop] - sums[:-1]).max())
+
+        field, offset = self._tissues.half_ranges
+        counts = [_BEYOND + math.ceil(field * most(repetitions.pulse_angle)), 1]
+        if repetitions.played is not None:
+            played = repetitions.played
+            each = torch.stack([played.time[steps].detach().sum() for steps in played.steps])
+            counts[1] = _BEYOND + math.ceil(math.pi * offset * most(each[list(played.pulse)]))
+        return counts[0], counts[1]
+
+    def more(self, counts: Counts, last: tuple[float, float]) -> Counts:
+        """Return more nodes where the last coefficients are larger than allowed."""
         field, offset = (
-            count if size <= self.allowed else math.ceil(_MORE * count)
-            for size, count in zip(last, self.counts, strict=True)
+            math.ceil(_MORE * count) if size > self.allowed else count
+            for count, size in zip(counts, last, strict=True)
         )
-        if (field, offset) == self.counts:
-            return True
-        self.counts = (field, offset)
-        self.nodes = self._tissues.nodes(field, offset)
-        return False
+        return field, offset
 
 
 def _axis(interval: Range, count: int, values: Tensor) -> tuple[Tensor, Tensor]:
