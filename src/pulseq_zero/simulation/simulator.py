@@ -536,8 +536,7 @@ class Simulator:
         layer = None if job.played is None else job.played.layer
         known = self._interpolated
         if known is None or known[0] is not self._voxels or not _same_tensor(known[1], layer):
-            interpolation = Interpolation(voxels, layer, self.accuracy)
-            known = (self._voxels, layer, interpolation)
+            known = (self._voxels, layer, Interpolation(voxels, layer, self.accuracy))
             self._interpolated = known
             self._cache.clear()
         return known[2]
