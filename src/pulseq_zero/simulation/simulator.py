@@ -207,7 +207,7 @@ class Simulator:
         self._known_pulses: PlayedPulseRows | None = None
         self._cache.clear()
         self._graph: tuple[Repetitions | mr0.Graph, tuple[bool, bool], StateGraph] | None = None
-        self._plan: tuple[StateGraph, Repetitions, Plan] | None = None
+        self._plan: tuple[StateGraph, Repetitions, Plan, bool] | None = None
         self._voxels: tuple[object, Voxels] | None = None
         self._interpolated: tuple[object, Tensor | None, Interpolation] | None = None
 
@@ -255,8 +255,11 @@ class Simulator:
             return self._with_mrzerocore(repetitions, graph)
         integrals = Integrals.of(repetitions)
         states = self._states(repetitions, integrals, graph)
-        plan, timeline, slopes, diffusion = self._timeline(states, integrals, repetitions)
-        signal = self._signal(plan, timeline, slopes, repetitions)
+        known = self._interpolation(states, integrals, repetitions)
+        plan, timeline, slopes, diffusion = self._timeline(
+            states, integrals, repetitions, by_tissue=known is not None
+        )
+        signal = self._signal(plan, timeline, slopes, repetitions, known)
         estimate = ErrorEstimate(
             diffusion,
             states.cut,
@@ -321,7 +324,7 @@ class Simulator:
             )
         integrals = Integrals.of(repetitions)
         states = self._states(repetitions, integrals, None)
-        plan, timeline, slopes, _ = self._timeline(states, integrals, repetitions)
+        plan, timeline, slopes, _ = self._timeline(states, integrals, repetitions, by_tissue=False)
         job, drive, voxels, profiles = self._prepare(plan, timeline, slopes, repetitions)
         first = repetitions.first_event[repetition]
         stop = first + repetitions.event_count[repetition]
@@ -435,11 +438,19 @@ class Simulator:
         return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in angles)
 
     def _timeline(
-        self, states: StateGraph, integrals: Integrals, repetitions: Repetitions
+        self,
+        states: StateGraph,
+        integrals: Integrals,
+        repetitions: Repetitions,
+        *,
+        by_tissue: bool,
     ) -> tuple[Plan, Timeline, PositionSlopes | None, float]:
-        """Plan, and cut readouts shorter until diffusion inside them is accurate enough."""
+        """Plan, and cut readouts shorter until diffusion inside them is accurate enough.
+
+        It is exact where each tissue is sampled with its own.
+        """
         start = state_positions(states, integrals.total)
-        spread = _diffusion_spread(self.data)
+        spread = 0.0 if by_tissue else _diffusion_spread(self.data)
         # What cells emit is added up at an anchor: they have to stay in phase up to its samples.
         apart = self._moves_along_cells(repetitions, integrals)
         longest = _SHORTEST_SEGMENT if apart else None
@@ -448,6 +459,7 @@ class Simulator:
             known is not None
             and known[0].same_structure(states)
             and _same_trajectory(known[1], repetitions)
+            and known[3] == by_tissue
         )
         while True:
             if reusable and known is not None:
@@ -462,7 +474,7 @@ class Simulator:
                 break
             longest = max(_SHORTEST_SEGMENT, rows // 2)
         if not reusable:
-            self._plan = (states, repetitions.snapshot(), plan)
+            self._plan = (states, repetitions.snapshot(), plan, by_tissue)
         slopes = self._slopes(plan, integrals, start, timeline, repetitions)
         if slopes:
             timeline = make_timeline(states, integrals, start, plan.items, slopes.axes)
@@ -488,58 +500,69 @@ class Simulator:
         timeline: Timeline,
         slopes: PositionSlopes | None,
         repetitions: Repetitions,
+        known: Interpolation | None,
     ) -> Tensor:
+        """Sample states in every voxel, or at nodes between which voxels are interpolated."""
         job, drive, voxels, profiles = self._prepare(plan, timeline, slopes, repetitions)
-        factor = self._real(_row_factor(timeline, self.data, self._stack(repetitions)))
-        offset = self._real(timeline.offset)
-        samples = self._sample_states(job, drive, offset, factor, voxels, profiles, repetitions)
+        offset, stack = self._real(timeline.offset), self._stack(repetitions)
+        if known is None:
+            factor = self._real(_row_factor(timeline, self.data, stack))
+            samples, _ = sample_states(job, drive, offset, factor, voxels, profiles)
+        else:
+            factor = self._real(_row_factor(timeline, self.data, stack, known.D))
+            samples = self._interpolated_samples(job, drive, offset, factor, profiles, known)
         signal = samples.new_zeros(plan.sample_count, voxels.coils)
         signal = signal.index_add(0, plan.items.sample.to(self.device), samples)
         return signal * self._receiver(repetitions)[:, None]
 
-    def _sample_states(
+    def _interpolated_samples(
         self,
         job: Job,
         drive: Drive,
         offset: Tensor,
         factor: Tensor,
-        voxels: Voxels,
         profiles: Tensor | None,
-        repetitions: Repetitions,
+        known: Interpolation,
     ) -> Tensor:
-        """Sample states in every voxel, or at nodes between which voxels are interpolated."""
-        known = self._interpolation(job, drive, offset, voxels)
-        if known is None:
-            return sample_states(job, drive, offset, factor, voxels, profiles)[0]
-        pulses, counts = self._pulses(repetitions), known.first_counts(repetitions)
+        """Sample with as many nodes as it takes, or in each voxel where that takes too many."""
+        pulses, counts, played = self._known_pulses, known.counts, job.played
+        if played is not None:
+            played = replace(played, layer=known.layer)
+        job = replace(job, played=played, tissues=known.tissues, allowed=known.allowed)
         while nodes := known.nodes(counts):
-            nodes = nodes.playing(pulses.profiles) if pulses else nodes
-            job = replace(job, nodes=nodes, allowed=known.allowed)
+            nodes = nodes.playing(pulses.profiles) if played and pulses else nodes
+            job = replace(job, nodes=nodes)
             samples, last = sample_states(job, drive, offset, factor, known.voxels, profiles)
             if max(last) <= known.allowed:
                 return samples
             counts = known.more(counts, last)
+        voxels = known.voxels
+        if played and pulses:
+            basis = pulses.profiles.basis(voxels.B1, voxels.B0).to(voxels.B0)
+            voxels = replace(voxels, basis=basis)
         return sample_states(replace(job, nodes=None), drive, offset, factor, voxels, profiles)[0]
 
     def _interpolation(
-        self, job: Job, drive: Drive, offset: Tensor, voxels: Voxels
+        self, states: StateGraph, integrals: Integrals, repetitions: Repetitions
     ) -> Interpolation | None:
         """Return how voxels are interpolated; None where each has to be propagated.
 
         As where there are gradients by positions, or by maps; what is handed over turns by B0.
         """
-        by_position = offset.requires_grad or drive.total.requires_grad
+        shims, _ = distinct_shims(repetitions)
+        voxels, pulses = self._prepared_voxels(shims), self._pulses(repetitions)
+        by_position = integrals.total.requires_grad or integrals.position.requires_grad
         by_maps = maps_require_grad(self.data) or voxels.B1.requires_grad
-        given = len(job.plan.graph.hand_over.giver) > 0
+        given = len(states.hand_over.giver) > 0
         if by_position or by_maps or given or len(voxels.B1) > 1:
             return None
-        layer = None if job.played is None else job.played.layer
+        layer = None if pulses is None else pulses.job.layer
         known = self._interpolated
         if known is None or known[0] is not self._voxels or not _same_tensor(known[1], layer):
             known = (self._voxels, layer, Interpolation(voxels, layer, self.accuracy))
             self._interpolated = known
             self._cache.clear()
-        return known[2]
+        return known[2] if known[2].serves(repetitions) else None
 
     def _prepare(
         self,
@@ -770,9 +793,15 @@ def _largest_weighting(timeline: Timeline, states: StateGraph, plan: Plan) -> fl
     return float(b_offset.max()) if len(b_offset) else 0.0
 
 
-def _row_factor(timeline: Timeline, data: mr0.SimData, stack: Stack | None) -> Tensor:
-    """Return (rows,) what all voxels have in common: diffusion after the anchor, voxel shape."""
-    diffusion = torch.exp(-1e-9 * _mean_diffusion(data) * timeline.b_offset)
+def _row_factor(
+    timeline: Timeline, data: mr0.SimData, stack: Stack | None, D: Tensor | None = None
+) -> Tensor:
+    """Return what all voxels have in common: diffusion after the anchor, voxel shape.
+
+    (rows,) with the phantom's mean diffusion coefficient, or (tissues, rows) with theirs [m²/s].
+    """
+    of_all = 1e-9 * _mean_diffusion(data) if D is None else D.double().cpu()[:, None]
+    diffusion = torch.exp(-of_all * timeline.b_offset)
     cells = 1 if stack is None else len(stack)
     return math.sqrt(2) / cells * diffusion * _answer(data, stack, timeline.k_sample)
 

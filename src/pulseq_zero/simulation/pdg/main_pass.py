@@ -82,6 +82,8 @@ class Job:
         order of tissues then, and neither maps nor times and moments are differentiated by.
     allowed
         How large the last coefficients of the nodes' polynomials may be.
+    tissues
+        The voxels of each tissue, where each has factors of its own; None where all share them.
     """
 
     plan: Plan
@@ -95,6 +97,19 @@ class Job:
     played: PlayedJob | None = None
     nodes: Nodes | None = None
     allowed: float = math.inf
+    tissues: tuple[slice, ...] | None = None
+
+    def within(self, where: slice) -> list[tuple[int, slice]]:
+        """For each row of factors: its number, and its voxels' in a part."""
+        if self.tissues is None:
+            return [(0, slice(0, where.stop - where.start))]
+        inside = [
+            (number, max(voxels.start, where.start), min(voxels.stop, where.stop))
+            for number, voxels in enumerate(self.tissues)
+        ]
+        return [
+            (number, slice(a - where.start, b - where.start)) for number, a, b in inside if a < b
+        ]
 
 
 def sample_states(
@@ -117,7 +132,7 @@ def sample_states(
         (rows, 4) trajectory relative to the anchors. The values lie in the patterns already;
         this is where their gradient goes.
     factor
-        (rows,) what all voxels of a row have in common.
+        (rows,) what all voxels of a row have in common, or (tissues, rows) those of a tissue.
     voxels
         The phantom.
     profiles
@@ -192,10 +207,14 @@ class _SampleStates(torch.autograd.Function):
                 emitted = job.nodes.spread(at_nodes, where)
                 job.backend.turn(emitted, drive.k_anchor, part)
             for place, items, block in job.plan.blocks:
-                samples = emitted[items] @ _matrix(job, place, part, where).T
-                result[block] += _to_rows(samples, voxels.coils)
+                matrix = _matrix(job, place, part, where)
+                for number, some in job.within(where):
+                    samples = _to_rows(emitted[items, some] @ matrix[:, some].T, voxels.coils)
+                    if job.tissues is not None:
+                        samples *= factor[number, block, None]
+                    result[block] += samples
         ctx.save_for_backward(*tensors, result)
-        return result * factor[:, None]
+        return result * factor[:, None] if job.tissues is None else result
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
@@ -216,7 +235,8 @@ class _SampleStates(torch.autograd.Function):
             emitted=(asked["offset"] and any(job.moving)) or any(asked[name] for name in _MAPS),
         )
         raw = gradients[0].conj().resolve_conj()
-        slope = raw * factor[:, None]
+        slopes = raw * factor[..., None]
+        slope = slopes if job.tissues is None else slopes[0]
         by_axis = [raw * row[:, None] for row in job.slopes.row] if job.slopes else []
         total = Adjoint.zeros(drive, voxels, maps=wanted.maps)
         if wanted.maps:
@@ -231,9 +251,14 @@ class _SampleStates(torch.autograd.Function):
             part = voxels.part(where)
             gradient = slope.new_empty(1 + len(by_axis), job.plan.item_count, len(part))
             for place, items, block in job.plan.blocks:
-                matrix = _matrix(job, place, part, where)
+                matrix, rows = _matrix(job, place, part, where), job.plan.rows[place]
+                if job.tissues is not None:
+                    for number, some in job.within(where):
+                        folded = _to_items(slopes[number, block], rows)
+                        gradient[0, items, some] = folded @ matrix[:, some]
+                    continue
                 for given, target in zip((slope, *by_axis), gradient, strict=True):
-                    folded = _to_items(given[block], job.plan.rows[place])
+                    folded = _to_items(given[block], rows)
                     torch.mm(folded, matrix, out=target[items])
             if job.nodes is not None:
                 job.backend.turn(gradient[0], drive.k_anchor, part)
@@ -338,7 +363,7 @@ def _parts(job: Job, voxels: Voxels, *, adjoint: bool) -> list[slice]:
 def _matrix(job: Job, place: int, part: Voxels, where: slice) -> Tensor:
     pattern = job.plan.patterns[place]
     return job.cache.get_or_make(
-        (pattern.key, where.start, where.stop, job.nodes is None),
+        (pattern.key, where.start, where.stop, job.tissues is None),
         lambda: encoding_matrix(pattern, part),
     )
 

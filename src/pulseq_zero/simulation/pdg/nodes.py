@@ -32,8 +32,8 @@ _BEYOND, _REMEMBERED, _MORE = 3, 0.3, 1.25
 # The last coefficients may have this part of the accuracy; in float32 not less than the other.
 _LAST, _ROUNDING = 0.2, 2e-6
 
-# Nodes are no gain unless there are fewer of them than voxels by this factor.
-_GAIN = 2
+# Nodes are no gain unless there are fewer of them than voxels by this factor, and no more tissues.
+_GAIN, _TISSUES = 2, 32
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,11 @@ class Tissues:
             )
             for last, n in zip(stop, count.tolist(), strict=True)
         ]
+
+    @property
+    def ranges(self) -> tuple[slice, ...]:
+        """The voxels of each tissue."""
+        return tuple(tissue.voxels for tissue in self._tissues)
 
     @property
     def half_ranges(self) -> tuple[float, float]:
@@ -271,8 +276,14 @@ class Interpolation:
 
     Attributes
     ----------
-    voxels
-        The voxels in the order of tissues.
+    voxels, layer
+        The voxels in the order of tissues, and the layers that they lie in.
+    tissues
+        Their numbers, tissue by tissue.
+    D
+        (tissues,) [m²/s].
+    counts
+        How many nodes to begin with, see `serves`.
     allowed
         How large the last coefficients may be, see `Nodes.last_coefficients`.
     """
@@ -280,7 +291,10 @@ class Interpolation:
     def __init__(self, voxels: Voxels, layer: Tensor | None, accuracy: float) -> None:
         self._tissues = Tissues(voxels, layer)
         self._known: dict[Counts, Nodes | None] = {}
-        self.voxels = self._tissues.voxels
+        self.voxels, self.layer = self._tissues.voxels, self._tissues.layer
+        self.tissues = self._tissues.ranges
+        self.D = self.voxels.D[[tissue.start for tissue in self.tissues]]
+        self.counts: Counts = (1, 1)
         self.allowed = max(_LAST * accuracy, _ROUNDING)
 
     def nodes(self, counts: Counts) -> Nodes | None:
@@ -291,7 +305,14 @@ class Interpolation:
             self._known[counts] = self._tissues.nodes(*counts)
         return self._known[counts]
 
-    def first_counts(self, repetitions: Repetitions) -> Counts:
+    def serves(self, repetitions: Repetitions) -> bool:
+        """Tell whether nodes are a gain for a sequence, as many as it probably takes."""
+        if len(self.tissues) > _TISSUES:
+            return False
+        self.counts = self._first_counts(repetitions)
+        return self.nodes(self.counts) is not None
+
+    def _first_counts(self, repetitions: Repetitions) -> Counts:
         """Return how many nodes a sequence probably takes; by nothing but the sequence.
 
         A product of pulses is of the exponential type of their angles' sum in B1, and of their
