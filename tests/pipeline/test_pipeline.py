@@ -89,6 +89,15 @@ def test_everything_is_made(pipeline):
     assert not (pipeline.folder / "<results>").exists()
 
 
+def test_every_job_says_what_it_has_used(pipeline):
+    folder = pipeline.folder / "results/benchmarks"
+    jobs = sorted(folder.rglob("*.tsv"))
+    for job in jobs:
+        used = json.loads(job.with_suffix(".json").read_text())
+        assert 0 < used["import_cpu_s"] < used["cpu_s"]
+    assert len(jobs) == len(list(folder.rglob("*.json")))
+
+
 def test_the_summary_holds_what_the_report_says(pipeline):
     summary = json.loads((pipeline.folder / "results/summary.json").read_text())
     assert set(summary["flair"]) >= {
