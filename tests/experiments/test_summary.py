@@ -1,9 +1,8 @@
 import pandas as pd
 import pytest
-import torch
 
 from pulseq_zero.errors import ValidationError
-from pulseq_zero.experiments.evaluation import require_scans_agree, scan_optimum
+from pulseq_zero.experiments.evaluation import require_scans_agree
 from pulseq_zero.experiments.kinds.inversion_time import analytic_null
 from pulseq_zero.experiments.summary import comparison, list_table
 
@@ -26,14 +25,6 @@ def test_the_table_is_restructured_text():
     assert table == (
         ".. list-table::\n   :header-rows: 1\n\n   * - a\n     - b\n   * - 1\n     - 2"
     )
-
-
-def test_the_optimum_of_a_scan_lies_between_its_points():
-    values = torch.linspace(0, 3, 13, dtype=torch.float64)
-    scan = pd.DataFrame({"TI": values, "loss": (values - 1.3) ** 2})
-    assert scan_optimum(scan, "TI") == pytest.approx(1.3)
-    # At the border there is nothing to refine
-    assert scan_optimum(pd.DataFrame({"TI": values, "loss": values}), "TI") == 0.0
 
 
 def test_what_is_found_must_be_what_the_scan_found():

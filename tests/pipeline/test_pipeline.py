@@ -43,7 +43,13 @@ def pipeline(root, tmp_path_factory) -> Pipeline:
     pipeline.edit(
         "config/experiments/flair_ti.yaml",
         optimizer=short,
-        scan={"first": 2.6, "last": 3.2, "count": 7, "tolerance": 0.2},
+        scan={
+            **{"first": 2.6, "last": 3.2, "count": 7, "tolerance": 0.2},
+            "variants": {
+                **{"first": 2.4, "last": 3.4, "count": 6},
+                "changes": {"CSF alone": {"phantom.scalp": False, "loss.settings.bright": None}},
+            },
+        },
         parameters={"TI": {"start": 2.0, "learning_rate": 0.1, "lower": 0.1}},
         loss={"settings": {"share": 0.5}},
     )
