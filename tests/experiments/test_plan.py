@@ -76,7 +76,7 @@ def test_variants_of_a_scan_are_changes_of_the_run(folder, root):
     dark, fine = plan.variants_of("over_T1/T1=4.0").values()
     assert dark.loss.settings == {"dark": "csf", "bright": None}
     assert dark.phantom == {"tissues": {"csf": {"T1": 4.0, "T2": 1.0}}}
-    assert (dark.scan.first, dark.scan.count, dark.scan.variants) == (2.6, 33, None)
+    assert (dark.scan.first, dark.scan.count, dark.scan.variants) == (2.8, 17, None)
     assert fine.sequence.arguments == {"n_read": 96}
     assert (fine.phantom, fine.loss, fine.scan.tolerance) == (run.phantom, run.loss, 0.01)
     assert plan.changed_phantom(dark.phantom)["matrix"] == [32, 32]

@@ -1,3 +1,5 @@
+import re
+
 import pandas as pd
 import pytest
 
@@ -5,6 +7,7 @@ from pulseq_zero.errors import ValidationError
 from pulseq_zero.experiments.evaluation import require_scans_agree
 from pulseq_zero.experiments.kinds.inversion_time import analytic_null
 from pulseq_zero.experiments.summary import comparison, list_table
+from pulseq_zero.files.yaml import read_yaml
 
 ABSTRACT = {
     "flair": [
@@ -18,6 +21,17 @@ ABSTRACT = {
 def test_the_comparison_shows_what_a_run_has():
     table = comparison({"flair": {"ti": 3.104}}, ABSTRACT)
     assert table.to_numpy().tolist() == [["FLAIR: TI", "2.98 s", "3.10 s", "because"]]
+
+
+def test_the_report_shows_the_variants_of_the_default_experiment(root):
+    scan = read_yaml(root / "config/experiments/flair_ti.yaml")["scan"]
+    rows = read_yaml(root / "workflow/report/abstract.yaml")["flair"]
+    shown = {name for row in rows for name in re.findall(r"ti_variants_s\[(.*?)\]", row["ours"])}
+    assert shown == set(scan["variants"]["changes"])
+    found = {"ti_variants_s": dict.fromkeys(shown, 2.9712)}
+    only = {"flair": [row for row in rows if "variants" in row["ours"]]}
+    table = comparison({"flair": found}, only)
+    assert table["This run"].tolist() == ["2.971 s"] * len(shown)
 
 
 def test_the_table_is_restructured_text():
