@@ -71,7 +71,13 @@ def small_pipeline(root: Path, folder: Path) -> Pipeline:
     pipeline.edit(
         "config/experiments/flair_ti.yaml",
         optimizer={"iterations": 8, "verify_every": 4},
-        scan={"first": 2.6, "last": 3.2, "count": 7},
+        scan={
+            **{"first": 2.6, "last": 3.2, "count": 7},
+            "variants": {
+                **{"first": 2.4, "last": 3.4, "count": 6},
+                "changes": {"CSF alone": {"phantom.scalp": False, "loss.settings.bright": None}},
+            },
+        },
         loss={"settings": {"dark": "csf", "bright": "brain", "share": 0.5}},
     )
     (pipeline.folder / "losses/held.py").write_text(HELD_LOSS)
