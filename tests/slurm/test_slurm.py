@@ -75,7 +75,12 @@ def small_pipeline(root: Path, folder: Path) -> Pipeline:
             **{"first": 2.6, "last": 3.2, "count": 7},
             "variants": {
                 **{"first": 2.4, "last": 3.4, "count": 6},
-                "changes": {"CSF alone": {"phantom.scalp": False, "loss.settings.bright": None}},
+                "changes": {
+                    "CSF alone": {
+                        **{f"phantom.tissues.{name}.PD": 0 for name in ("gm", "wm", "scalp")},
+                        "loss.settings.bright": None,
+                    }
+                },
             },
         },
         loss={"settings": {"dark": "csf", "bright": "brain", "share": 0.5}},
