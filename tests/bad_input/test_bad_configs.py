@@ -84,8 +84,14 @@ EXPERIMENT = "config/experiments/flair_ti.yaml"
         ),
         (
             {"fantom": {}},
-            "the file: unknown key 'fantom'; the keys are experiments, limits, "
+            "the file: unknown key 'fantom'; the keys are experiments, limits, noise, "
             "other_phantoms, phantom, results, simulation, validation",
+        ),
+        ({"noise": {"snr": 0}}, "noise.snr: 0 is less than or equal to the minimum of 0"),
+        ({"noise": {"count": 1}}, "noise.count: 1 is less than the minimum of 2"),
+        (
+            {"noise": {"sigma": 1}},
+            "noise: unknown key 'sigma'; the keys are count, region, seed, snr",
         ),
         ({"phantom": None}, "phantom: None is not of type 'object'"),
     ],

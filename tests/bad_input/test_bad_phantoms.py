@@ -83,8 +83,8 @@ def nifti(PD="PD.nii.gz", **changes):
         ),
         (
             {"sourse": "nifti"},
-            "phantom: unknown key 'sourse'; the keys are B0_scale, B1_scale, definition, "
-            "fov, matrix, scale, scalp, slice_position, slice_thickness, source, tissues",
+            "phantom: unknown key 'sourse'; the keys are B0_scale, B1_scale, definition, deform, "
+            "fov, lesions, matrix, scale, scalp, slice_position, slice_thickness, source, tissues",
         ),
         ({"matrix": 8}, "phantom.matrix: 8 is less than the minimum of 16"),
         (
@@ -101,6 +101,25 @@ def nifti(PD="PD.nii.gz", **changes):
         (
             {"definition": "none.yaml"},
             "phantom.definition: none.yaml does not exist; check the path",
+        ),
+        (
+            {"deform": {"largest": 0.02, "smoothness": 0.005}},
+            "phantom.deform: displacements of 0.02 m that change over 0.005 m fold the anatomy; "
+            "lower largest or raise smoothness",
+        ),
+        (
+            {"lesions": {"radius": [0.03, 0.03]}},
+            "phantom.lesions: white matter has no room for lesion 1 of 8, of a radius of 0.03 m; "
+            "lower count or radius, or choose another slice",
+        ),
+        (
+            {"lesions": {"radius": [0.004, 0.002]}},
+            "phantom.lesions.radius: 0.004 is larger than 0.002; give the smallest radius first",
+        ),
+        (
+            {"source": "npz", "file": "good.npz", "lesions": {}},
+            "phantom.lesions lie in the region 'wm', but there are only ['brain']; name its file "
+            "under phantom.masks",
         ),
         ({"source": "nifti", "maps": {}}, "phantom.maps: 'PD' is a required property"),
         (nifti("none.nii"), "phantom.maps: none.nii does not exist; check the path in the config"),

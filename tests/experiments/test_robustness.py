@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from pulseq_zero.errors import ConfigError
-from pulseq_zero.experiments.experiment import sequence_setup
+from pulseq_zero.experiments.experiment import make_loss, sequence_setup
 from pulseq_zero.experiments.robustness import robustness_table
-from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.experiments.settings import Experiment, NoiseSettings
+from pulseq_zero.experiments.summary import out_of_sample_table
 from pulseq_zero.files.yaml import read_yaml
+from pulseq_zero.optimization.losses import LossContext, loss_of
 from pulseq_zero.phantom import build_phantom
 from pulseq_zero.phantom.settings import changed
 
@@ -50,6 +52,74 @@ def test_half_the_angles_are_a_quarter_of_the_power_and_another_image(tse_sar, s
     assert row["gain"] == pytest.approx(row["loss_start"] - row["loss_optimized"])
     # The target is the image of the start there, so at the start power is all there is
     assert row["loss_start"] == pytest.approx(1e-4 * (80 * 180**2 + 5 * 90**2) / 85, rel=1e-5)
+
+
+def test_noise_of_scans_that_are_alike_is_paired_away(tse_sar, small_brain):
+    start = set_up(tse_sar).start
+    noise = NoiseSettings(count=8)
+    (row,) = robustness_table(
+        Experiment(**tse_sar), start, {"itself": small_brain}, accuracy=1e-2, noise=noise
+    ).to_dict("records")
+    assert row["noisy_gain"] == pytest.approx(0, abs=1e-6)
+    assert row["noisy_gain_sd_paired"] == pytest.approx(0, abs=1e-6)
+    # Two scans differ by the noise of both
+    assert row["noisy_gain_sd"] > 1e-3
+
+
+def test_the_gain_in_noise_is_that_of_scans_with_the_noise_that_was_asked_for(tse_sar, small_brain):
+    """Against noise added here to the images, which is white there as well on a full grid."""
+    experiment, setup = Experiment(**tse_sar), set_up(tse_sar)
+    values = {"flip_angles": 0.7 * setup.start["flip_angles"]}
+    noise = NoiseSettings(snr=10.0, count=400, seed=3)
+    (row,) = robustness_table(
+        experiment, values, {"itself": small_brain}, accuracy=1e-2, noise=noise
+    ).to_dict("records")
+    model = setup.imaging_model(small_brain, experiment.image, 1e-2, {})
+    with torch.no_grad():
+        images = [model(setup.start).image, model(values).image]
+    context = LossContext(small_brain, images[0], setup.start)
+    loss = make_loss(experiment.loss, context)
+    sigma = float(images[0].abs()[context.region("brain")].mean()) / 10.0
+    generator = np.random.default_rng(0)
+
+    def losses(parameters, image):
+        for _ in range(400):
+            drawn = generator.normal(0, sigma, (2, *image.shape))
+            noisy = image + torch.from_numpy(drawn[0] + 1j * drawn[1])
+            yield loss_of(loss, parameters, noisy)
+
+    before = np.array(list(losses(setup.start, images[0])))
+    after = np.array(list(losses(values, images[1])))
+    assert row["noisy_gain_sd"] == pytest.approx((before - after).std(), rel=0.15)
+    error = row["noisy_gain_sd"] / np.sqrt(200)
+    assert row["noisy_gain"] == pytest.approx((before - after).mean(), abs=4 * error)
+    assert row["gain"] == pytest.approx(
+        loss_of(loss, setup.start, images[0]) - loss_of(loss, values, images[1])
+    )
+
+
+def test_noise_is_no_other_for_a_louder_image_that_is_scaled(tse_sar, small_brain):
+    """A ratio is one: twice the signal has twice the noise."""
+    tse_sar["loss"]["settings"]["sar_weight"] = 0.0
+    values = {"flip_angles": 0.7 * set_up(tse_sar).start["flip_angles"]}
+    phantoms = {"once": small_brain, "twice": small_brain.scaled(PD=2.0)}
+    table = robustness_table(Experiment(**tse_sar), values, phantoms, accuracy=1e-2)
+    once, twice = table.to_dict("records")
+    for column in ("gain", "noisy_gain", "noisy_gain_sd", "noisy_gain_sd_paired"):
+        assert twice[column] == pytest.approx(4 * once[column], rel=1e-3)
+
+
+def test_the_table_of_other_phantoms_has_a_row_for_each():
+    def row(experiment, phantom, gain):
+        noisy = {"noisy_gain": gain, "noisy_gain_sd": 0.00131, "noisy_gain_sd_paired": 1.0}
+        return {"experiment": experiment, "phantom": phantom, "nrmse": 0.04029, **noisy}
+
+    rows = [row("a", "own", 0.63209), row("a", "lesions", 0.6), row("b", "own", 1.4)]
+    table = out_of_sample_table([*rows, row("b", "lesions", 1.3)])
+    assert table["Phantom"].tolist() == ["own", "lesions"]
+    assert table["a: gain in noise"].tolist() == ["0.6321 ± 0.001", "0.6 ± 0.001"]
+    assert table["b: gain in noise"].tolist() == ["1.4 ± 0.001", "1.3 ± 0.001"]
+    assert table["a: NRMSE"].tolist() == ["0.040", "0.040"]
 
 
 def test_maps_are_scaled_and_values_of_tissues_replaced(small_brain):

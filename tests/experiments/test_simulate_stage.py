@@ -15,7 +15,11 @@ from pulseq_zero.files.store import load_tensors
 
 EXPERIMENT = only_sections(
     {
-        "sequence": {"function": "sequences/tse.py:tse", "arguments": {"n_read": 16}},
+        "sequence": {
+            "function": "sequences/tse.py:tse",
+            "arguments": {"n_read": 16},
+            "pulses": "instantaneous",
+        },
         "parameters": {
             "flip_angles": {"start": np.tile([math.pi / 2] + [math.pi] * 8, (3, 1)).tolist()}
         },

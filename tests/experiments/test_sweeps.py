@@ -189,14 +189,26 @@ def test_the_figures_draw(results, tmp_path, small_brain):
     image = small_brain.masks["brain"]
     compared = comparison_results([], "other", {}, evaluation(3.0))
     names = [*results["run"], "other optimized", "other iteration_3"]
+    numbers = {"relative_sar_measured": 0.5, "nrmse_brain": 0.03}
+    regional, compared = results.assign(**numbers), compared.assign(**numbers)
+    baselines = regional.assign(baseline="constant", value=[1.0, 2.0]).drop(
+        columns="point_spread_width_m"
+    )
     figures = {
         "any": sweep_figure(results, list(SWEEP), ["TI"]),
         "text": sweep_figure(results.assign(run=["a", "b"]), ["run"], []),
         "several": sweep_figure(results, [*SWEEP, "iteration"], ["TI"]),
         "times": inversion_time_sweep_figure(results, list(SWEEP), "csf"),
-        "front": front_figure(results, compared, dict.fromkeys(names, image), image, 1e-5),
+        "front": front_figure(
+            regional, compared, baselines, dict.fromkeys(names, image), image, 1e-5
+        ),
         "alone": front_figure(
-            results, pd.DataFrame(columns=results.columns), dict.fromkeys(names, image), image, 1e-5
+            results,
+            pd.DataFrame(columns=results.columns),
+            pd.DataFrame(),
+            dict.fromkeys(names, image),
+            image,
+            1e-5,
         ),
     }
     for name, figure in figures.items():

@@ -23,7 +23,7 @@ def darkness(parameters, image):
     return {"signal": image.abs().mean(), "power": parameters["flip"].square()}
 
 
-def rows(optimized_under_the_judge: float, imported: float = 0.5):
+def rows(optimized_under_the_judge: float, imported: float = 0.5, full: float = 0.5):
     """Validate an optimizer that is told that its image is half as bright as before."""
     stages = {
         "start": dict.fromkeys(KINDS, IMAGE),
@@ -31,6 +31,7 @@ def rows(optimized_under_the_judge: float, imported: float = 0.5):
             **dict.fromkeys(KINDS, 0.5 * IMAGE),
             "bloch": optimized_under_the_judge * IMAGE,
             "imported": imported * IMAGE,
+            "bloch_full": full * IMAGE,
         },
     }
     flip = {"flip": torch.tensor(0.1)}
@@ -81,6 +82,18 @@ def test_a_file_that_makes_another_image_fails():
         ValidationError, match=r"the exported files of toy \(optimized\) make other"
     ):
         require_passed(other)
+
+
+def test_full_physics_decides():
+    """What holds with pulses at once may be worse with pulses that take their time."""
+    worse = rows(0.51, full=1.1)
+    assert [row["passed"] for row in worse] == [True, False]
+    other = rows(0.51, full=0.6)
+    assert other[1]["loss_bloch_full"] < other[0]["loss_bloch_full"]
+    assert [row["passed"] for row in other] == [True, False]
+    with pytest.raises(ValidationError, match=r"of toy \(optimized\) changes the image otherwise"):
+        require_passed(other)
+    assert [row["passed"] for row in rows(0.51, full=0.52)] == [True, True]
 
 
 def test_a_wider_slice_holds_more_of_the_same(small_brain):

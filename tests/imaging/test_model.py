@@ -73,3 +73,14 @@ def test_a_pulse_that_counts_as_another_all_of_a_sudden_is_told(use):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             image(101.0)
+
+
+@pytest.mark.parametrize("pulses", ["instantaneous", "played"])
+def test_a_model_put_on_another_phantom_is_the_model_of_that_phantom(tse, small_brain, pulses):
+    settings = {"accuracy": 1e-2, "pulses": pulses}
+    model = ImagingModel(tse, small_brain.scaled(T2=0.5), **settings)
+    before = model({}).image
+    moved = model.on(small_brain)
+    assert torch.equal(moved({}).image, ImagingModel(tse, small_brain, **settings)({}).image)
+    assert torch.equal(model({}).image, before)
+    assert moved.sequence_model is model.sequence_model

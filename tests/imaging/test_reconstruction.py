@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pulseq_zero.errors import SimulationError
-from pulseq_zero.imaging.reconstruction import adjoint, reconstruct
+from pulseq_zero.imaging.reconstruction import adjoint, noise_gain, reconstruct, reconstruct_coils
 
 FOV = (0.2, 0.3)
 
@@ -120,3 +120,22 @@ def test_silent_samples_have_finite_gradients():
 def test_misshapen_input_is_refused(signal, kspace, matrix):
     with pytest.raises(SimulationError):
         reconstruct(signal, kspace, matrix, FOV)
+
+
+@pytest.mark.parametrize("size", [None, (0.004, 0.009)])
+def test_noise_of_a_pixel_is_what_the_gain_says(size):
+    """On a grid with averages, and off it: the same in all pixels, real and imaginary."""
+    matrix, count = (8, 6), 4000
+    spokes = torch.linspace(-0.5, 0.5, 9)[:, None] * torch.tensor([[8 / FOV[0], 6 / FOV[1]]])
+    twice = torch.cat([grid(matrix), grid(matrix)[:7]])
+    for kspace in (grid(matrix), twice, spokes * torch.tensor([1.0, -0.3])):
+        # Many draws side by side, as coils
+        drawn = noise(len(kspace), count) * math.sqrt(2)
+        images = reconstruct_coils(drawn, kspace, matrix, FOV)
+        if size is not None:
+            images = images * (math.prod(size) * math.prod(matrix) / math.prod(FOV))
+        gain = noise_gain(kspace, matrix, FOV, voxel_size=size)
+        for part in (images.real, images.imag):
+            assert float(part.std()) == pytest.approx(gain, rel=0.02)
+            assert float(part.std(0).max()) < 1.1 * gain
+            assert float(part.std(0).min()) > 0.9 * gain

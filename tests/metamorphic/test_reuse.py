@@ -10,7 +10,7 @@ from hypothesis import given
 from pulseq_zero.simulation import Simulator
 from pulseq_zero.simulation.pdg.propagation import TorchBackend
 from support.cases import Case, cases
-from support.engines import ACCURACY, EXAMPLES, assert_same
+from support.engines import ACCURACY, EXAMPLES, assert_same, with_hard_pulses
 from support.phase_graph import phase_graph_signal
 
 BACKENDS = {
@@ -43,6 +43,30 @@ def test_other_sequences_before(backend, case):
     for other in other_sequences(sequence, rng):
         fresh = Simulator(data, ACCURACY, **BACKENDS[backend])(other).signal
         assert_same(kept(other).signal, fresh, data)
+
+
+@pytest.mark.parametrize("differentiated", [False, True])
+@pytest.mark.parametrize("name", ["pulse_angle", "pulse_phase", "event_time", "gradient_moment"])
+def test_sequences_changed_in_place(name, differentiated):
+    sequence, data, _ = Case("TSE", "anywhere", "random", "box", 4).draw(voxels=12)
+    kept = Simulator(data, ACCURACY)
+    sequence.pulse_angle.requires_grad_(differentiated)
+    kept(sequence)
+    with torch.no_grad():
+        getattr(sequence, name).mul_(1.2)
+    fresh = Simulator(data, ACCURACY)(sequence).signal
+    assert_same(kept(sequence).signal, fresh, data)
+
+
+@pytest.mark.parametrize("field", ["signal", "time"])
+def test_played_pulses_changed_in_place(field):
+    sequence, data, _ = Case("TSE", "anywhere", "random", "box", 4).draw(voxels=12)
+    sequence = with_hard_pulses(sequence)
+    kept = Simulator(data, ACCURACY)
+    kept(sequence)
+    getattr(sequence.played, field).mul_(1.2)
+    fresh = Simulator(data, ACCURACY)(sequence).signal
+    assert_same(kept(sequence).signal, fresh, data)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

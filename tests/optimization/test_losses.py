@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pulseq_zero.errors import ConfigError
-from pulseq_zero.optimization.losses import LossContext, contrast, image_and_sar
+from pulseq_zero.optimization.losses import LossContext, contrast, error_and_power, image_and_sar
 
 
 def image(phantom, seed=0):
@@ -51,3 +51,21 @@ def test_a_loss_without_its_parameter_says_so(small_brain):
     context = LossContext(small_brain, image(small_brain), {"TI": torch.tensor(1.0)})
     with pytest.raises(ConfigError, match="'flip_angles'"):
         image_and_sar(context)
+
+
+def test_error_and_power_are_those_of_the_region_and_of_all_pulses(small_brain):
+    start = image(small_brain)
+    flips = torch.full((5, 17), math.pi, dtype=torch.float64)
+    context = LossContext(small_brain, start, {"flip_angles": flips})
+    loss = error_and_power(context, sar_weight=0.1)
+    inside = context.region("brain")
+    assert 0 < int(inside.sum()) < inside.numel()
+    at_start = loss({"flip_angles": flips}, 1j * start)
+    assert float(at_start["image"]) == pytest.approx(0, abs=1e-12)
+    assert float(at_start["sar"]) == pytest.approx(0.1)
+    # Elsewhere all is allowed
+    changed = loss({"flip_angles": flips / 2}, torch.where(inside, 1.2 * start, 7 * start))
+    assert float(changed["image"]) == pytest.approx(0.2**2, rel=1e-5)
+    assert float(changed["sar"]) == pytest.approx(0.1 / 4)
+    with pytest.raises(ConfigError, match="counts the parameter 'angles' as flip angles"):
+        error_and_power(context, flip_angles="angles")

@@ -236,6 +236,12 @@ def test_optimized_sequences_are_evaluated_on_other_phantoms(pipeline):
     assert own["nrmse"] == pytest.approx(summary["tse"]["nrmse_best_tight"], rel=1e-2)
     assert own["relative_sar"] == pytest.approx(summary["tse"]["sar_ratio_best"])
     assert by["flair_ti", "its own"]["relative_sar"] is None
+    # With receiver noise as well, whose mean adds to both losses
+    for row in rows:
+        assert 0 < row["noisy_gain_sd"] < 1
+        assert row["noisy_gain"] == pytest.approx(row["gain"], abs=5 * row["noisy_gain_sd"])
+    assert summary["robustness"] == rows
+    assert "tse_sar: gain in noise" in (pipeline.folder / "results/front_page.rst").read_text()
 
 
 def test_a_second_run_has_nothing_to_do(pipeline):

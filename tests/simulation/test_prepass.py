@@ -13,13 +13,13 @@ from pulseq_zero.simulation.mrzero import compute_graph, rotation_table, select_
 from pulseq_zero.simulation.pdg.graph import KINDS
 from pulseq_zero.simulation.pdg.prepass import make_graph
 from pulseq_zero.simulation.pdg.representatives import Representatives
-from pulseq_zero.simulation.pdg.timeline import Course
+from pulseq_zero.simulation.pdg.timeline import Integrals
 from sequences import CASES, Writer, fingerprinting, phantom
 
 
 def ours(repetitions, data, thresholds):
     voxels = Representatives.of(data)
-    return make_graph(repetitions, Course.of(repetitions), data, voxels, thresholds)
+    return make_graph(repetitions, Integrals.of(repetitions), data, voxels, thresholds)
 
 
 def edges_of(graph):

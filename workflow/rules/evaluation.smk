@@ -66,11 +66,13 @@ rule sweep:
         sweep_inputs,
         code=code("sweep"),
         kind=lambda wildcards: kind_files(SWEEPS[wildcards.sweep].figure),
+        functions=sweep_code,
         phantoms=lambda wildcards: [
             RESULTS.phantom(PLAN.phantom_of(run)) for run in PLAN.runs_of(wildcards.sweep)
         ],
     output:
         evaluations=FILES.evaluations("{sweep}"),
+        baselines=FILES.baselines("{sweep}"),
         table=report(
             FILES.sweep("{sweep}"),
             caption="../report/sweep_table.rst",
@@ -110,6 +112,7 @@ rule sweep:
             for name in SWEEPS[wildcards.sweep].compare
         },
         compared=lambda wildcards: PLAN.compared(wildcards.sweep),
+        accuracy=SIMULATION.tight_accuracy,
         simulator=SIMULATOR,
         results=RESULTS,
     script:
@@ -125,6 +128,7 @@ rule summary:
         kinds=[kinds.module_of(run.figure) for run in EXPERIMENTS.values()],
         abstract="workflow/report/abstract.yaml",
         template="workflow/report/front_page.rst",
+        out_of_sample="workflow/report/out_of_sample.rst",
     output:
         [FILES.numbers(name) for name in NUMBERS],
         report(
@@ -157,6 +161,7 @@ rule summary:
         figures={name: run.figure for name, run in EXPERIMENTS.items()},
         sweeps=list(SWEEPS),
         is_robust="robustness" in NUMBERS,
+        noise=PLAN.config.noise.model_dump(),
         accuracy=ACCURACY,
         results=RESULTS,
     script:

@@ -21,10 +21,21 @@ def user_code(*sections):
 
     def files(wildcards):
         run = PLAN.settings(wildcards.experiment)
-        named = [getattr(run, section).function.rpartition(":")[0] for section in sections]
-        return [name for name in named if name.endswith(".py")]
+        return files_with(*(getattr(run, section) for section in sections))
 
     return files
+
+
+def files_with(*named):
+    """Files of the user's own that sections name their functions in."""
+    files = [section.function.rpartition(":")[0] for section in named]
+    return sorted({name for name in files if name.endswith(".py")})
+
+
+def sweep_code(wildcards):
+    """Files of the user's own functions that a sweep and its baselines name."""
+    sweep = SWEEPS[wildcards.sweep]
+    return files_with(sweep.sequence, sweep.loss, *sweep.baselines.values())
 
 
 def setting(step):

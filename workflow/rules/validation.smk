@@ -99,6 +99,7 @@ rule robustness:
         others=lambda wildcards: PLAN.other_phantoms(wildcards.experiment),
         accuracy=ACCURACY[TIGHT],
         simulator=SIMULATOR,
+        noise=PLAN.config.noise.model_dump(),
         files=files_of,
     script:
         SCRIPT

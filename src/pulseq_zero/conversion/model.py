@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 import numpy as np
@@ -110,8 +110,17 @@ class SequenceModel:
 
     @property
     def traced_at(self) -> list[dict[str, Tensor]]:
-        """The parameters of the runs whose tapes are kept: tracing them in order restores these."""
+        """The parameters of the runs whose tapes are kept, that of the last call coming last."""
         return [parameters for parameters, _ in reversed(self._runs)]
+
+    def trace_again(self, traced_at: Sequence[Mapping[str, Tensor]]) -> None:
+        """Restore the runs that are kept, see `traced_at`, with no others.
+
+        A replay may differ from a new run of the function by rounding errors.
+        """
+        self._runs = []
+        for parameters in traced_at:
+            self.trace(parameters)
 
     def __call__(self, parameters: Mapping[str, Tensor]) -> Repetitions:
         """Compute the repetitions for some parameters.

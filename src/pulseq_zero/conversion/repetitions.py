@@ -231,6 +231,16 @@ class Repetitions:
         """Return the same sequence cut off from the parameters it was made of."""
         return self.map(Tensor.detach)
 
+    def snapshot(self) -> Repetitions:
+        """Return the sequence as it is now, whatever becomes of its tensors."""
+        return self.map(lambda tensor: tensor.detach().clone())
+
+    def same_shim(self, other: Repetitions) -> bool:
+        """Tell whether another sequence shims the transmit channels alike."""
+        if self.shim is None or other.shim is None:
+            return self.shim is other.shim
+        return torch.equal(self.shim, other.shim)
+
     def to_tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Take the sequence apart into tensors and JSON-like metadata, to store it."""
         tensors = {name: getattr(self, name) for name in _TENSORS}

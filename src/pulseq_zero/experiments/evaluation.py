@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor
 
-from pulseq_zero.errors import ValidationError
+from pulseq_zero.conversion.repetitions import Repetitions
+from pulseq_zero.errors import PhantomError, ValidationError
 from pulseq_zero.experiments import kinds
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import OPTIMIZED, START, iteration_of
@@ -27,6 +30,7 @@ def evaluate(
     optimized_image: Tensor,
     imported_image: Tensor,
     point_spread_widths: Mapping[str, float | None],
+    measured: Tensor | None,
     start: Mapping[str, Tensor],
     parameters: Mapping[str, Tensor],
     found: Mapping[str, Any],
@@ -49,6 +53,8 @@ def evaluate(
         (x, y) image of the exported optimized file as MRzeroCore imports it, at the same accuracy.
     point_spread_widths
         Width of the point-spread function of each stage [m], None where it has none.
+    measured
+        (shots, ...) bool, which of the shots are measured, see `measured_shots`; None if unknown.
     start
         Start values of the parameters.
     parameters
@@ -87,6 +93,7 @@ def evaluate(
                 "iteration": stages[stage],
                 "nrmse_to_start": nrmse(image.abs(), tight_images[START].abs()),
                 "ssim_to_start": ssim(image, tight_images[START]),
+                **region_errors(image, tight_images[START], phantom),
                 "point_spread_width_m": point_spread_widths[stage],
             }
             for stage, image in tight_images.items()
@@ -100,8 +107,7 @@ def evaluate(
     if flips is not None:
         for stage, iteration in stages.items():
             angles = start[flips] if stage == START else parameters[flips][iteration]
-            sar = relative_sar(angles, start[flips])
-            numbers["stages"][stage]["relative_sar"] = float(sar)
+            numbers["stages"][stage] |= powers(angles, start[flips], measured)
     if minima is not None and experiment.scan is not None:
         name = experiment.scan.parameter
         own, *variants = minima.to_dict("records")
@@ -123,6 +129,56 @@ def evaluate(
     if closed_forms:
         numbers["closed_forms"] = closed_forms
     return numbers
+
+
+# Whose errors are reported beside that of the whole image, where a phantom has them
+REGIONS = ("brain", "csf")
+
+
+def region_errors(image: Tensor, target: Tensor, phantom: Phantom) -> dict[str, float]:
+    """Compare the magnitudes of two (x, y) images in regions of a phantom, ``nrmse_REGION``."""
+    errors = {}
+    x, y = image.shape
+    for region in REGIONS:
+        # Small ones have no pixel of their own in coarse images
+        with suppress(PhantomError):
+            inside = phantom.mask(region, matrix=(x, y))
+            errors[f"nrmse_{region}"] = nrmse(image.abs()[inside], target.abs()[inside])
+    return errors
+
+
+def powers(angles: Tensor, start: Tensor, measured: Tensor | None) -> dict[str, float]:
+    """Give the SAR relative to the start, of all shots and of those that are measured.
+
+    Parameters
+    ----------
+    angles, start
+        (shots, ...) flip angles, and those of the start [rad].
+    measured
+        (shots,) bool; None if unknown.
+    """
+    found = {"relative_sar": float(relative_sar(angles, start))}
+    if measured is not None:
+        of_measured = relative_sar(angles[measured], start[measured])
+        found["relative_sar_measured"] = float(of_measured)
+    return found
+
+
+def measured_shots(repetitions: Repetitions, angles: Tensor) -> Tensor | None:
+    """Tell which shots are measured, (shots,) bool.
+
+    Parameters
+    ----------
+    repetitions
+        The sequence.
+    angles
+        (shots, pulses) its flip angles; None is returned where these are not all of its pulses.
+    """
+    count = repetitions.event_count
+    if angles.ndim != 2 or angles.numel() != len(count):
+        return None
+    sampled = torch.stack([part.any() for part in repetitions.is_sample.split(list(count))])
+    return sampled.view(angles.shape).any(1)
 
 
 def require_scans_agree(evaluations: Mapping[str, Mapping[str, Any]]) -> None:

@@ -160,6 +160,10 @@ class ResultFiles:
         """Table of the runs of a sweep."""
         return self.folder / name / "sweep.csv"
 
+    def baselines(self, name: str) -> Path:
+        """Table of what the runs of a sweep are compared with."""
+        return self.folder / name / "baselines.csv"
+
     def evaluations(self, name: str) -> Path:
         """Numbers of the runs of a sweep."""
         return self.folder / name / "evaluations.json"

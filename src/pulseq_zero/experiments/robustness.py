@@ -1,17 +1,20 @@
-"""What an optimized sequence is worth on phantoms that it was not optimized on."""
+"""What an optimized sequence is worth on phantoms that it was not optimized on, and in noise."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
 from pulseq_zero.experiments.experiment import Values, make_loss, sequence_setup
-from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.experiments.settings import Experiment, NoiseSettings
+from pulseq_zero.imaging.acquisition import Acquisition
 from pulseq_zero.imaging.metrics import nrmse, ssim
-from pulseq_zero.optimization.losses import LossContext, loss_of
+from pulseq_zero.imaging.noise import noise_deviation, noisy_images
+from pulseq_zero.optimization.losses import LossContext, LossFunction, loss_of
 from pulseq_zero.optimization.penalties import relative_sar
 from pulseq_zero.phantom import Phantom
 
@@ -23,11 +26,16 @@ def robustness_table(
     *,
     accuracy: float,
     simulator: Mapping[str, Any] | None = None,
+    noise: NoiseSettings | None = None,
 ) -> pd.DataFrame:
     """Compare start and optimized parameters of an experiment on several phantoms.
 
     Everything is relative to the start on the same phantom: the loss function is made anew
-    for each, with the image of the start values there as its target.
+    for each, with the image of the start values there as its target, and the signal-to-noise ratio
+    is that of this image.
+
+    Receiver noise of one strength is added to the signals of both, which are reconstructed
+    ``noise.count`` times. The target stays without noise.
 
     Parameters
     ----------
@@ -39,30 +47,78 @@ def robustness_table(
         By name, what the sequence is simulated on.
     accuracy, simulator
         Settings of the simulation.
+    noise
+        The noise, see `pulseq_zero.imaging.noise`; by default the defaults of its settings.
 
     Returns
     -------
     pandas.DataFrame
-        A row a phantom: ``loss_start``, ``loss_optimized``, ``gain`` (by how much the loss is
-        lower), ``relative_sar`` (of experiments with flip angles), and ``nrmse`` and ``ssim`` of
-        the magnitude image against that of the start.
+        A row a phantom. Without noise: ``loss_start``, ``loss_optimized``, ``gain`` (by how much
+        the loss is lower), ``relative_sar`` (of experiments with flip angles), and ``nrmse`` and
+        ``ssim`` of the magnitude image against that of the start. With noise: ``noisy_gain``, the
+        mean of the gain, ``noisy_gain_sd``, its standard deviation from one pair of scans to the
+        next, each scan with noise of its own, and ``noisy_gain_sd_paired``, that with the same
+        noise in both scans of a pair.
     """
+    noise = noise or NoiseSettings()
     setup = sequence_setup(experiment.sequence, experiment.parameters)
     flips = experiment.flip_angles
+    first = next(iter(phantoms.values()))
+    traced = setup.imaging_model(first, experiment.image, accuracy, simulator or {})
     rows = []
     for name, phantom in phantoms.items():
-        model = setup.imaging_model(phantom, experiment.image, accuracy, simulator or {})
+        model = traced.on(phantom)
         with torch.no_grad():
-            before, after = model(setup.start).image, model(optimized).image
-        loss = make_loss(experiment.loss, LossContext(phantom, before, setup.start))
-        at_start, at_end = loss_of(loss, setup.start, before), loss_of(loss, optimized, after)
+            at_start, at_end = model(setup.start), model(optimized)
+        context = LossContext(phantom, at_start.image, setup.start)
+        loss = make_loss(experiment.loss, context)
+        before = loss_of(loss, setup.start, at_start.image)
+        after = loss_of(loss, optimized, at_end.image)
         row = {
             "phantom": name,
-            "loss_start": at_start,
-            "loss_optimized": at_end,
-            "gain": at_start - at_end,
+            "loss_start": before,
+            "loss_optimized": after,
+            "gain": before - after,
         }
+        deviation = noise_deviation(at_start, context.region(noise.region), noise.snr)
+        row |= _noisy_gain(
+            _noisy_losses(loss, setup.start, at_start, deviation, noise),
+            _noisy_losses(loss, optimized, at_end, deviation, noise),
+        )
         if flips is not None:
             row["relative_sar"] = float(relative_sar(optimized[flips], setup.start[flips]))
-        rows.append({**row, "nrmse": nrmse(after.abs(), before.abs()), "ssim": ssim(after, before)})
+        row["nrmse"] = nrmse(at_end.image.abs(), at_start.image.abs())
+        row["ssim"] = ssim(at_end.image, at_start.image)
+        rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _noisy_losses(
+    loss: LossFunction,
+    values: Values,
+    acquisition: Acquisition,
+    deviation: float,
+    noise: NoiseSettings,
+) -> np.ndarray:
+    """(realizations,) loss of a scan; realizations are the same for all scans."""
+    images = noisy_images(acquisition, deviation, count=noise.count, seed=noise.seed)
+    return np.array([loss_of(loss, values, image) for image in images])
+
+
+def _noisy_gain(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
+    """Mean and spread of the gain.
+
+    Parameters
+    ----------
+    before, after
+        (realizations,) losses of start and optimized sequence with the same noise.
+    """
+    gain = before - after
+    # Two scans have noise of their own, which adds up. That both losses were found with the same
+    # realizations matters to their difference alone: its mean is more exact for it.
+    apart = np.sqrt(before.var(ddof=1) + after.var(ddof=1))
+    return {
+        "noisy_gain": float(gain.mean()),
+        "noisy_gain_sd": float(apart),
+        "noisy_gain_sd_paired": float(gain.std(ddof=1)),
+    }

@@ -121,6 +121,18 @@ class LimitSettings(Section):
     """T"""
 
 
+class NoiseSettings(Section):
+    """Receiver noise that the gain on other phantoms is held against."""
+
+    snr: Positive = 30.0
+    """Mean magnitude of the start image over the standard deviation of a pixel's real part"""
+    count: Annotated[int, Field(ge=2)] = 32
+    """Number of realizations"""
+    seed: Annotated[int, Field(ge=0)] = 0
+    region: Annotated[str, Field(min_length=1)] = "brain"
+    """Region of the phantom where the mean is taken"""
+
+
 class Config(Section):
     """What to run, on which phantom, how accurately."""
 
@@ -151,6 +163,8 @@ class Config(Section):
         Field(json_schema_extra={"type": ["object", "null"], "minProperties": 1}),
     ] = None
     """Changes of the phantom, by name; the optimized sequences are evaluated on each"""
+    noise: NoiseSettings = NoiseSettings()
+    """Of the images on these phantoms"""
     simulation: SimulationSettings = SimulationSettings()
     validation: JudgeSettings = JudgeSettings()
     limits: LimitSettings = LimitSettings()
@@ -162,7 +176,7 @@ class SequenceSettings(Section):
     function: Function
     arguments: dict[str, Any] = {}
     """Constant arguments of the sequence function"""
-    pulses: Pulses = "instantaneous"
+    pulses: Pulses = OptimizationSettings.pulses
     """Whether pulses are played, so that slice profiles matter, or act at once"""
 
 
@@ -239,10 +253,20 @@ class ScanSettings(Section):
     variants: ScanVariants | None = None
 
 
+class BaselineSettings(Section):
+    """Flip angles to compare with: a family over one number."""
+
+    function: Function
+    """Returns the experiment's flip angles (rad), of one of the values"""
+    values: Annotated[list[float], Field(min_length=1, json_schema_extra=Unique)]
+
+
 class Experiment(Section):
     """One experiment, or a sweep over many."""
 
-    model_config = ConfigDict(json_schema_extra={"dependentRequired": {"compare": ["sweep"]}})
+    model_config = ConfigDict(
+        json_schema_extra={"dependentRequired": {"compare": ["sweep"], "baselines": ["sweep"]}}
+    )
 
     title: str
     phantom: dict[str, Any] = {}
@@ -286,6 +310,8 @@ class Experiment(Section):
     """Lists of values; all combinations are run"""
     compare: Annotated[list[str], Field(json_schema_extra={**Unique, "minItems": 1})] = []
     """Experiments that stand beside the runs of the sweep in its table and figure"""
+    baselines: dict[str, BaselineSettings] = {}
+    """Flip angles that stand beside the runs of the sweep in its figure, by name"""
 
     @property
     def flip_angles(self) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -76,6 +76,23 @@ def comparison(summary: Mapping[str, Any], abstract: Mapping[str, Any]) -> pd.Da
             if _known(row["ours"], summary[part])
         ]
     )
+
+
+def out_of_sample_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Table to be read of what optimized sequences are worth on other phantoms, one a row.
+
+    Parameters
+    ----------
+    rows
+        What `pulseq_zero.experiments.robustness.robustness_table` has, with ``experiment``.
+    """
+    table: dict[str, dict[str, str]] = {}
+    for row in rows:
+        cells = table.setdefault(row["phantom"], {"Phantom": row["phantom"]})
+        gain = f"{row['noisy_gain']:.4g} ± {row['noisy_gain_sd']:.1g}"
+        cells[f"{row['experiment']}: gain in noise"] = gain
+        cells[f"{row['experiment']}: NRMSE"] = f"{row['nrmse']:.3f}"
+    return pd.DataFrame(list(table.values()))
 
 
 def _known(template: str, values: Mapping[str, Any]) -> bool:

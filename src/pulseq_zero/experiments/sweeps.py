@@ -13,6 +13,9 @@ import pandas as pd
 from pulseq_zero.errors import ConfigError
 from pulseq_zero.files.yaml import Config
 
+# Sections that a sweep has and its runs have not
+_OF_SWEEPS = ("sweep", "compare", "baselines")
+
 
 def sweep_table(name: str, sweep: Mapping[str, list[Any]]) -> pd.DataFrame:
     """List the runs of a sweep: all combinations of the values.
@@ -64,7 +67,7 @@ def sweep_runs(experiment: Config, table: pd.DataFrame) -> dict[str, Config]:
     ConfigError
         If a setting cannot be set.
     """
-    plain = {key: value for key, value in experiment.items() if key not in ("sweep", "compare")}
+    plain = {key: value for key, value in experiment.items() if key not in _OF_SWEEPS}
     runs = {}
     for run, row in table.iterrows():
         try:

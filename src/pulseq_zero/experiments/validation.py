@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 Images = Mapping[str, Tensor]
 
+# How much more, or less, the optimization may change the image under full physics than where it was
+# simulated: in parts of the start's image, and of the change.
+AS_CHANGED = (1e-2, 0.1)
+
 # NRMSE below which the exported file's image is that of the traced sequence: six digits of
 # amplitudes and the rasters of the file leave less than a tenth of this.
 AS_EXPORTED = 1e-2
@@ -96,7 +100,9 @@ def judge_results(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Add to each row whether the result passed.
 
     A result fails if its loss improves on the start's in the optimizer, but not under the judge,
-    or if the exported file's image is not that of the traced sequence.
+    be it with the optimization's pulses or with full physics; if the optimization changes the image
+    otherwise under full physics; or if the exported file's image is not that of the traced
+    sequence.
 
     Parameters
     ----------
@@ -115,9 +121,18 @@ def judge_results(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return bool(row[loss] < start[row["experiment"]][loss])
 
     def stands(row: Mapping[str, Any]) -> bool:
-        return improves(row, "loss_bloch") or not improves(row, "loss_optimizer")
+        judged = improves(row, "loss_bloch") and improves(row, "loss_bloch_full")
+        return judged or not improves(row, "loss_optimizer")
 
-    return [{**row, "passed": stands(row) and _is_as_exported(row)} for row in rows]
+    return [
+        {**row, "passed": stands(row) and _is_as_changed(row) and _is_as_exported(row)}
+        for row in rows
+    ]
+
+
+def _is_as_changed(row: Mapping[str, Any]) -> bool:
+    simulated, full = row["optimized_vs_start_nrmse"], row["optimized_vs_start_full_nrmse"]
+    return bool(abs(full - simulated) <= AS_CHANGED[0] + AS_CHANGED[1] * simulated)
 
 
 def _is_as_exported(row: Mapping[str, Any]) -> bool:
@@ -139,6 +154,13 @@ def require_passed(rows: list[dict[str, Any]]) -> None:
         raise ValidationError(
             f"the exported files of {others} make other images than the traced sequences: look "
             "for what the file leaves out (import_vs_trace_nrmse in validation.json)"
+        )
+    changed = _names(row for row in failed if not _is_as_changed(row))
+    if changed:
+        raise ValidationError(
+            f"under full physics the optimization of {changed} changes the image otherwise than "
+            "where it was simulated (optimized_vs_start_full_nrmse in validation.json): let pulses "
+            "be played, by sequence.pulses"
         )
     if failed:
         raise ValidationError(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SequenceError
-from pulseq_zero.imaging.reconstruction import reconstruct
+from pulseq_zero.imaging.reconstruction import noise_gain, reconstruct
 from pulseq_zero.imaging.samples import samples_of_image
 from pulseq_zero.imaging.trajectory import resolved_matrix
 from pulseq_zero.simulation import Simulation, Simulator
@@ -18,6 +18,67 @@ from pulseq_zero.simulation import Simulation, Simulator
 if TYPE_CHECKING:
     import MRzeroCore as mr0
     import pypulseq
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """How the image of a sequence is made of its signal.
+
+    Attributes
+    ----------
+    samples
+        Index of those that make the image.
+    kspace
+        (samples, 4) kx, ky, kz [1/m] and time of these.
+    matrix
+        Pixels of the image in x and y.
+    fov
+        Field of view in x and y [m].
+    voxel_size
+        Size of the phantom's voxels in x and y [m], if they have one.
+    """
+
+    samples: Tensor | slice
+    kspace: Tensor
+    matrix: tuple[int, int]
+    fov: tuple[float, float]
+    voxel_size: tuple[float, float] | None
+
+    @classmethod
+    def of(
+        cls,
+        repetitions: Repetitions,
+        data: mr0.SimData,
+        *,
+        matrix: tuple[int, int] | None,
+        fov: tuple[float, float],
+    ) -> Reconstruction:
+        """Find out how to reconstruct a sequence; arguments and errors as for `image_of`."""
+        if not bool(repetitions.is_sample.any()):
+            raise SequenceError("the sequence has no ADC samples; add an ADC event to its readout")
+        kspace = repetitions.kspace()
+        samples = samples_of_image(repetitions, kspace, fov)
+        kspace = kspace[samples]
+        if not repetitions.gradient_moment.requires_grad:
+            # Times do not move the samples: without the gradient the reconstruction is an FFT
+            kspace = kspace.detach()
+        matrix = matrix or resolved_matrix(kspace, fov)
+        return cls(samples, kspace, matrix, fov, voxel_size(data))
+
+    def __call__(self, signal: Tensor) -> Tensor:
+        """Reconstruct the (x, y) image of a (samples, coils) signal."""
+        return reconstruct(
+            signal[self.samples],
+            self.kspace,
+            matrix=self.matrix,
+            fov=self.fov,
+            voxel_size=self.voxel_size,
+        )
+
+    @property
+    def noise_gain(self) -> float:
+        """Noise of a pixel, relative to that of a sample; see `reconstruction.noise_gain`."""
+        return noise_gain(self.kspace, self.matrix, self.fov, voxel_size=self.voxel_size)
 
 
 @dataclass(frozen=True)
@@ -33,11 +94,14 @@ class Acquisition:
         The simulated signal (samples, coils) and its error estimate.
     repetitions
         The sequence as it was simulated.
+    reconstruction
+        How the image was made of the signal.
     """
 
     image: Tensor
     simulation: Simulation
     repetitions: Repetitions
+    reconstruction: Reconstruction
 
     @property
     def signal(self) -> Tensor:
@@ -71,8 +135,9 @@ def acquire(
         If the sequence has no ADC samples, or samples more than one image.
     """
     simulation = simulator(repetitions)
-    image = image_of(simulation.signal, repetitions, simulator.data, matrix=matrix, fov=fov)
-    return Acquisition(image, simulation, repetitions)
+    reconstruction = Reconstruction.of(repetitions, simulator.data, matrix=matrix, fov=fov)
+    image = reconstruction(simulation.signal)
+    return Acquisition(image, simulation, repetitions, reconstruction)
 
 
 def image_of(
@@ -91,21 +156,7 @@ def image_of(
         If the sequence has no ADC samples, or samples more than one image, see
         `pulseq_zero.imaging.samples.samples_of_image`.
     """
-    if not bool(repetitions.is_sample.any()):
-        raise SequenceError("the sequence has no ADC samples; add an ADC event to its readout")
-    kspace = repetitions.kspace()
-    chosen = samples_of_image(repetitions, kspace, fov)
-    kspace = kspace[chosen]
-    if not repetitions.gradient_moment.requires_grad:
-        # Times do not move the samples: without the gradient the reconstruction is an FFT
-        kspace = kspace.detach()
-    return reconstruct(
-        signal[chosen],
-        kspace,
-        matrix=matrix or resolved_matrix(kspace, fov),
-        fov=fov,
-        voxel_size=voxel_size(data),
-    )
+    return Reconstruction.of(repetitions, data, matrix=matrix, fov=fov)(signal)
 
 
 def voxel_size(data: mr0.SimData) -> tuple[float, float] | None:

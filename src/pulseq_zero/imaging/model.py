@@ -63,9 +63,16 @@ class ImagingModel:
         matrix: tuple[int, int] | None = None,
         fov: tuple[float, float] | None = None,
         accuracy: float = DEFAULT_ACCURACY,
-        pulses: Pulses = "instantaneous",
+        pulses: Pulses = "played",
         simulation: Mapping[str, Any] | None = None,
     ) -> None:
+        self._function = sequence_function
+        self._settings: dict[str, Any] = {
+            "arguments": arguments,
+            "matrix": matrix,
+            "fov": fov,
+            "pulses": pulses,
+        }
         data = phantom.simulation_data() if isinstance(phantom, Phantom) else phantom
         self.sequence_model = SequenceModel(
             sequence_function, arguments=dict(arguments or {}), pulses=pulses
@@ -79,13 +86,28 @@ class ImagingModel:
             )
         self.simulator = Simulator(data, accuracy=accuracy, **self._simulation)
         self._slice = phantom if isinstance(phantom, Phantom) and pulses == "played" else None
+        self._thickness = 0.0 if self._slice is None else self._slice.slice_thickness
         self._moments: Tensor | None = None
         self._matrix, self._fov = matrix, fov
         self._uses: tuple[PulseUse, ...] = ()
+        # What the graph that the simulator keeps was made of, and how to come by it again.
+        self._graph: tuple[Repetitions | None, dict[str, Any]] = (None, {})
 
     def use_accuracy(self, accuracy: float) -> None:
         """Simulate at another accuracy from now on."""
         self.simulator = Simulator(self.simulator.data, accuracy=accuracy, **self._simulation)
+
+    def on(self, phantom: Phantom | mr0.SimData) -> ImagingModel:
+        """Return the model of the same sequence on another phantom, which shares its trace."""
+        other = ImagingModel(
+            self._function,
+            phantom,
+            accuracy=self.simulator.accuracy,
+            simulation=self._simulation,
+            **self._settings,
+        )
+        other.sequence_model = self.sequence_model
+        return other
 
     def __call__(self, parameters: Mapping[str, Tensor]) -> Acquisition:
         """Simulate and reconstruct the sequence at these parameters."""
@@ -93,7 +115,38 @@ class ImagingModel:
         self._warn_of_other_uses(repetitions)
         self._reach_as_far_as_excited(repetitions)
         fov = self._fov or defined_fov(self.sequence_model.sequence)
-        return acquire(repetitions, self.simulator, matrix=self._matrix, fov=fov)
+        acquisition = acquire(repetitions, self.simulator, matrix=self._matrix, fov=fov)
+        self._remember_graph(parameters)
+        return acquisition
+
+    @property
+    def memory(self) -> dict[str, Any]:
+        """What the images to come depend on beside their parameters: tensors and plain values."""
+        made_of, origin = self._graph
+        kept = made_of is not None and self.simulator.graph_made_of is made_of
+        return {
+            "traced_at": self.sequence_model.traced_at,
+            "thickness": self._thickness,
+            "graph": origin if kept else None,
+        }
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Take up the memory of a model of the same function, phantom and accuracy."""
+        self._thicken(memory["thickness"])
+        origin = memory["graph"]
+        if origin is not None:
+            self.sequence_model.trace_again([origin["traced_at"]])
+            parameters = {n: v.clone().requires_grad_() for n, v in origin["parameters"].items()}
+            self.simulator.graph(self.sequence_model(parameters))
+            self._remember_graph(parameters)
+        self.sequence_model.trace_again(memory["traced_at"])
+
+    def _remember_graph(self, parameters: Mapping[str, Tensor]) -> None:
+        made_of = self.simulator.graph_made_of
+        if made_of is not self._graph[0]:
+            values = {name: value.detach().clone() for name, value in parameters.items()}
+            origin = {"traced_at": self.sequence_model.traced_at[-1], "parameters": values}
+            self._graph = (made_of, origin)
 
     def _reach_as_far_as_excited(self, repetitions: Repetitions) -> None:
         """Let the slice go on to both sides, where played pulses excite beyond it."""
@@ -102,10 +155,17 @@ class ImagingModel:
         moments = repetitions.played.moment.detach()
         if self._moments is not None and torch.equal(moments, self._moments):
             return
-        before, self._moments = self._slice, moments
-        self._slice = excited_slice(before, repetitions)
-        if self._slice is not before:
-            data, accuracy = self._slice.simulation_data(), self.simulator.accuracy
+        self._moments = moments
+        self._thicken(excited_slice(self._slice, repetitions).slice_thickness)
+
+    def _thicken(self, thickness: float) -> None:
+        """Let the slice be at least as thick."""
+        if self._slice is not None and thickness > self._thickness:
+            self._thickness = thickness
+            data, accuracy = (
+                self._slice.thickened(thickness).simulation_data(),
+                self.simulator.accuracy,
+            )
             self.simulator = Simulator(data, accuracy=accuracy, **self._simulation)
 
     def _warn_of_other_uses(self, repetitions: Repetitions) -> None:

@@ -62,8 +62,7 @@ def reconstruct(
         (x, y) complex.
     """
     images = reconstruct_coils(signal, kspace, matrix, fov)
-    if voxel_size is not None:
-        images = images * (math.prod(voxel_size) * math.prod(matrix) / math.prod(fov))
+    images = images * _voxel_factor(voxel_size, matrix, fov)
     if sensitivities is not None:
         if sensitivities.shape != images.shape:
             raise SimulationError(
@@ -76,6 +75,27 @@ def reconstruct(
     if len(images) == 1:
         return images[0]
     return torch.linalg.vector_norm(images, dim=0).to(images.dtype)
+
+
+def noise_gain(
+    kspace: Tensor,
+    matrix: tuple[int, int] = (64, 64),
+    fov: tuple[float, float] = (0.224, 0.224),
+    *,
+    voxel_size: tuple[float, float] | None = None,
+) -> float:
+    r"""Return the noise of a pixel, relative to that of a sample.
+
+    Complex white noise whose real and imaginary part have the standard deviation 1 in each sample
+    gives noise of the same kind in every pixel of a coil's image, of the standard deviation
+
+    .. math:: \frac{1}{X Y} \sqrt{\sum_j w_j^2}
+
+    times the factor of ``voxel_size``, as all waves of the sum in `reconstruct` have the
+    magnitude 1. Parameters as there.
+    """
+    gain = float(sample_areas(kspace.detach(), fov).square().sum().sqrt()) / math.prod(matrix)
+    return gain * _voxel_factor(voxel_size, matrix, fov)
 
 
 def reconstruct_coils(
@@ -94,6 +114,14 @@ def reconstruct_coils(
     _check(signal, kspace, matrix, fov)
     areas = sample_areas(kspace, fov).to(signal.device, signal.real.dtype)
     return adjoint(signal * areas[:, None], kspace, matrix, fov) / math.prod(matrix)
+
+
+def _voxel_factor(
+    voxel_size: tuple[float, float] | None, matrix: tuple[int, int], fov: tuple[float, float]
+) -> float:
+    if voxel_size is None:
+        return 1.0
+    return math.prod(voxel_size) * math.prod(matrix) / math.prod(fov)
 
 
 def adjoint(

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import MRzeroCore as mr0
 
 
+# Of what `optimization.run.Run` keeps; a checkpoint of another one is refused.
+FORMAT = 2
+
+
 def fingerprint(settings: Any) -> str:
     """Hash of JSON-like settings: what a checkpoint must share with the run that reads it."""
     text = json.dumps(settings, sort_keys=True, default=str)

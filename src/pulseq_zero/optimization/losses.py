@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.errors import ConfigError, OptimizationError
+from pulseq_zero.optimization.penalties import relative_sar
 from pulseq_zero.phantom import Phantom
 
 Parameters = Mapping[str, Tensor]
@@ -145,11 +146,7 @@ def image_and_sar(
     ConfigError
         If there is no such parameter.
     """
-    if flip_angles not in context.start_parameters:
-        raise ConfigError(
-            f"the loss counts the parameter {flip_angles!r} as flip angles, but the parameters "
-            f"are {sorted(context.start_parameters)}"
-        )
+    _flip_angles(context, flip_angles)
     target = context.start_image.abs().detach()
 
     def loss(parameters: Parameters, image: Tensor) -> Loss:
@@ -161,3 +158,59 @@ def image_and_sar(
         }
 
     return loss
+
+
+def error_and_power(
+    context: LossContext,
+    region: str = "brain",
+    flip_angles: str = "flip_angles",
+    sar_weight: float = 5e-3,
+    share: float = 0.9,
+) -> LossFunction:
+    r"""Keep the magnitude image of the start values in a region at a lower RF power.
+
+    .. math:: L = \frac{\sum_r (|x| - |x_0|)^2}{\sum_r |x_0|^2} + w \, \mathrm{SAR}
+
+    with the image :math:`x` and the image :math:`x_0` of the start values in the region r, and the
+    `relative_sar` of all pulses: its terms are the squared NRMSE of the region and the power.
+
+    Parameters
+    ----------
+    context
+        The start image is the target.
+    region
+        Name of the region that matters.
+    flip_angles
+        Name of the parameter that holds the flip angles [rad].
+    sar_weight
+        Weight w.
+    share
+        Share of a pixel that must lie in the region for the pixel to count.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such parameter.
+    """
+    start = _flip_angles(context, flip_angles)
+    inside = context.region(region, share)
+    target = context.start_image.abs().detach()[inside]
+    size = target.square().sum()
+
+    def loss(parameters: Parameters, image: Tensor) -> Loss:
+        return {
+            "image": (image.abs()[inside] - target).square().sum() / size,
+            "sar": sar_weight * relative_sar(parameters[flip_angles], start),
+        }
+
+    return loss
+
+
+def _flip_angles(context: LossContext, name: str) -> Tensor:
+    """Return the start values of the flip angles."""
+    if name not in context.start_parameters:
+        raise ConfigError(
+            f"the loss counts the parameter {name!r} as flip angles, but the parameters "
+            f"are {sorted(context.start_parameters)}"
+        )
+    return context.start_parameters[name]

@@ -11,7 +11,7 @@ import torch
 from pulseq_zero.errors import OptimizationError
 from pulseq_zero.files.loading import check_arguments
 from pulseq_zero.imaging.model import SequenceFunction
-from pulseq_zero.optimization.checkpoints import checksum, fingerprint, identity
+from pulseq_zero.optimization.checkpoints import FORMAT, checksum, fingerprint, identity
 from pulseq_zero.optimization.losses import LossFunction
 from pulseq_zero.optimization.parameters import Parameter, as_parameters
 from pulseq_zero.optimization.problem import Ensemble, Imaged, members_of
@@ -106,6 +106,7 @@ def _shared(
     """Fingerprint of all that two runs of which one goes on from the other's state have alike."""
     return fingerprint(
         {
+            "checkpoint": FORMAT,
             "functions": [identity(function) for function in functions],
             "parameters": {
                 n: [p.start.tolist(), *list(vars(p).values())[1:]] for n, p in parameters.items()

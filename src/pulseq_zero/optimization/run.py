@@ -153,7 +153,7 @@ class Run:
         self.record = Record(settings.accuracy)
         self.checkpoint = None if settings.checkpoint is None else Path(settings.checkpoint)
         members = [*problem.members, *(verification.members if verification else ())]
-        self._models = [member.model.sequence_model for member in members]
+        self._models = [member.model for member in members]
 
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one."""
@@ -164,10 +164,8 @@ class Run:
         self.record.load(state["run"])
         self.problem.use_accuracy(self.record.accuracy)
         torch.set_rng_state(state["random"])
-        for model, traced_at in zip(self._models, state["traced_at"], strict=True):
-            # A replay may differ from a new run of the function by rounding errors
-            for parameters_then in traced_at:
-                model.trace(parameters_then)
+        for model, memory in zip(self._models, state["memories"], strict=True):
+            model.recall(memory)
         logger.info("going on at iteration %d from %s", len(self.record.rows), self.checkpoint)
 
     def finish(self) -> OptimizationResult:
@@ -253,7 +251,7 @@ class Run:
             state = {
                 "stepper": self.stepper.state(),
                 "run": vars(self.record),
-                "traced_at": [model.traced_at for model in self._models],
+                "memories": [model.memory for model in self._models],
                 "random": torch.get_rng_state(),
             }
             save_checkpoint(self.checkpoint, state, self.fingerprint)

@@ -77,7 +77,7 @@ class OptimizationSettings:
     matrix: tuple[int, int] | None = None
     fov: tuple[float, float] | None = None
     accuracy: float = DEFAULT_ACCURACY
-    pulses: Pulses = "instantaneous"
+    pulses: Pulses = "played"
     simulation: Mapping[str, Any] | None = None
     verify_every: int | None = None
     verify_accuracy: float | None = None

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pulseq_zero.errors import PhantomError
+from pulseq_zero.phantom.deformation import deformed
 from pulseq_zero.phantom.files import build_mat, build_nifti, build_npz
 from pulseq_zero.phantom.icbm152 import build_icbm152
+from pulseq_zero.phantom.lesions import with_lesions
 from pulseq_zero.phantom.mr0_json import build_brainweb, build_mr0_json
 from pulseq_zero.phantom.phantom import Phantom
 from pulseq_zero.phantom.resample import resample
@@ -59,6 +61,10 @@ def _build(settings: Mapping[str, Any]) -> Phantom:
         if name in str(error):
             raise
         raise PhantomError(f"{name}: {error}") from error
+    if "deform" in settings:
+        phantom = deformed(phantom, settings["deform"])
+    if "lesions" in settings:
+        phantom = with_lesions(phantom, settings["lesions"])
     if "matrix" in settings:
         return resample(phantom, (settings["matrix"][0], settings["matrix"][1]))
     return phantom

@@ -7,8 +7,9 @@ and fields are modelled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,10 @@ from scipy import ndimage
 from torch import Tensor
 
 from pulseq_zero.errors import PhantomError
+from pulseq_zero.phantom.deformation import Deformation
 from pulseq_zero.phantom.fields import PROTON_FREQUENCY, bright_centre, cavity_field
 from pulseq_zero.phantom.grid import averaging_matrix, voxel_centres, voxel_edges
+from pulseq_zero.phantom.lesions import LESION, lesion_shares, lesion_tissue
 from pulseq_zero.phantom.phantom import Phantom, TissuePool
 
 # The average of 152 brains is blurred by their differences, so that narrow sulci lose to their
@@ -51,6 +54,42 @@ class _Template:
         return torch.cat([centres - step / 2, centres[-1:] + step / 2])
 
 
+@dataclass(frozen=True)
+class _Anatomy:
+    """What lies in a slice.
+
+    Attributes
+    ----------
+    shares
+        (x, y) share of each voxel of the template that a tissue fills.
+    ventricles
+        (x, y) share that belongs to the lateral ventricles.
+    edges
+        Edges of the voxels along x and y from the middle of the head [m].
+    centre
+        The middle of the head in the template (x, y) [m].
+    """
+
+    shares: Mapping[str, np.ndarray]
+    ventricles: np.ndarray
+    edges: tuple[Tensor, Tensor]
+    centre: tuple[float, float]
+
+    def changed(self, settings: Mapping[str, Any]) -> _Anatomy:
+        """Deform it and give it lesions, if that is asked for."""
+        shares, ventricles = self.shares, self.ventricles
+        size = [float(edges[1] - edges[0]) for edges in self.edges]
+        if "deform" in settings:
+            deform = Deformation((len(ventricles), ventricles.shape[1]), size, **settings["deform"])
+            shares = {name: deform(share) for name, share in shares.items()}
+            ventricles = deform(ventricles)
+        if "lesions" in settings:
+            lesions = lesion_shares(shares["wm"], size, settings["lesions"])
+            shares = {name: share * (1 - lesions) for name, share in shares.items()}
+            shares[LESION] = lesions
+        return replace(self, shares=shares, ventricles=ventricles)
+
+
 def build_icbm152(settings: Mapping[str, Any], definition: Mapping[str, Any]) -> Phantom:
     """Build a phantom of one axial slice.
 
@@ -64,38 +103,28 @@ def build_icbm152(settings: Mapping[str, Any], definition: Mapping[str, Any]) ->
     definition
         Tissues, layers around the brain, and fields.
     """
-    template = _load_template()
     position, thickness = settings["slice_position"], settings["slice_thickness"]
-    slab_edges = torch.tensor([position - thickness / 2, position + thickness / 2])
-    weights = averaging_matrix(template.edges(2), slab_edges.double())[0].numpy()
-    chosen = np.flatnonzero(weights).tolist()
-    if not template.brain[:, :, chosen].any():
-        z = template.centres[2][template.brain.any((0, 1))]
-        raise PhantomError(
-            f"there is no brain in the slice at {position:g} m; choose phantom.slice_position "
-            f"between {z.min():g} and {z.max():g} m"
-        )
-
     head = definition["head"] if settings["scalp"] else {**definition["head"], "scalp": 0.0}
-    labels = np.stack([_label_slice(template, z, head) for z in chosen], -1)
-    ventricles = _ventricles(template, definition["ventricles"])[:, :, chosen]
-    weight = weights[chosen] / weights.sum()
-    shares = {name: (labels == number) @ weight for number, name in enumerate(_LABELS, start=1)}
-
-    centre = _centre(labels > 0, template)
+    unchanged = _anatomy(
+        position,
+        thickness,
+        tuple(sorted(head.items())),
+        tuple(map(tuple, definition["ventricles"])),
+    )
+    anatomy, centre = unchanged.changed(settings), unchanged.centre
     matrix, fov = settings["matrix"], settings["fov"]
     along_x, along_y = (
-        averaging_matrix(template.edges(axis) - centre[axis], voxel_edges(matrix[axis], fov[axis]))
+        averaging_matrix(anatomy.edges[axis], voxel_edges(matrix[axis], fov[axis]))
         for axis in (0, 1)
     )
-    whole = sum(share.sum() for share in shares.values())
 
     def on_grid(share: np.ndarray) -> Tensor:
         return (along_x @ torch.from_numpy(share) @ along_y.T).float()
 
+    whole = sum(share.sum() for share in anatomy.shares.values())
     area = fov[0] / matrix[0] * fov[1] / matrix[1] * 1e6
-    shares_on_grid = {name: on_grid(share) for name, share in shares.items()}
-    kept = sum(float(share.sum()) for share in shares_on_grid.values()) * area
+    shares = {name: on_grid(share) for name, share in anatomy.shares.items()}
+    kept = sum(float(share.sum()) for share in shares.values()) * area
     if kept < 0.999 * whole:
         raise PhantomError(
             f"the head does not fit into a field of view of {fov[0]:g} x {fov[1]:g} m; enlarge "
@@ -105,23 +134,26 @@ def build_icbm152(settings: Mapping[str, Any], definition: Mapping[str, Any]) ->
     x, y = (voxel_centres(matrix[axis], fov[axis]) for axis in (0, 1))
     field_strength = definition["field_strength"]
     B0 = cavity_field(x + centre[0], y + centre[1], position, definition["B0"], field_strength)
-    brain = shares_on_grid["gm"] + shares_on_grid["wm"]
-    B0 = settings["B0_scale"] * (B0 - (B0 * brain).sum() / brain.sum())
+    # Scanners would be shimmed on the changed head, but the fields are to be the same
+    shimmed = on_grid(unchanged.shares["gm"]) + on_grid(unchanged.shares["wm"])
+    B0 = settings["B0_scale"] * (B0 - (B0 * shimmed).sum() / shimmed.sum())
     B1 = 1 + settings["B1_scale"] * (bright_centre(x, y, **definition["B1"]) - 1)
 
     pools = {}
-    for name, share in shares_on_grid.items():
-        values = {key: entry["value"] for key, entry in definition["tissues"][name].items()}
+    for name, share in shares.items():
+        if name == LESION:
+            values = {**lesion_tissue(settings["lesions"]), "shift": 0.0}
+        else:
+            values = {key: entry["value"] for key, entry in definition["tissues"][name].items()}
+        PD = values.pop("PD") * share
         shift = values.pop("shift") * 1e-6 * PROTON_FREQUENCY * field_strength
-        pools[name] = TissuePool.of(**{**values, "PD": values["PD"] * share}, B0=B0 + shift, B1=B1)
+        pools[name] = TissuePool.of(PD, **values, B0=B0 + shift, B1=B1)
     if not settings["scalp"]:
         del pools["scalp"]
-    masks = {
-        "csf": on_grid(ventricles @ weight),
-        "gm": shares_on_grid["gm"],
-        "wm": shares_on_grid["wm"],
-        "brain": brain,
-    }
+    masks = {"csf": on_grid(anatomy.ventricles), "gm": shares["gm"], "wm": shares["wm"]}
+    masks["brain"] = shares["gm"] + shares["wm"]
+    if LESION in shares:
+        masks |= {LESION: shares[LESION], "brain": masks["brain"] + shares[LESION]}
     return Phantom(
         pools=pools,
         masks=masks,
@@ -129,6 +161,46 @@ def build_icbm152(settings: Mapping[str, Any], definition: Mapping[str, Any]) ->
         slice_thickness=thickness,
         origin={"settings": dict(settings), "tissues": definition["tissues"]},
         position=(*centre, position),
+    )
+
+
+# Phantoms that differ by a factor, a deformation or lesions have the same anatomy
+@lru_cache(maxsize=8)
+def _anatomy(
+    position: float,
+    thickness: float,
+    head: tuple[tuple[str, float], ...],
+    ventricles: tuple[tuple[float, ...], ...],
+) -> _Anatomy:
+    """Label a slice.
+
+    Parameters
+    ----------
+    position, thickness
+        Of the slice along z [m].
+    head
+        Layers around the brain [m], by name.
+    ventricles
+        Points (x, y, z) inside of the lateral ventricles [m].
+    """
+    template = _load_template()
+    slab_edges = torch.tensor([position - thickness / 2, position + thickness / 2])
+    weights = averaging_matrix(template.edges(2), slab_edges.double())[0].numpy()
+    chosen = np.flatnonzero(weights).tolist()
+    if not template.brain[:, :, chosen].any():
+        z = template.centres[2][template.brain.any((0, 1))]
+        raise PhantomError(
+            f"there is no brain in the slice at {position:g} m; choose phantom.slice_position "
+            f"between {z.min():g} and {z.max():g} m"
+        )
+    labels = np.stack([_label_slice(template, z, dict(head)) for z in chosen], -1)
+    weight = weights[chosen] / weights.sum()
+    centre = _centre(labels > 0, template)
+    return _Anatomy(
+        shares={name: (labels == number) @ weight for number, name in enumerate(_LABELS, start=1)},
+        ventricles=_ventricles(template, ventricles)[:, :, chosen] @ weight,
+        edges=(template.edges(0) - centre[0], template.edges(1) - centre[1]),
+        centre=centre,
     )
 
 
@@ -180,7 +252,7 @@ def _closed(inside: np.ndarray, radius: float) -> np.ndarray:
     return inside | closed[margin:-margin, margin:-margin]
 
 
-def _ventricles(template: _Template, seeds: list[list[float]]) -> np.ndarray:
+def _ventricles(template: _Template, seeds: Sequence[Sequence[float]]) -> np.ndarray:
     """Return the (x, y, z) voxels of the lateral ventricles, which hold the seeds [m]."""
     pieces, _ = ndimage.label(template.csf > _VENTRICLE_CSF)
     found = set()

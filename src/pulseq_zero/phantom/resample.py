@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 
 import torch
@@ -28,24 +29,40 @@ def resample(phantom: Phantom, matrix: tuple[int, int]) -> Phantom:
     def average(values: Tensor) -> Tensor:
         return area_average(values, phantom.fov, matrix)
 
-    def resampled(pool: TissuePool) -> TissuePool:
-        PD = average(pool.PD)
-
-        def weighted(values: Tensor) -> Tensor:
-            products = average(torch.where(pool.PD > 0, pool.PD * values, 0.0))
-            return torch.where(PD > 0, products / PD, 0.0)
-
-        maps = {"PD": PD}
-        for name in (each.name for each in fields(pool) if each.name != "PD"):
-            values = getattr(pool, name)
-            if name in ("T1", "T2", "T2dash"):
-                maps[name] = 1 / weighted(1 / values)
-            else:
-                maps[name] = weighted(values)
-        return TissuePool(**maps)
+    names = [each.name for each in fields(TissuePool) if each.name != "PD"]
 
     return replace(
         phantom,
-        pools={name: resampled(pool) for name, pool in phantom.pools.items()},
+        pools={
+            name: TissuePool(**mixed(pool, average, names)) for name, pool in phantom.pools.items()
+        },
         masks={name: average(mask) for name, mask in phantom.masks.items()},
     )
+
+
+def mixed(
+    pool: TissuePool, average: Callable[[Tensor], Tensor], names: Iterable[str]
+) -> dict[str, Tensor]:
+    """Average PD, and with PD as weight other maps of a pool; of times it is the rates.
+
+    Parameters
+    ----------
+    pool
+        What to average.
+    average
+        Averages (..., x, y) maps with weights of its own.
+    names
+        The other maps.
+    """
+    PD = average(pool.PD)
+
+    def weighted(values: Tensor) -> Tensor:
+        products = average(torch.where(pool.PD > 0, pool.PD * values, 0.0))
+        return torch.where(PD > 0, products / PD, 0.0)
+
+    maps = {"PD": PD}
+    for name in names:
+        values = getattr(pool, name)
+        is_time = name in ("T1", "T2", "T2dash")
+        maps[name] = 1 / weighted(1 / values) if is_time else weighted(values)
+    return maps

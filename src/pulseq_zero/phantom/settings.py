@@ -30,12 +30,16 @@ def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"phantom: holds what YAML has no form for: {error}") from error
     schema = _schema("schema.yaml")
     _validate(settings, schema, "phantom")
-    for key, entry in schema["$defs"][settings["source"]]["properties"].items():
-        if "default" in entry:
-            settings.setdefault(key, entry["default"])
+    _fill_in(settings, schema["$defs"][settings["source"]], schema["$defs"])
     for key in ("matrix", "fov"):
         if key in settings and not isinstance(settings[key], list):
             settings[key] = [settings[key]] * 2
+    smallest, largest = settings.get("lesions", {}).get("radius", (0, 0))
+    if smallest > largest:
+        raise ConfigError(
+            f"phantom.lesions.radius: {smallest:g} is larger than {largest:g}; give the smallest "
+            "radius first"
+        )
     return settings
 
 
@@ -97,6 +101,17 @@ def read_definition(path: str) -> dict[str, Any]:
 @cache
 def _schema(name: str) -> dict[str, Any]:
     return yaml.safe_load(resources.files(__package__).joinpath(name).read_text(encoding="utf-8"))
+
+
+def _fill_in(
+    settings: dict[str, Any], schema: Mapping[str, Any], definitions: Mapping[str, Any]
+) -> None:
+    """Fill in the defaults of a section, and of those sections inside of it that are given."""
+    for key, entry in schema.get("properties", {}).items():
+        if "default" in entry:
+            settings.setdefault(key, entry["default"])
+        if isinstance(settings.get(key), dict) and "$ref" in entry:
+            _fill_in(settings[key], definitions[entry["$ref"].rpartition("/")[2]], definitions)
 
 
 def _validate(content: Any, schema: dict[str, Any], name: str) -> None:

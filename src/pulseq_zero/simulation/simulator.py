@@ -21,7 +21,9 @@ from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
 from pulseq_zero.simulation.pdg.backend import Backend, Drive
 from pulseq_zero.simulation.pdg.encoding import EncodingCache
 from pulseq_zero.simulation.pdg.graph import StateGraph, Thresholds
+from pulseq_zero.simulation.pdg.leeway import change_of_flip_angles
 from pulseq_zero.simulation.pdg.main_pass import Job, magnetisation_at_samples, sample_states
+from pulseq_zero.simulation.pdg.nodes import Interpolation
 from pulseq_zero.simulation.pdg.plan import Plan, make_plan
 from pulseq_zero.simulation.pdg.played_rows import PlayedPulseRows, followed_pulses
 from pulseq_zero.simulation.pdg.position_slopes import (
@@ -29,12 +31,13 @@ from pulseq_zero.simulation.pdg.position_slopes import (
     has_one_history,
     make_position_slopes,
 )
-from pulseq_zero.simulation.pdg.prepass import PlayedPrepass, make_graph
+from pulseq_zero.simulation.pdg.prepass import make_graph
 from pulseq_zero.simulation.pdg.propagation import TorchBackend
+from pulseq_zero.simulation.pdg.pulse_factors import PlayedPrepass
 from pulseq_zero.simulation.pdg.pulse_profiles import Stack
 from pulseq_zero.simulation.pdg.readouts import PatternTable
 from pulseq_zero.simulation.pdg.representatives import Representatives
-from pulseq_zero.simulation.pdg.timeline import Course, Timeline, make_timeline, state_positions
+from pulseq_zero.simulation.pdg.timeline import Integrals, Timeline, make_timeline, state_positions
 from pulseq_zero.simulation.pdg.voxels import (
     MapsVersion,
     Voxels,
@@ -132,7 +135,9 @@ class Simulator:
     exp(2πi (k·r + t B0)); see `Repetitions`.
 
     Encoding matrices are kept as long as the phantom does not change; the plan is kept as
-    long as the graph and the trajectory do not change.
+    long as the graph and the trajectory do not change. Where flip angles are differentiated by, the
+    graph is kept as long as they change by so little that what it leaves out stays within the
+    accuracy: what is simulated then depends, within the accuracy, on what was before.
 
     Parameters
     ----------
@@ -204,6 +209,7 @@ class Simulator:
         self._graph: tuple[Repetitions | mr0.Graph, tuple[bool, bool], StateGraph] | None = None
         self._plan: tuple[StateGraph, Repetitions, Plan] | None = None
         self._voxels: tuple[object, Voxels] | None = None
+        self._interpolated: tuple[object, Tensor | None, Interpolation] | None = None
 
     @property
     def _tolerance(self) -> float:
@@ -247,14 +253,14 @@ class Simulator:
                     "pulses='instantaneous'"
                 )
             return self._with_mrzerocore(repetitions, graph)
-        course = Course.of(repetitions)
-        states = self._states(repetitions, course, graph)
-        plan, timeline, slopes, diffusion = self._timeline(states, course, repetitions)
+        integrals = Integrals.of(repetitions)
+        states = self._states(repetitions, integrals, graph)
+        plan, timeline, slopes, diffusion = self._timeline(states, integrals, repetitions)
         signal = self._signal(plan, timeline, slopes, repetitions)
         estimate = ErrorEstimate(
             diffusion,
             states.cut,
-            partial(self._neglected, repetitions.detach(), signal.detach()),
+            partial(self._neglected, repetitions.snapshot(), signal.detach()),
         )
         return Simulation(signal, estimate, len(states.emits), "pdg")
 
@@ -268,7 +274,7 @@ class Simulator:
         )
         signal = signal.to(self.device)
         estimate = ErrorEstimate(
-            0.0, 0.0, partial(self._neglected, repetitions.detach(), signal.detach())
+            0.0, 0.0, partial(self._neglected, repetitions.snapshot(), signal.detach())
         )
         return Simulation(signal, estimate, states, "mrzero")
 
@@ -313,9 +319,9 @@ class Simulator:
                 f"there is no repetition {repetition}; the sequence has "
                 f"{len(repetitions.event_count)}"
             )
-        course = Course.of(repetitions)
-        states = self._states(repetitions, course, None)
-        plan, timeline, slopes, _ = self._timeline(states, course, repetitions)
+        integrals = Integrals.of(repetitions)
+        states = self._states(repetitions, integrals, None)
+        plan, timeline, slopes, _ = self._timeline(states, integrals, repetitions)
         job, drive, voxels, profiles = self._prepare(plan, timeline, slopes, repetitions)
         first = repetitions.first_event[repetition]
         stop = first + repetitions.event_count[repetition]
@@ -339,10 +345,21 @@ class Simulator:
             too.
         """
         repetitions = self._prepare_for(repetitions)
-        return self._states(repetitions, Course.of(repetitions), None)
+        return self._states(repetitions, Integrals.of(repetitions), None)
+
+    @property
+    def graph_made_of(self) -> Repetitions | None:
+        """The sequence whose graph may serve for the next one, too, where flip angles are others.
+
+        None if the next one's states do not depend on what was simulated before.
+        """
+        if self._graph is None or self._graph[2].leeway is None:
+            return None
+        made_of = self._graph[0]
+        return made_of if isinstance(made_of, Repetitions) else None
 
     def _states(
-        self, repetitions: Repetitions, course: Course, graph: mr0.Graph | StateGraph | None
+        self, repetitions: Repetitions, integrals: Integrals, graph: mr0.Graph | StateGraph | None
     ) -> StateGraph:
         if isinstance(graph, StateGraph):
             if len(graph.count) != len(repetitions.event_count):
@@ -360,12 +377,12 @@ class Simulator:
             known is None
             or not isinstance(known[0], Repetitions)
             or known[1] != wanted
-            or not _same_sequence(known[0], repetitions)
+            or not _serves(known[2], known[0], repetitions)
         ):
             voxels, played = self._followed(repetitions, slopes=wanted[0])
             made = make_graph(
                 repetitions,
-                course,
+                integrals,
                 self.data,
                 voxels,
                 self.thresholds,
@@ -380,7 +397,7 @@ class Simulator:
                     "fewer pulses, or allow more by thresholds=Thresholds(...)",
                     stacklevel=4,
                 )
-            known = (repetitions.detach(), wanted, made)
+            known = (repetitions.snapshot(), wanted, made)
         self._graph = known
         return known[2]
 
@@ -418,13 +435,13 @@ class Simulator:
         return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in angles)
 
     def _timeline(
-        self, states: StateGraph, course: Course, repetitions: Repetitions
+        self, states: StateGraph, integrals: Integrals, repetitions: Repetitions
     ) -> tuple[Plan, Timeline, PositionSlopes | None, float]:
         """Plan, and cut readouts shorter until diffusion inside them is accurate enough."""
-        start = state_positions(states, course.total)
+        start = state_positions(states, integrals.total)
         spread = _diffusion_spread(self.data)
         # What cells emit is added up at an anchor: they have to stay in phase up to its samples.
-        apart = self._moves_along_cells(repetitions, course)
+        apart = self._moves_along_cells(repetitions, integrals)
         longest = _SHORTEST_SEGMENT if apart else None
         known = self._plan
         reusable = (
@@ -437,26 +454,27 @@ class Simulator:
                 plan = known[2]
             else:
                 patterns = PatternTable(self._reach, self._tolerance)
-                plan = make_plan(states, repetitions, course, start, patterns, longest)
-            timeline = make_timeline(states, course, start, plan.items)
+                plan = make_plan(states, repetitions, integrals, start, patterns, longest)
+            timeline = make_timeline(states, integrals, start, plan.items)
             bound = spread * _largest_weighting(timeline, states, plan)
             rows = max(plan.rows, default=0)
             if reusable or bound <= _DIFFUSION_SHARE * self.accuracy or rows <= _SHORTEST_SEGMENT:
                 break
             longest = max(_SHORTEST_SEGMENT, rows // 2)
-        self._plan = (states, repetitions.detach(), plan)
-        slopes = self._slopes(plan, course, start, timeline, repetitions)
+        if not reusable:
+            self._plan = (states, repetitions.snapshot(), plan)
+        slopes = self._slopes(plan, integrals, start, timeline, repetitions)
         if slopes:
-            timeline = make_timeline(states, course, start, plan.items, slopes.axes)
+            timeline = make_timeline(states, integrals, start, plan.items, slopes.axes)
         return plan, timeline, slopes, bound
 
-    def _moves_along_cells(self, repetitions: Repetitions, course: Course) -> bool:
+    def _moves_along_cells(self, repetitions: Repetitions, integrals: Integrals) -> bool:
         """Tell whether samples are taken while the cells of a voxel dephase."""
         stack = self._stack(repetitions)
         if stack is None or len(stack) == 1:
             return False
         extent = 2 * stack.place.abs().amax(0)
-        position = course.position.detach()[:, :3] * extent
+        position = integrals.position.detach()[:, :3] * extent
         for number, first in enumerate(repetitions.first_event):
             events = slice(first, first + repetitions.event_count[number])
             sampled = position[events][repetitions.is_sample[events]]
@@ -474,10 +492,54 @@ class Simulator:
         job, drive, voxels, profiles = self._prepare(plan, timeline, slopes, repetitions)
         factor = self._real(_row_factor(timeline, self.data, self._stack(repetitions)))
         offset = self._real(timeline.offset)
-        samples = sample_states(job, drive, offset, factor, voxels, profiles)
+        samples = self._sample_states(job, drive, offset, factor, voxels, profiles, repetitions)
         signal = samples.new_zeros(plan.sample_count, voxels.coils)
         signal = signal.index_add(0, plan.items.sample.to(self.device), samples)
         return signal * self._receiver(repetitions)[:, None]
+
+    def _sample_states(
+        self,
+        job: Job,
+        drive: Drive,
+        offset: Tensor,
+        factor: Tensor,
+        voxels: Voxels,
+        profiles: Tensor | None,
+        repetitions: Repetitions,
+    ) -> Tensor:
+        """Sample states in every voxel, or at nodes between which voxels are interpolated."""
+        known = self._interpolation(job, drive, offset, voxels)
+        if known is None:
+            return sample_states(job, drive, offset, factor, voxels, profiles)[0]
+        pulses, counts = self._pulses(repetitions), known.first_counts(repetitions)
+        while nodes := known.nodes(counts):
+            nodes = nodes.playing(pulses.profiles) if pulses else nodes
+            job = replace(job, nodes=nodes, allowed=known.allowed)
+            samples, last = sample_states(job, drive, offset, factor, known.voxels, profiles)
+            if max(last) <= known.allowed:
+                return samples
+            counts = known.more(counts, last)
+        return sample_states(replace(job, nodes=None), drive, offset, factor, voxels, profiles)[0]
+
+    def _interpolation(
+        self, job: Job, drive: Drive, offset: Tensor, voxels: Voxels
+    ) -> Interpolation | None:
+        """Return how voxels are interpolated; None where each has to be propagated.
+
+        As where there are gradients by positions, or by maps; what is handed over turns by B0.
+        """
+        by_position = offset.requires_grad or drive.total.requires_grad
+        by_maps = maps_require_grad(self.data) or voxels.B1.requires_grad
+        given = len(job.plan.graph.hand_over.giver) > 0
+        if by_position or by_maps or given or len(voxels.B1) > 1:
+            return None
+        layer = None if job.played is None else job.played.layer
+        known = self._interpolated
+        if known is None or known[0] is not self._voxels or not _same_tensor(known[1], layer):
+            known = (self._voxels, layer, Interpolation(voxels, layer, self.accuracy))
+            self._interpolated = known
+            self._cache.clear()
+        return known[2]
 
     def _prepare(
         self,
@@ -526,20 +588,20 @@ class Simulator:
     def _slopes(
         self,
         plan: Plan,
-        course: Course,
+        integrals: Integrals,
         start: Tensor,
         timeline: Timeline,
         repetitions: Repetitions,
     ) -> PositionSlopes | None:
         """Return what has to be followed along every path; None if paths need not be told apart."""
-        if not course.total.requires_grad or has_one_history(
+        if not integrals.total.requires_grad or has_one_history(
             plan.graph, _moving_repetitions(repetitions)
         ):
             return None
         dephased = bool((1 / self.data.T2dash.detach()).any())
         return make_position_slopes(
             plan,
-            course,
+            integrals,
             start,
             timeline,
             partial(_answer, self.data, self._stack(repetitions)),
@@ -652,21 +714,25 @@ def _positions_matter(repetitions: Repetitions) -> bool:
     return torch.is_grad_enabled() and given and moving
 
 
-def _same_sequence(one: Repetitions, other: Repetitions) -> bool:
-    return (
-        _same_trajectory(one, other)
-        and torch.equal(one.pulse_angle, other.pulse_angle)
-        and torch.equal(one.pulse_phase, other.pulse_phase)
-        and _same_shim(one.shim, other.shim)
-        and _same_pulses(one.played, other.played)
-    )
+def _serves(graph: StateGraph, made_of: Repetitions, other: Repetitions) -> bool:
+    """Tell whether the graph of one sequence does for another."""
+    if not (_same_trajectory(made_of, other) and made_of.same_shim(other)):
+        return False
+    if (
+        torch.equal(made_of.pulse_angle, other.pulse_angle)
+        and torch.equal(made_of.pulse_phase, other.pulse_phase)
+        and _same_pulses(made_of.played, other.played)
+    ):
+        return True
+    change = None if graph.leeway is None else change_of_flip_angles(made_of, other)
+    return change is not None and graph.leeway is not None and graph.leeway.covers(change)
 
 
 def _same_pulses(one: PlayedPulses | None, other: PlayedPulses | None) -> bool:
     return one is other or (one is not None and other is not None and one.same_values(other))
 
 
-def _same_shim(one: Tensor | None, other: Tensor | None) -> bool:
+def _same_tensor(one: Tensor | None, other: Tensor | None) -> bool:
     return one is other or (one is not None and other is not None and torch.equal(one, other))
 
 

@@ -45,9 +45,10 @@ class Kind(kind.Kind):
     needs = (kind.QUALITY,)
     abstract = "tse"
     sweep_caption = (
-        "Relative SAR against the error of the image, its similarity to the image of the start "
-        "values, and the width of the point-spread function along the phase-encoding direction; "
-        "every point is simulated at the tight accuracy."
+        "Relative SAR of the shots that are measured against the error in the brain, and in the "
+        "whole image, and of all shots against the width of the point-spread function along the "
+        "phase-encoding direction. Baselines are families over one angle. Every point is simulated "
+        "at the tight accuracy."
     )
 
     def check(self, experiment: Experiment, setup: SequenceSetup) -> None:
@@ -69,7 +70,12 @@ class Kind(kind.Kind):
     def draw_sweep(self, experiment: Experiment, results: kind.SweepResults) -> Figure:
         """Draw the front between RF power and image quality."""
         return front_figure(
-            results.runs, results.compared, results.images, results.start, results.accuracy
+            results.runs,
+            results.compared,
+            results.baselines,
+            results.images,
+            results.start,
+            results.accuracy,
         )
 
     def summary(self, numbers: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,6 +86,11 @@ class Kind(kind.Kind):
             "iterations": numbers["iterations"],
             "best_iteration": numbers["best_iteration"],
             "sar_ratio_best": best["relative_sar"],
+            **{
+                key: best[key]
+                for key in ("relative_sar_measured", "nrmse_brain", "nrmse_csf")
+                if key in best
+            },
             "nrmse_best": numbers["nrmse_to_start_in_optimization"],
             "nrmse_best_tight": best["nrmse_to_start"],
             "ssim_best": best["ssim_to_start"],
@@ -181,6 +192,7 @@ def _draw_angles(axes: Axes, figure: SubFigure, flip_angles: Tensor) -> None:
 def front_figure(
     results: pd.DataFrame,
     compared: pd.DataFrame,
+    baselines: pd.DataFrame,
     images: Mapping[str, Tensor],
     target: Tensor,
     accuracy: float,
@@ -190,10 +202,14 @@ def front_figure(
     Parameters
     ----------
     results
-        The runs of the sweep, with ``relative_sar``, ``nrmse_to_start``, ``ssim_to_start`` and
-        ``point_spread_width_m``.
+        The runs of the sweep, with ``relative_sar``, ``nrmse_to_start`` and
+        ``point_spread_width_m``, and what there is of ``relative_sar_measured`` and
+        ``nrmse_brain``.
     compared
         Stages of other experiments with the same columns.
+    baselines
+        Flip angles to compare with, by their ``baseline``, with the same columns but for the
+        point-spread function.
     images
         (x, y) images of rows of both tables, by ``run``, and ``run stage`` for the others.
     target
@@ -211,10 +227,11 @@ def front_figure(
     differences = [image.abs() - target.abs() for image in shown.values()]
     largest = max(float(difference.abs().max()) for difference in differences)
     brightest = float(target.abs().max())
+    power, error = _axes_of(results)
     with style():
         figure = plt.figure(figsize=(7.2, 6.2))
         upper, lower = rows(figure, 1.0, 1.6)
-        _fronts(upper.subplots(1, 3), results, compared)
+        _fronts(upper.subplots(1, 3), results, compared, baselines)
         panels, below = lower.subplots(2, len(shown) + 1)
         show_image(panels[0], target.abs(), "Target", vmin=0, vmax=brightest, colour_bar=False)
         below[0].set_axis_off()
@@ -222,12 +239,12 @@ def front_figure(
             panels[1:], below[1:], shown.values(), differences, rows_shown, strict=True
         ):
             title = f"{'' if row['run'] in set(results['run']) else row['run'] + ': '}SAR "
-            title += f"{row['relative_sar']:.2f}"
+            title += f"{row[power]:.2f}"
             show_image(axes, image.abs(), title, vmin=0, vmax=brightest, colour_bar=False)
             drawn = show_image(
                 under,
                 difference,
-                f"NRMSE {row['nrmse_to_start']:.3f}",
+                f"{'brain ' if error == 'nrmse_brain' else ''}NRMSE {row[error]:.3f}",
                 cmap="PuOr",
                 vmin=-largest,
                 vmax=largest,
@@ -239,29 +256,45 @@ def front_figure(
     return figure
 
 
-def _fronts(panels: np.ndarray, results: pd.DataFrame, compared: pd.DataFrame) -> None:
-    table = results.sort_values("relative_sar")
-    for axes, column, title, factor in (
-        (panels[0], "nrmse_to_start", "Image error (NRMSE)", 1.0),
-        (panels[1], "ssim_to_start", "Similarity (SSIM)", 1.0),
-        (panels[2], "point_spread_width_m", "Point spread, FWHM [mm]", 1e3),
-    ):
-        axes.plot(table["relative_sar"], factor * table[column], "o-", color=BLUE, label="sweep")
+def _axes_of(results: pd.DataFrame) -> tuple[str, str]:
+    """Choose power and error: of measured shots and the brain, where these are known."""
+    power = "relative_sar_measured" if "relative_sar_measured" in results else "relative_sar"
+    return power, "nrmse_brain" if "nrmse_brain" in results else "nrmse_to_start"
+
+
+def _fronts(
+    panels: np.ndarray, results: pd.DataFrame, compared: pd.DataFrame, baselines: pd.DataFrame
+) -> None:
+    power, error = _axes_of(results)
+    named = "measured shots" if power == "relative_sar_measured" else "all shots"
+    in_brain = "Error in the brain (NRMSE)" if error == "nrmse_brain" else "Image error (NRMSE)"
+    for axes, x, y, title, label, factor in (
+        (panels[0], power, error, in_brain, f"Relative SAR, {named}", 1.0),
+        (panels[1], power, "nrmse_to_start", "Whole image (NRMSE)", f"Relative SAR, {named}", 1.0),
+        (
+            panels[2], "relative_sar", "point_spread_width_m",
+            "Point spread, FWHM [mm]", "Relative SAR, all shots", 1e3,
+        ),
+    ):  # fmt: skip
+        axes.plot(results[x], factor * results[y], "o", color=BLUE, label="optimized")
         for number, (name, stages) in enumerate(compared.groupby("run", sort=False)):
-            axes.plot(
-                stages["relative_sar"],
-                factor * stages[column],
-                "s",
-                color=(ORANGE, RED)[number % 2],
-                label=name,
-            )
-        axes.set(title=title, xlabel="Relative SAR")
+            colour = (ORANGE, RED)[number % 2]
+            axes.plot(stages[x], factor * stages[y], "s", color=colour, label=name)
+        axes.set(title=title, xlabel=label)
         axes.grid(True)
-    panels[0].legend()
+        if y in baselines:
+            for number, (name, family) in enumerate(baselines.groupby("baseline", sort=False)):
+                dashes = ("-", "--", ":")[number % 3]
+                ordered = family.sort_values("value")
+                axes.plot(ordered[x], factor * ordered[y], dashes, color=GREY, label=name)
+            # The start is where power is 1 and nothing has changed
+            axes.plot(1, 0, "k+")
+            axes.set_ylim(0, None)
+    panels[0].legend(fontsize=6)
 
 
 def _spread(results: pd.DataFrame) -> list[int]:
     """Choose runs along the front, its ends among them."""
-    order = results.sort_values("relative_sar").index.tolist()
+    order = results.sort_values(_axes_of(results)[0]).index.tolist()
     places = np.linspace(0, len(order) - 1, min(_SHOWN_IMAGES - 1, len(order))).round()
     return [order[int(place)] for place in places]

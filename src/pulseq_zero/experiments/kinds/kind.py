@@ -69,6 +69,8 @@ class SweepResults:
         The swept settings.
     runs, compared
         The table of the sweep: its runs, and stages of other experiments.
+    baselines
+        The table of `pulseq_zero.experiments.baselines.baseline_table`, empty without any.
     images
         (x, y) images of all rows, by ``run``, and ``run stage`` for the others.
     start
@@ -80,6 +82,7 @@ class SweepResults:
     settings: list[str]
     runs: pd.DataFrame
     compared: pd.DataFrame
+    baselines: pd.DataFrame
     images: Mapping[str, Tensor]
     start: Tensor
     accuracy: float

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SequenceError
-from pulseq_zero.experiments.evaluation import evaluate
+from pulseq_zero.experiments.evaluation import evaluate, measured_shots
 from pulseq_zero.experiments.experiment import sequence_setup
 from pulseq_zero.experiments.layout import ResultFiles, RunFiles
 from pulseq_zero.experiments.settings import Experiment
@@ -86,6 +86,7 @@ def numbers_of(
         point_spread_widths={
             stage: _width(of.sequence(stage), imaged, simulator) for stage, of in at.items()
         },
+        measured=measured_in(experiment, start.sequence(START)),
         start=sequence_setup(experiment.sequence, experiment.parameters).start,
         parameters=values,
         found=found,
@@ -99,6 +100,23 @@ def numbers_of(
 
 def _image(file: Path) -> Tensor:
     return load_tensors(file)[0]["image"]
+
+
+def measured_in(experiment: Experiment, sequence: Path) -> Tensor | None:
+    """Tell which shots are measured; None where the experiment has no flip angles of shots.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    sequence
+        Its traced sequence at the start.
+    """
+    if experiment.flip_angles is None:
+        return None
+    start = sequence_setup(experiment.sequence, experiment.parameters).start
+    repetitions = Repetitions.from_tensors(*load_tensors(sequence))
+    return measured_shots(repetitions, start[experiment.flip_angles])
 
 
 def _width(sequence: Path, phantom: Phantom, simulator: Mapping[str, Any]) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 from pulseq_zero.experiments.experiment import sequence_setup, stage_values
 from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.robustness import robustness_table
-from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.experiments.settings import Experiment, NoiseSettings
 from pulseq_zero.experiments.stages import OPTIMIZED
 from pulseq_zero.files.store import save_table
 from pulseq_zero.phantom import Phantom, build_phantom
@@ -22,6 +22,7 @@ def run(
     experiment: Experiment,
     accuracy: float,
     simulator: Mapping[str, Any],
+    noise: NoiseSettings,
     phantom: Path,
     others: Mapping[str, Mapping[str, Any]],
     files: RunFiles,
@@ -34,6 +35,8 @@ def run(
         The experiment.
     accuracy, simulator
         Accuracy and further settings of the `Simulator`.
+    noise
+        Receiver noise that the gains are held against.
     phantom, others
         The experiment's phantom, and settings of the others by their names.
     files
@@ -51,6 +54,7 @@ def run(
         phantoms,
         accuracy=accuracy,
         simulator=simulator,
+        noise=noise,
     )
     table.insert(0, "experiment", name)
     save_table(files.robustness, table)

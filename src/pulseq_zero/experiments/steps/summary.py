@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from pulseq_zero.experiments.layout import ResultFiles
-from pulseq_zero.experiments.summary import comparison, list_table, summarize
+from pulseq_zero.experiments.settings import NoiseSettings
+from pulseq_zero.experiments.summary import comparison, list_table, out_of_sample_table, summarize
 from pulseq_zero.experiments.validation import validation_table
 from pulseq_zero.files.store import atomic_path, load_json, load_table, save_json, save_table
 from pulseq_zero.files.yaml import read_yaml
@@ -20,9 +21,11 @@ def run(
     figures: Mapping[str, str],
     sweeps: Sequence[str],
     is_robust: bool,
+    noise: NoiseSettings,
     accuracy: Mapping[str, float],
     abstract: Path,
     template: Path,
+    out_of_sample: Path,
     results: ResultFiles,
 ) -> None:
     """Put the numbers of all experiments together.
@@ -35,10 +38,13 @@ def run(
         The sweeps.
     is_robust
         Whether the experiments were evaluated on other phantoms.
+    noise
+        Receiver noise that they were evaluated with there.
     accuracy
         The levels of accuracy by their names.
-    abstract, template
-        The abstract's numbers, and the text of the report's first page with places for tables.
+    abstract, template, out_of_sample
+        The abstract's numbers, the text of the report's first page with places for tables, and
+        that of its part on other phantoms.
     results
         The files of all runs, of which ``numbers``, ``table`` and the first page are made.
     """
@@ -46,10 +52,12 @@ def run(
     validation = [row for each in files.values() for row in load_json(each.validation)]
     save_json(results.numbers("validation"), validation)
     save_table(results.table("validation"), validation_table(validation))
+    robustness: list[dict[str, Any]] = []
     if is_robust:
         rows = pd.concat([load_table(each.robustness) for each in files.values()])
+        robustness = _records(rows)
         save_table(results.table("robustness"), rows)
-        save_json(results.numbers("robustness"), _records(rows))
+        save_json(results.numbers("robustness"), robustness)
     if sweeps:
         tables = {name: _records(load_table(results.sweep(name))) for name in sweeps}
         save_json(results.numbers("sweep"), tables)
@@ -57,10 +65,17 @@ def run(
     evaluations = {name: load_json(each.evaluation) for name, each in files.items()}
     numbers = summarize(evaluations, figures)
     numbers |= {"accuracy": dict(accuracy), "validation": validation}
+    elsewhere = ""
+    if is_robust:
+        numbers |= {"noise": noise.model_dump(), "robustness": robustness}
+        elsewhere = out_of_sample.read_text(encoding="utf-8").format(
+            table=list_table(out_of_sample_table(robustness)), **noise.model_dump()
+        )
     save_json(results.numbers("summary"), numbers)
     text = template.read_text(encoding="utf-8").format(
         table=list_table(comparison(numbers, read_yaml(abstract))),
         validation=list_table(validation_table(validation)),
+        out_of_sample=elsewhere,
         **accuracy,
     )
     with atomic_path(results.front_page) as path:

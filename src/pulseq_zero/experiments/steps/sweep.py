@@ -9,16 +9,20 @@ from typing import Any
 import pandas as pd
 
 from pulseq_zero.experiments import kinds
+from pulseq_zero.experiments.baselines import baseline_table
 from pulseq_zero.experiments.kinds.kind import SweepResults
 from pulseq_zero.experiments.layout import ResultFiles
 from pulseq_zero.experiments.settings import Experiment, only_sections
 from pulseq_zero.experiments.stages import OPTIMIZED, START
-from pulseq_zero.experiments.steps.evaluate import numbers_of
+from pulseq_zero.experiments.steps.evaluate import measured_in, numbers_of
 from pulseq_zero.experiments.sweeps import comparison_results, sweep_results, sweep_table
 from pulseq_zero.figures.style import save_figure
 from pulseq_zero.files.store import load_json, load_table, load_tensors, save_json, save_table
+from pulseq_zero.phantom import Phantom
 
-SECTIONS = ("parameters", "loss", "scan", "figure", "sweep")
+SECTIONS = (
+    "sequence", "parameters", "image", "loss", "scan", "figure", "sweep", "baselines",
+)  # fmt: skip
 
 
 def run(
@@ -30,6 +34,7 @@ def run(
     stages: Sequence[str],
     compare: Mapping[str, Mapping[str, Any]],
     compared: Sequence[tuple[str, str]],
+    accuracy: float,
     simulator: Mapping[str, Any],
     results: ResultFiles,
 ) -> None:
@@ -47,10 +52,11 @@ def run(
         The stages of a run that are reported.
     compare, compared
         The experiments that stand beside it, as their files have them, and their stages.
-    simulator
-        Settings of the `Simulator`.
+    accuracy, simulator
+        Accuracy of the baselines, and further settings of the `Simulator`.
     results
-        The files of all runs, of which ``evaluations``, ``sweep`` and the figure are made.
+        The files of all runs, of which ``evaluations``, ``sweep``, ``baselines`` and the figure are
+        made.
     """
     numbers = {
         run: numbers_of(
@@ -81,11 +87,23 @@ def run(
         **{f"{other} {stage}": (other, stage) for other, stage in compared},
     }
     loaded = {row: load_tensors(results.run(run).image(stage)) for row, (run, stage) in at.items()}
-    begin, metadata = load_tensors(results.run(next(iter(starts.values()))).image(START))
+    first = results.run(next(iter(starts.values())))
+    begin, metadata = load_tensors(first.image(START))
+    baselines = pd.DataFrame(columns=["baseline", "value"])
+    if experiment.baselines:
+        baselines = baseline_table(
+            experiment,
+            Phantom.load(phantoms[0]),
+            measured_in(experiment, first.sequence(START)),
+            accuracy=accuracy,
+            simulator=simulator,
+        )
+    save_table(results.baselines(name), baselines)
     drawn = SweepResults(
         settings=list(experiment.sweep),
         runs=own,
         compared=others,
+        baselines=baselines,
         images={row: tensors["image"] for row, (tensors, _) in loaded.items()},
         start=begin["image"],
         accuracy=max(each["accuracy"] for each in (metadata, *(m for _, m in loaded.values()))),

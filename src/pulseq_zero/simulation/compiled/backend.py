@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pulseq_zero.simulation.compiled import kernel, played_kernel
+from pulseq_zero.simulation.compiled import kernel, played_kernel, turning
 from pulseq_zero.simulation.compiled.kernel_steps import BLOCK
 from pulseq_zero.simulation.compiled.rounds import backward_rounds, forward_rounds
 from pulseq_zero.simulation.pdg.backend import Adjoint, Drive, Played, Wanted
@@ -56,6 +56,18 @@ class CompiledBackend:
 
         _share(work, len(voxels))
         return emitted
+
+    def turn(self, values: Tensor, k: Tensor, voxels: Voxels) -> None:
+        """Turn what voxels emit by their places, see `Backend.turn`."""
+        target = torch.view_as_real(values).flatten(1).numpy()
+        fields = (voxels.position, voxels.B0, voxels.B1_phase[0] / (2 * math.pi))
+        arrays = tuple(x.contiguous().numpy() for x in fields)
+        places = k.detach().contiguous().numpy()
+
+        def work(first: int, stop: int) -> None:
+            turning.turn(target, places, arrays, first, stop)
+
+        _share(work, len(voxels))
 
     def adjoint(
         self,

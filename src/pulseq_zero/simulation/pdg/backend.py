@@ -148,6 +148,12 @@ class Backend(Protocol):
         Where pulses are played, it is the sum over the cells of a voxel.
         """
 
+    def turn(self, values: Tensor, k: Tensor, voxels: Voxels) -> None:
+        """Multiply (items, voxels) by exp(2πi (k·r + τ B0)) and the transmit field's phase.
+
+        In place; ``k`` is (items, 4), with τ last, as `Drive.k_anchor`; there is one shim.
+        """
+
     def adjoint(
         self,
         plan: Plan,

@@ -7,6 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
+from pulseq_zero.simulation.pdg.leeway import Leeway
+
 # How a pulse makes a state out of an ancestor, in the order of the codes in `StateGraph.kind`.
 # The last two act on the complex conjugate of the ancestor. The first edge of a state leads
 # to its position, and MRzeroCore differentiates this along it: that is zz or z+ if there is one.
@@ -127,6 +129,9 @@ class StateGraph:
     cut
         What states would add that were not made as there are too many, as a part of the signal:
         an estimate, zero where all were made.
+    leeway
+        How far flip angles may change until other states matter; None where derivatives by them
+        did not count.
     """
 
     count: np.ndarray
@@ -138,6 +143,7 @@ class StateGraph:
     strength: np.ndarray | None = None
     hand_over: HandOver = field(default_factory=HandOver.none)
     cut: float = 0.0
+    leeway: Leeway | None = None
 
     @cached_property
     def first_state(self) -> np.ndarray:
@@ -178,8 +184,8 @@ class StateGraph:
         return np.repeat(np.arange(len(self.emits)), np.diff(self.first_edge))
 
     def same_structure(self, other: StateGraph) -> bool:
-        """Tell whether both graphs hold the same states, edges and measured states."""
-        names = ("count", "transverse", "first_edge", "kind", "source", "emits")
+        """Tell whether both graphs hold the same states, edges and measured states, as strong."""
+        names = ("count", "transverse", "first_edge", "kind", "source", "emits", "strength")
         return all(np.array_equal(getattr(self, n), getattr(other, n)) for n in names) and all(
             np.array_equal(getattr(self.hand_over, n), getattr(other.hand_over, n))
             for n in ("giver", "taker", "share", "shift")

@@ -19,6 +19,7 @@ from torch import Tensor
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation.pdg.backend import Adjoint, Backend, Drive, Played, Wanted
 from pulseq_zero.simulation.pdg.encoding import EncodingCache, encoding_matrix
+from pulseq_zero.simulation.pdg.nodes import Nodes
 from pulseq_zero.simulation.pdg.plan import Plan
 from pulseq_zero.simulation.pdg.position_slopes import PositionSlopes
 from pulseq_zero.simulation.pdg.pulse_profiles import Stack
@@ -28,6 +29,8 @@ _DRIVE = ("angle", "phase", "duration", "b_end", "k_anchor", "t_anchor", "b_anch
 _MAPS = ("R1", "R2", "R2dash", "D", "B0", "B1", "B1_phase", "weight", "initial", "position")
 _INPUTS = (*_DRIVE, "offset", "factor", "profiles", *_MAPS, "basis")
 _SMALLEST_PART = 64
+# What is interpolated passes the processor's cache several times [bytes].
+_IN_CACHE = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,11 @@ class Job:
         where positions are not differentiated by.
     played
         How pulses are played; None where each acts at once.
+    nodes
+        Where the magnetisation is propagated, if it is not in every voxel; the voxels are in the
+        order of tissues then, and neither maps nor times and moments are differentiated by.
+    allowed
+        How large the last coefficients of the nodes' polynomials may be.
     """
 
     plan: Plan
@@ -85,6 +93,8 @@ class Job:
     moving: tuple[bool, ...]
     slopes: PositionSlopes | None
     played: PlayedJob | None = None
+    nodes: Nodes | None = None
+    allowed: float = math.inf
 
 
 def sample_states(
@@ -94,7 +104,7 @@ def sample_states(
     factor: Tensor,
     voxels: Voxels,
     profiles: Tensor | None = None,
-) -> Tensor:
+) -> tuple[Tensor, tuple[float, float]]:
     """Sample every item at every row.
 
     Parameters
@@ -115,14 +125,17 @@ def sample_states(
 
     Returns
     -------
-    Tensor
-        (rows, coils) complex.
+    tuple
+        (rows, coils) complex, and with nodes how large their polynomials' last coefficients are;
+        where that is more than is allowed, nothing is sampled.
     """
     numbers = (getattr(drive, name) for name in _DRIVE)
     maps = (getattr(voxels, name) for name in (*_MAPS, "basis"))
     if profiles is None:
         profiles = voxels.basis.new_empty(0)
-    return _SampleStates.apply(job, *numbers, offset, factor, profiles, *maps)
+    last: list[tuple[float, float]] = []
+    samples = _SampleStates.apply(job, last, *numbers, offset, factor, profiles, *maps)
+    return samples, last[0] if last else (0.0, 0.0)
 
 
 def magnetisation_at_samples(
@@ -160,15 +173,24 @@ def magnetisation_at_samples(
 
 class _SampleStates(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, job: Job, *tensors: Tensor) -> Tensor:
+    def forward(ctx: Any, job: Job, last: list[tuple[float, float]], *tensors: Tensor) -> Tensor:
         ctx.job = job
         drive, factor, profiles, voxels = _unpack(job, tensors)
         rows = int(job.plan.items.first_row[-1])
         result = voxels.weight.new_zeros(rows, voxels.coils)
+        at_nodes = _emit_at_nodes(job, drive, profiles)
+        if job.nodes is not None:
+            last.append(job.nodes.last_coefficients(at_nodes))
+            if max(last[0]) > job.allowed:
+                return result
         for where in _parts(job, voxels, adjoint=False):
             part = voxels.part(where)
-            played = _played(job, profiles, where)
-            emitted = job.backend.emit(job.plan, drive, part, played)
+            if job.nodes is None:
+                played = _played(job, profiles, where)
+                emitted = job.backend.emit(job.plan, drive, part, played)
+            else:
+                emitted = job.nodes.spread(at_nodes, where)
+                job.backend.turn(emitted, drive.k_anchor, part)
             for place, items, block in job.plan.blocks:
                 samples = emitted[items] @ _matrix(job, place, part, where).T
                 result[block] += _to_rows(samples, voxels.coils)
@@ -185,7 +207,7 @@ class _SampleStates(torch.autograd.Function):
         job: Job = ctx.job
         *inputs, samples = ctx.saved_tensors
         drive, factor, profiles, voxels = _unpack(job, inputs)
-        asked = dict(zip(_INPUTS, ctx.needs_input_grad[1:], strict=True))
+        asked = dict(zip(_INPUTS, ctx.needs_input_grad[2:], strict=True))
         wanted = Wanted(
             phase=asked["phase"],
             timing=any(asked[name] for name in _DRIVE[2:]),
@@ -204,6 +226,7 @@ class _SampleStates(torch.autograd.Function):
             name: torch.zeros_like(x)
             for name, x in (("profiles", profiles), ("basis", voxels.basis))
         }
+        at_nodes = _none_at_nodes(job, slope)
         for where in _parts(job, voxels, adjoint=True):
             part = voxels.part(where)
             gradient = slope.new_empty(1 + len(by_axis), job.plan.item_count, len(part))
@@ -212,14 +235,16 @@ class _SampleStates(torch.autograd.Function):
                 for given, target in zip((slope, *by_axis), gradient, strict=True):
                     folded = _to_items(given[block], job.plan.rows[place])
                     torch.mm(folded, matrix, out=target[items])
+            if job.nodes is not None:
+                job.backend.turn(gradient[0], drive.k_anchor, part)
+                job.nodes.gather(gradient[0], where, at_nodes[0])
+                continue
             played = _played(job, profiles, where)
             found = job.backend.adjoint(job.plan, drive, part, gradient, job.slopes, wanted, played)
             del gradient
-            if found.coefficients is not None and found.basis is not None:
-                by_pulses["profiles"] += found.coefficients
+            _add_sequence_gradients(found, total, by_pulses["profiles"])
+            if found.basis is not None:
                 by_pulses["basis"][..., where] += found.basis
-            for name in _DRIVE:
-                getattr(total, name).add_(getattr(found, name))
             for name, values in found.maps.items():
                 total.maps[name][..., where] += values
             if found.emitted is None:
@@ -233,10 +258,17 @@ class _SampleStates(torch.autograd.Function):
                 if wanted.maps:
                     weighted = here * job.b_offset[block, None]
                     _add_map_gradients(job, place, part, where, emitted, here, weighted, total)
+        if job.nodes is not None:
+            for where in _parts(job, job.nodes.voxels, adjoint=True):
+                part, given = job.nodes.voxels.part(where), at_nodes[..., where].contiguous()
+                played = _played(job, profiles, where)
+                found = job.backend.adjoint(job.plan, drive, part, given, None, wanted, played)
+                _add_sequence_gradients(found, total, by_pulses["profiles"])
         found_by_name: dict[str, Tensor] = {name: getattr(total, name) for name in _DRIVE}
         found_by_name |= total.maps
         found_by_name |= {"offset": offset, "factor": (raw * samples).real.sum(1), **by_pulses}
         return (
+            None,
             None,
             *(
                 found_by_name[name].to(given.dtype) if asked[name] else None
@@ -257,8 +289,32 @@ def _played(job: Job, profiles: Tensor | None, where: slice) -> Played | None:
     known = job.played
     if known is None or profiles is None:
         return None
-    layer = known.layer[where]
+    layer = (known.layer if job.nodes is None else job.nodes.layer)[where]
     return Played(profiles, layer, known.pulse, known.shim, known.stack.place)
+
+
+def _emit_at_nodes(job: Job, drive: Drive, profiles: Tensor) -> Tensor:
+    """Return what items emit at the nodes, (items, nodes); nothing where there are none."""
+    if job.nodes is None:
+        return drive.angle.new_empty(0)
+    emitted = _none_at_nodes(job, job.nodes.voxels.weight)[0]
+    for where in _parts(job, job.nodes.voxels, adjoint=False):
+        part = job.nodes.voxels.part(where)
+        emitted[:, where] = job.backend.emit(job.plan, drive, part, _played(job, profiles, where))
+    return emitted
+
+
+def _none_at_nodes(job: Job, like: Tensor) -> Tensor:
+    """Return (1, items, nodes) zeros."""
+    return like.new_zeros(1, job.plan.item_count, len(job.nodes.voxels) if job.nodes else 0)
+
+
+def _add_sequence_gradients(found: Adjoint, total: Adjoint, by_profiles: Tensor) -> None:
+    """Add the gradients by what the sequence does in some voxels to those by all."""
+    for name in _DRIVE:
+        getattr(total, name).add_(getattr(found, name))
+    if found.coefficients is not None:
+        by_profiles += found.coefficients
 
 
 def _parts(job: Job, voxels: Voxels, *, adjoint: bool) -> list[slice]:
@@ -266,9 +322,13 @@ def _parts(job: Job, voxels: Voxels, *, adjoint: bool) -> list[slice]:
     scale = voxels.R1.element_size() / 4
     longest = max(job.plan.rows, default=1) * voxels.coils
     axes = len(job.slopes.axes) if adjoint and job.slopes else 0
-    states = job.backend.bytes_per_voxel(job.plan, adjoint=adjoint, axes=axes)
-    each = scale * (states + 4 * 8 * longest)
-    size = max(_SMALLEST_PART, int(job.memory / each))
+    memory, emitted = job.memory, 8 * job.plan.item_count
+    if job.nodes is None or voxels is job.nodes.voxels:
+        emitted = job.backend.bytes_per_voxel(job.plan, adjoint=adjoint, axes=axes)
+    else:
+        memory = min(memory, _IN_CACHE)
+    each = scale * (emitted + 4 * 8 * longest)
+    size = max(_SMALLEST_PART, int(memory / each))
     count = math.ceil(len(voxels) / size)
     # Parts of equal size, so that none is a small rest.
     bounds = [len(voxels) * number // count for number in range(count + 1)]
@@ -278,7 +338,7 @@ def _parts(job: Job, voxels: Voxels, *, adjoint: bool) -> list[slice]:
 def _matrix(job: Job, place: int, part: Voxels, where: slice) -> Tensor:
     pattern = job.plan.patterns[place]
     return job.cache.get_or_make(
-        (pattern.key, where.start, where.stop),
+        (pattern.key, where.start, where.stop, job.nodes is None),
         lambda: encoding_matrix(pattern, part),
     )
 

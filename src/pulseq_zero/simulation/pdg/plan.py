@@ -11,7 +11,7 @@ import torch
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.simulation.pdg.graph import StateGraph
 from pulseq_zero.simulation.pdg.readouts import Pattern, PatternTable, cut_into_segments
-from pulseq_zero.simulation.pdg.timeline import Course, Items
+from pulseq_zero.simulation.pdg.timeline import Integrals, Items
 
 # Dephasing times this close below zero [s] count as zero.
 _ZERO_TIME = 1e-9
@@ -86,7 +86,7 @@ class Plan:
 def make_plan(
     graph: StateGraph,
     repetitions: Repetitions,
-    course: Course,
+    integrals: Integrals,
     start: torch.Tensor,
     patterns: PatternTable,
     longest: int | None = None,
@@ -99,14 +99,14 @@ def make_plan(
         States and edges.
     repetitions
         The sequence, on the CPU.
-    course, start
+    integrals, start
         What happens between the pulses, and where the states start.
     patterns
         An empty table, which this call fills.
     longest
         Largest number of samples in a segment, if any.
     """
-    position = course.position.detach().numpy()
+    position = integrals.position.detach().numpy()
     start_time = start.detach().numpy()[:, 3]
     is_sample = repetitions.is_sample.numpy()
     sample_before = np.concatenate([[0], np.cumsum(is_sample)])

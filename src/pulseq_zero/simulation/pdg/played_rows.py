@@ -13,7 +13,7 @@ from torch import Tensor
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation.pdg.main_pass import PlayedJob
-from pulseq_zero.simulation.pdg.prepass import PlayedPrepass
+from pulseq_zero.simulation.pdg.pulse_factors import PlayedPrepass
 from pulseq_zero.simulation.pdg.pulse_profiles import Profiles, Stack, spinors, stack_of
 from pulseq_zero.simulation.pdg.representatives import Representatives
 from pulseq_zero.simulation.pdg.voxels import Voxels, distinct_shims
@@ -43,6 +43,7 @@ class PlayedPulseRows:
     coefficients: Tensor
     job: PlayedJob
     _repetitions: Repetitions
+    _as_it_was: Repetitions
 
     @classmethod
     def of(
@@ -90,6 +91,7 @@ class PlayedPulseRows:
                 stack=profiles.stack,
             ),
             _repetitions=repetitions,
+            _as_it_was=repetitions.snapshot(),
         )
 
     @property
@@ -100,13 +102,18 @@ class PlayedPulseRows:
     def are_of(self, repetitions: Repetitions) -> bool:
         """Tell whether these are the pulses of a sequence, with their gradients."""
         one, other = self._repetitions, repetitions
-        if one.played is None or other.played is None or one.shim is not other.shim:
+        if one.played is None or other.played is None:
             return False
         if one.played is other.played:
             return True
         # A graph that has been gone through backward cannot be again
-        fixed = not (one.played.requires_grad or other.played.requires_grad)
-        return fixed and one.played.same_values(other.played)
+        for played, shim in ((one.played, one.shim), (other.played, other.shim)):
+            if played.requires_grad or (shim is not None and shim.requires_grad):
+                return False
+        was = self._as_it_was
+        return (
+            was.played is not None and was.played.same_values(other.played) and was.same_shim(other)
+        )
 
 
 @torch.no_grad()

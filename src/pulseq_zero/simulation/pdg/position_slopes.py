@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pulseq_zero.simulation.pdg.graph import CONJUGATING, StateGraph
 from pulseq_zero.simulation.pdg.plan import Plan
-from pulseq_zero.simulation.pdg.timeline import SQUARED_TURN, Course, Timeline, follow
+from pulseq_zero.simulation.pdg.timeline import SQUARED_TURN, Integrals, Timeline, follow
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def has_one_history(graph: StateGraph, moving: Tensor | None) -> bool:
 @torch.no_grad()
 def make_position_slopes(
     plan: Plan,
-    course: Course,
+    integrals: Integrals,
     start: Tensor,
     timeline: Timeline,
     answer: Callable[[Tensor], Tensor],
@@ -92,7 +92,7 @@ def make_position_slopes(
 
     Parameters
     ----------
-    plan, course, start, timeline
+    plan, integrals, start, timeline
         The states' positions and all that was made of them.
     answer
         That of a voxel to (rows, xyz) positions in k-space [1/m].
@@ -107,11 +107,11 @@ def make_position_slopes(
     graph, items, k0 = plan.graph, plan.items, start[:, :3]
     repetition = torch.from_numpy(graph.repetition)
     transverse = torch.from_numpy(graph.is_transverse)[:, None]
-    dephasing = torch.where(transverse, course.linear_total[repetition], 0.0)
-    b_end = 2 * k0 * course.total[repetition, 3:] + dephasing
+    dephasing = torch.where(transverse, integrals.linear_total[repetition], 0.0)
+    b_end = 2 * k0 * integrals.total[repetition, 3:] + dephasing
 
     def slope(state: Tensor, event: Tensor) -> Tensor:
-        return 2 * k0[state] * course.position[event, 3:] + course.linear[event]
+        return 2 * k0[state] * integrals.position[event, 3:] + integrals.linear[event]
 
     rows_per_item = items.first_row.diff()
     b_anchor = slope(items.state, items.anchor)

@@ -33,6 +33,7 @@ from torch import Tensor
 from pulseq_zero.simulation.pdg import played_torch
 from pulseq_zero.simulation.pdg.backend import Adjoint, Drive, Played, Wanted
 from pulseq_zero.simulation.pdg.emission import emission, emission_gradients
+from pulseq_zero.simulation.pdg.encoding import turns_to_complex
 from pulseq_zero.simulation.pdg.plan import Plan
 from pulseq_zero.simulation.pdg.played_torch import make_played_steps
 from pulseq_zero.simulation.pdg.position_slopes import PositionSlopes
@@ -75,8 +76,16 @@ class TorchBackend:
         room = self._room_for(2 * largest, voxels)
         rooms = [room[(largest if step.number % 2 else 0) :][: step.rows] for step in steps]
         measured = voxels.R1.new_empty(2, plan.item_count, len(voxels))
-        _propagate(steps, _Course(plan, drive, voxels), voxels, rooms, measured)
+        _propagate(steps, _Effects(plan, drive, voxels), voxels, rooms, measured)
         return torch.complex(*measured).mul_(emission(plan, drive, voxels))
+
+    def turn(self, values: Tensor, k: Tensor, voxels: Voxels) -> None:
+        """Turn what voxels emit by their places, see `Backend.turn`."""
+        turns = k[:, :3] @ voxels.position.to(k)
+        turns.addcmul_(k[:, 3:], voxels.B0.to(k))
+        turns.add_(voxels.B1_phase[0], alpha=0.5 / math.pi)
+        turns = turns.sub_(turns.round()).to(voxels.B0)
+        values.mul_(turns_to_complex(turns, torch.ones_like(turns)))
 
     def adjoint(
         self,
@@ -99,11 +108,11 @@ class TorchBackend:
         rows = [step.rows for step in steps]
         room = self._room_for(sum(rows) + len(plan.graph.emits), voxels)
         rooms, decays = list(room[: sum(rows)].split(rows)), room[sum(rows) :]
-        course = _Course(plan, drive, voxels, decays)
+        effects = _Effects(plan, drive, voxels, decays)
         measured = None
         if wanted.beyond_angles:
             measured = voxels.R1.new_empty(2, plan.item_count, len(voxels))
-        _propagate(steps, course, voxels, rooms, measured)
+        _propagate(steps, effects, voxels, rooms, measured)
         pulled = _emission_adjoint(plan, drive, voxels, measured, gradient, slopes, wanted, result)
         toward = voxels.R1.new_zeros(steps[-1].rows if steps else 2, *pulled.shape[2:])
         for step in reversed(steps):
@@ -111,7 +120,7 @@ class TorchBackend:
             if len(step.items):
                 toward.index_add_(0, step.measured, pulled[:, step.items].flatten(0, 1))
             before = rooms[number - 1] if number else _in_rows(voxels.initial)
-            toward, slope = _rotate_adjoint(step, course, before, toward)
+            toward, slope = _rotate_adjoint(step, effects, before, toward)
             result.angle[number] = slope @ voxels.B1[drive.shim[number]]
             if wanted.maps:
                 result.maps["B1"][drive.shim[number]] += slope * drive.angle[number]
@@ -126,8 +135,8 @@ class TorchBackend:
                     _decay_gradients(last, drive, voxels, before, toward[:, 0], result)
                 if slopes:
                     _add_displaced_decay(last, voxels, slopes, toward)
-                _turn(last, course, toward, back=True)
-                _decay(last, course, toward)
+                _turn(last, effects, toward, back=True)
+                _decay(last, effects, toward)
         if wanted.maps:
             result.maps["initial"] += torch.complex(toward[0, 0], toward[1, 0])
         return result
@@ -147,7 +156,7 @@ class TorchBackend:
         return self._room[:size].view(rows, len(voxels))
 
 
-class _Course:
+class _Effects:
     """What pulses and relaxation do to the voxels.
 
     Parameters
@@ -204,7 +213,7 @@ def _in_rows(longitudinal: Tensor) -> Tensor:
 
 def _propagate(
     steps: list[Step],
-    course: _Course,
+    effects: _Effects,
     voxels: Voxels,
     rooms: list[Tensor],
     measured: Tensor | None,
@@ -217,30 +226,30 @@ def _propagate(
     """
     before = _in_rows(voxels.initial)
     for step, states in zip(steps, rooms, strict=True):
-        _rotate(step, course, before, states)
+        _rotate(step, effects, before, states)
         if measured is not None and len(step.items):
             measured[:, step.items] = states[step.measured].unflatten(0, (2, -1))
         if step.number + 1 < len(steps):
-            longitudinal = _decay(step, course, states[:, None])
+            longitudinal = _decay(step, effects, states[:, None])
             # The undephased state relaxes towards 1.
             states[2 * step.transverse] += 1 - longitudinal
             _hand_over(step, voxels, states)
-            _turn(step, course, states)
+            _turn(step, effects, states)
         before = states
 
 
-def _rotate(step: Step, course: _Course, before: Tensor, states: Tensor) -> None:
+def _rotate(step: Step, effects: _Effects, before: Tensor, states: Tensor) -> None:
     """Fill the states after a pulse."""
     with_cos, with_sin = torch.mm(step.turning, before).chunk(2)
-    torch.mul(with_cos, course.cos[step.number], out=states)
-    states.addcmul_(with_sin, course.sin[step.number]).addmm_(step.fixed, before)
+    torch.mul(with_cos, effects.cos[step.number], out=states)
+    states.addcmul_(with_sin, effects.sin[step.number]).addmm_(step.fixed, before)
 
 
 def _rotate_adjoint(
-    step: Step, course: _Course, before: Tensor, toward: Tensor
+    step: Step, effects: _Effects, before: Tensor, toward: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients before the pulse, and (voxels,) that of the flip angle."""
-    cos, sin = course.cos[step.number], course.sin[step.number]
+    cos, sin = effects.cos[step.number], effects.sin[step.number]
     flat = toward.flatten(1)
     turned = torch.mm(step.turning_adjoint, flat).unflatten(1, toward.shape[1:])
     with_cos, with_sin = turned.chunk(2)
@@ -250,9 +259,9 @@ def _rotate_adjoint(
     return back, cos * with_sin.sum(0) - sin * with_cos.sum(0)
 
 
-def _decay(step: Step, course: _Course, states: Tensor) -> Tensor:
+def _decay(step: Step, effects: _Effects, states: Tensor) -> Tensor:
     """Let (rows, any, voxels) decay over the repetition; return the undephased one's factor."""
-    factor, transverse = course.decay(step), step.transverse
+    factor, transverse = effects.decay(step), step.transverse
     for rows, part in (
         (states[: 2 * transverse], factor[:transverse]),
         (states[2 * transverse :], factor[transverse:]),
@@ -317,9 +326,9 @@ def _decay_gradients(
         result.maps["D"] -= drive.b_end[step.state_of_row] @ loss
 
 
-def _turn(step: Step, course: _Course, states: Tensor, *, back: bool = False) -> None:
+def _turn(step: Step, effects: _Effects, states: Tensor, *, back: bool = False) -> None:
     """Turn transverse states into the next pulse's frame, or their gradient back."""
-    angle = course.turn_after(step.number)
+    angle = effects.turn_after(step.number)
     if angle is None:
         return
     real, imag = states[: 2 * step.transverse].chunk(2)

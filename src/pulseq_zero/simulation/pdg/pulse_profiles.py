@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pulseq_zero.conversion.played import PlayedPulses
 from pulseq_zero.errors import SimulationError
+from pulseq_zero.simulation.pdg.chebyshev import Range, chebyshev_nodes, polynomials, to_terms
 
 # Signals that differ by less than this part of their size are the same.
 _SAME = 1e-9
@@ -188,8 +189,8 @@ class Profiles:
         accuracy: float,
     ) -> None:
         self.stack = stack
-        self._field = _Range.of(B1)
-        self._offset = _Range.of(B0)
+        self._field = Range.of(B1)
+        self._offset = Range.of(B0)
         nodes, self.layer = _layers(played, position.detach().double().cpu().T)
         place = nodes[:, None] + stack.place
         if place.shape[0] * place.shape[1] * len(played.step_count) > _LARGEST:
@@ -223,10 +224,10 @@ class Profiles:
             area = max(area, _SLOPES)
         largest = float(family.scale.detach().abs().max())
         strongest = max(largest * self._field.most, 1e-12)
-        strength = _nodes(_degree(area * strongest))
+        strength = chebyshev_nodes(_degree(area * strongest))
         duration = math.pi * float(time.sum())
-        offset = _nodes(_degree(duration * self._offset.half))
-        frequency = self._offset.middle + self._offset.half * offset
+        offset = chebyshev_nodes(_degree(duration * self._offset.half))
+        frequency = self._offset.at(offset)
         each = len(family.time) * len(strength) * len(frequency)
         parts = [
             torch.cat(part, 1)
@@ -240,13 +241,13 @@ class Profiles:
         ]
         values = torch.stack([x for part in parts for x in (part.real, part.imag)])
         # (4, strengths, places, offsets) in polynomials of the strength and of the offset
-        in_strength = torch.einsum("ts,xspo->xtpo", _to_terms(strength), values)
-        in_both = torch.einsum("ko,xtpo->xtpk", _to_terms(offset), in_strength)
-        field = _nodes(_degree(area * largest * self._field.half))
-        at_field = self._field.middle + self._field.half * field
+        in_strength = torch.einsum("ts,xspo->xtpo", to_terms(strength), values)
+        in_both = torch.einsum("ko,xtpo->xtpk", to_terms(offset), in_strength)
+        field = chebyshev_nodes(_degree(area * largest * self._field.half))
+        at_field = self._field.at(field)
         relative = family.scale[:, None] * at_field / strongest
-        members = _polynomials(relative, len(strength))
-        back = torch.einsum("jf,tmf->mjt", _to_terms(field), members)
+        members = polynomials(relative, len(strength))
+        back = torch.einsum("jf,tmf->mjt", to_terms(field), members)
         return torch.einsum("mjt,xtpk->mxpjk", back, in_both)
 
     def basis(self, B1: Tensor, B0: Tensor) -> Tensor:
@@ -260,8 +261,8 @@ class Profiles:
             (voxels,) off-resonance [Hz].
         """
         field, offset = self._terms[:, 0], self._terms[:, 1]
-        in_field = _polynomials(self._field.relative(B1), int(field.max()) + 1)
-        in_offset = _polynomials(self._offset.relative(B0), int(offset.max()) + 1)
+        in_field = polynomials(self._field.relative(B1), int(field.max()) + 1)
+        in_offset = polynomials(self._offset.relative(B0), int(offset.max()) + 1)
         return in_field[field.to(B1.device)].movedim(0, 1) * in_offset[offset.to(B0.device)]
 
 
@@ -279,51 +280,9 @@ def spinors(coefficients: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
     return torch.complex(*values[:2]), torch.complex(*values[2:])
 
 
-@dataclass(frozen=True)
-class _Range:
-    """An interval that is mapped to [-1, 1]."""
-
-    middle: float
-    half: float
-
-    @classmethod
-    def of(cls, values: Tensor) -> _Range:
-        lowest, highest = float(values.detach().min()), float(values.detach().max())
-        return cls(0.5 * (lowest + highest), 0.5 * (highest - lowest))
-
-    @property
-    def most(self) -> float:
-        """Largest magnitude."""
-        return abs(self.middle) + self.half
-
-    def relative(self, values: Tensor) -> Tensor:
-        """Map values into [-1, 1]; all to zero if the interval is a point."""
-        return (values - self.middle) / (self.half if self.half > 0 else 1.0)
-
-
 def _degree(kind: float) -> int:
     """Return how many polynomials hold a function of an exponential type on [-1, 1]."""
     return 1 if kind == 0 else math.ceil(1.35 * kind + min(_BEYOND, 3 + 20 * kind))
-
-
-def _nodes(count: int) -> Tensor:
-    """Return the zeros of the Chebyshev polynomial of a degree."""
-    return torch.cos(math.pi * (torch.arange(count, dtype=torch.float64) + 0.5) / count)
-
-
-def _to_terms(nodes: Tensor) -> Tensor:
-    """Return the matrix from values at `_nodes` to coefficients."""
-    count = len(nodes)
-    matrix = 2 / count * _polynomials(nodes, count)
-    return torch.cat([matrix[:1] / 2, matrix[1:]])
-
-
-def _polynomials(x: Tensor, count: int) -> Tensor:
-    """Return (count, ...) Chebyshev polynomials at x."""
-    values = [torch.ones_like(x), x][:count]
-    while len(values) < count:
-        values.append(2 * x * values[-1] - values[-2])
-    return torch.stack(values)
 
 
 def turned_by(

@@ -11,8 +11,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pulseq_zero.simulation.pdg.graph import HandOver, StateGraph, Thresholds
+from pulseq_zero.simulation.pdg.graph import KINDS, HandOver, StateGraph, Thresholds
 from pulseq_zero.simulation.pdg.handing_over import TAKERS
+from pulseq_zero.simulation.pdg.leeway import Leeway
 
 TRANSVERSE, UNDEPHASED, LONGITUDINAL = 0, 1, 2
 
@@ -21,6 +22,9 @@ _NOTHING = 1e-18
 
 # Derivatives may err by this many times the accuracy, relative to the largest.
 _STEEPER = 3.0
+
+# What is left out may grow to this many times the thresholds before a graph is made anew.
+_GROWN = 1.2
 
 _FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
 _compiled = njit(cache=True, error_model="numpy", fastmath=_FAST)
@@ -77,7 +81,7 @@ class Candidates:
 
 
 def select(
-    found: list[Candidates], thresholds: Thresholds, *, slopes: bool
+    found: list[Candidates], thresholds: Thresholds, share: NDArray[np.float64], *, slopes: bool
 ) -> tuple[StateGraph, float]:
     """Keep the states that count.
 
@@ -88,7 +92,19 @@ def select(
     states are left out, as many as together keep the threshold.
 
     The same with derivatives by the flip angles, where they matter: by those of pulses before a
-    state, of its power, and by those after it, of what it leads to.
+    state, of its power, and by those after it, of what it leads to. Then the graph also has its
+    `Leeway`.
+
+    Parameters
+    ----------
+    found
+        The states of each repetition; taken apart.
+    thresholds
+        What may be left out.
+    share
+        (representatives,) of the proton density.
+    slopes
+        Whether derivatives by the flip angles matter.
 
     Returns
     -------
@@ -101,7 +117,7 @@ def select(
     given = np.array([len(part.giver) for part in found])
     every = _joined(found)
     first = np.concatenate([[0], np.cumsum(count)])
-    kept, number, emits, strength, too_weak, too_many = _judge(
+    kept, number, emits, strength, too_weak, too_many, left_out, growth = _judge(
         first,
         np.concatenate([[0], np.cumsum(transverse)]),
         np.concatenate([[0], np.cumsum(every.edges)]),
@@ -121,6 +137,17 @@ def select(
     used = kept[target] & ((repetition[target] == 0) | kept[ancestor])
     into = np.bincount(target[used], minlength=len(every.kinds))[kept]
     is_transverse = kept & (every.kinds == TRANSVERSE)
+    leeway = None
+    if slopes:
+        leeway = Leeway(
+            left_out=left_out,
+            growth=growth,
+            allowed=_GROWN
+            * np.array([thresholds.min_latent_signal, thresholds.min_emitted_signal]),
+            transfer=every.transfer.reshape(len(count), len(KINDS), -1),
+            steepness=every.steepness.reshape(len(count), len(KINDS), -1),
+            share=share.astype(np.float32),
+        )
     graph = StateGraph(
         count=np.bincount(repetition[kept], minlength=len(count)),
         transverse=np.bincount(repetition[is_transverse], minlength=len(count)),
@@ -131,6 +158,7 @@ def select(
         strength=strength[kept],
         hand_over=_kept_hand_over(every, np.repeat(first[:-1], given), kept),
         cut=too_many,
+        leeway=leeway,
     )
     return graph, too_weak
 
@@ -165,7 +193,8 @@ def _judge(
 ):
     """Return which states are kept, their numbers within repetitions, and which are measured.
 
-    And what those that were not made would have emitted, relative to the signal.
+    And what those that were not made would have emitted, relative to the signal; and what those
+    that are left out would, with the root of its squared derivatives, see `Leeway`.
     """
     edge_kind, source = edges
     kinds, power, slope, bound, fair, decay = states
@@ -184,6 +213,11 @@ def _judge(
     next_far = np.zeros((widest, voxels), np.float32)
     bent = np.zeros((widest, voxels), np.float32)
     next_bent = np.zeros((widest, voxels), np.float32)
+    # As `bent`, but relative to signals
+    swing = np.zeros((widest, voxels), np.float32)
+    next_swing = np.zeros((widest, voxels), np.float32)
+    tilt = np.zeros(len(kinds))
+    unseen, unseen_tilt = 0.0, 0.0
     kinds_of_edges = len(transfer) // repetitions
     readouts, slope_readouts = 0, 0
     weak, many = 0.0, 0.0
@@ -214,6 +248,7 @@ def _judge(
                     next_reach[state, v] += p * next_reach[at, v]
                     next_far[state, v] += p * next_far[at, v]
                     next_bent[state, v] += p * next_bent[at, v]
+                    next_swing[state, v] += p * next_swing[at, v]
         per_signal, per_slope = np.float32(0.0), np.float32(0.0)
         if strongest > _NOTHING:
             readouts += 1
@@ -225,6 +260,11 @@ def _judge(
             slope_readouts += 1
             per_slope = np.float32(1 / steepest)
             measured[a : a + transverse] |= _needed(slope_signal / steepest, _STEEPER * min_emitted)
+        if strongest > _NOTHING:
+            for state in range(transverse):
+                if not measured[a + state]:
+                    unseen += signal[state] / strongest
+                    unseen_tilt += slope_signal[state] / strongest
         for state in range(b - a):
             at = first_transverse[r] + state
             for v in range(voxels):
@@ -242,6 +282,13 @@ def _judge(
                 total_slope += slope[a + state, v] * far[state, v]
                 total_slope += power[a + state, v] * bent[state, v]
             latent[a + state], steep[a + state] = total, total_slope
+            if slopes:
+                total_tilt = 0.0
+                for v in range(voxels):
+                    swing[state, v] = decay[a + state, v] * next_swing[state, v]
+                    total_tilt += slope[a + state, v] * reach[state, v]
+                    total_tilt += power[a + state, v] * swing[state, v]
+                tilt[a + state] = total_tilt
         # Those that are missing lead to what the weakest of their kind lead to.
         for kind in range(2):
             begin, stop = (0, transverse) if kind == 0 else (transverse + 1, b - a)
@@ -261,6 +308,7 @@ def _judge(
         next_reach[:] = 0
         next_far[:] = 0
         next_bent[:] = 0
+        next_swing[:] = 0
         for state in range(b - a):
             for e in range(first_edge[a + state], first_edge[a + state + 1]):
                 ancestor, kind = source[e], kinds_of_edges * r + edge_kind[e]
@@ -271,6 +319,8 @@ def _judge(
                         next_far[ancestor, v] += transfer[kind, v] * far[state, v]
                         next_bent[ancestor, v] += transfer[kind, v] * bent[state, v]
                         next_bent[ancestor, v] += steepness[kind, v] * far[state, v]
+                        next_swing[ancestor, v] += transfer[kind, v] * swing[state, v]
+                        next_swing[ancestor, v] += steepness[kind, v] * reach[state, v]
     needed = _needed(latent / max(readouts, 1), min_latent)
     if slope_readouts > 0:
         needed |= _needed(steep / slope_readouts, _STEEPER * min_latent)
@@ -296,8 +346,19 @@ def _judge(
                 number[state] = n
                 emits[state] = kinds[state] == TRANSVERSE and measured[state]
                 n += 1
+    # What was not made counts by its derivatives as much as by itself.
+    dropped, dropped_tilt = weak + many, weak + many
+    for state in range(len(kinds)):
+        if not kept[state]:
+            dropped += latent[state]
+            dropped_tilt += tilt[state]
     scale = max(readouts, 1)
-    return kept, number, emits, strength, np.sqrt(weak / scale), np.sqrt(many / scale)
+    left_out = np.sqrt(np.array([dropped, unseen]) / scale)
+    growth = np.sqrt(np.array([dropped_tilt, unseen_tilt]) / scale)
+    return (
+        kept, number, emits, strength, np.sqrt(weak / scale), np.sqrt(many / scale),
+        left_out, growth,
+    )  # fmt: skip
 
 
 @_compiled

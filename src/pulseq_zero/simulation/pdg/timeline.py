@@ -20,8 +20,8 @@ SQUARED_TURN = (2 * np.pi) ** 2
 
 
 @dataclass(frozen=True)
-class Course:
-    """What happens between the pulses, the same for all states.
+class Integrals:
+    """Running integrals between the pulses, the same for all states.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Course:
     quadratic_total: Tensor
 
     @classmethod
-    def of(cls, repetitions: Repetitions) -> Course:
+    def of(cls, repetitions: Repetitions) -> Integrals:
         """Integrate the events of a sequence, whose tensors lie on the CPU."""
         moment = repetitions.gradient_moment.double()
         time = repetitions.event_time.double()[:, None]
@@ -151,7 +151,7 @@ def state_positions(graph: StateGraph, total: Tensor) -> Tensor:
 
 def make_timeline(
     graph: StateGraph,
-    course: Course,
+    integrals: Integrals,
     start: Tensor,
     items: Items,
     followed: tuple[int, ...] | None = None,
@@ -166,29 +166,31 @@ def make_timeline(
 
     Parameters
     ----------
-    graph, course, start, items
+    graph, integrals, start, items
         What to collect from.
     followed
         Along which axes all gradients by positions go through the totals; those of phases do
         along all axes then. None lets all of them flow through ``start``.
     """
-    anchored, total = start, course.total.detach()
+    anchored, total = start, integrals.total.detach()
     if followed is not None:
         apart = torch.isin(torch.arange(4), torch.tensor(followed))
         anchored, start = start.detach(), torch.where(apart, start.detach(), start)
-        total = course.total
+        total = integrals.total
     repetition = torch.from_numpy(graph.repetition)
     transverse = torch.from_numpy(graph.is_transverse)
     k0 = start[:, :3]
     squared = (k0 * k0).sum(1)
-    dephasing = (k0 * course.linear_total[repetition]).sum(1) + course.quadratic_total[repetition]
-    b_end = squared * course.total[repetition, 3] + torch.where(transverse, dephasing, 0.0)
+    dephasing = (k0 * integrals.linear_total[repetition]).sum(1) + integrals.quadratic_total[
+        repetition
+    ]
+    b_end = squared * integrals.total[repetition, 3] + torch.where(transverse, dephasing, 0.0)
 
     def weighting(state: Tensor, event: Tensor) -> Tensor:
         return SQUARED_TURN * (
-            squared[state] * course.position[event, 3]
-            + (k0[state] * course.linear[event]).sum(1)
-            + course.quadratic[event]
+            squared[state] * integrals.position[event, 3]
+            + (k0[state] * integrals.linear[event]).sum(1)
+            + integrals.quadratic[event]
         )
 
     state, anchor = items.state, items.anchor
@@ -196,15 +198,15 @@ def make_timeline(
     row_state = torch.repeat_interleave(state, rows_per_item)
     row_anchor = torch.repeat_interleave(anchor, rows_per_item)
     b_anchor = weighting(state, anchor)
-    position = course.position[items.event]
+    position = integrals.position[items.event]
     return Timeline(
         total=total,
-        duration=course.total[:, 3],
+        duration=integrals.total[:, 3],
         b_end=SQUARED_TURN * b_end,
-        k_anchor=anchored[state] + course.position[anchor],
-        t_anchor=course.position[anchor, 3],
+        k_anchor=anchored[state] + integrals.position[anchor],
+        t_anchor=integrals.position[anchor, 3],
         b_anchor=b_anchor,
-        offset=position - course.position[row_anchor],
+        offset=position - integrals.position[row_anchor],
         b_offset=weighting(row_state, items.event)
         - torch.repeat_interleave(b_anchor, rows_per_item),
         k_sample=(start[row_state] + position)[:, :3],

@@ -123,8 +123,8 @@ class Voxels:
         """Number of receive coils."""
         return self.weight.shape[0]
 
-    def part(self, voxels: slice) -> Voxels:
-        """Return some of the voxels."""
+    def part(self, voxels: slice | Tensor) -> Voxels:
+        """Return some of the voxels, by a range or by their numbers."""
         return replace(
             self,
             **{e.name: getattr(self, e.name)[..., voxels].contiguous() for e in fields(self)},

@@ -1,0 +1,66 @@
+"""Receiver noise: complex and white, added to the signal before the reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from pulseq_zero.imaging.acquisition import Acquisition
+
+
+def noise_deviation(acquisition: Acquisition, region: Tensor, snr: float) -> float:
+    """Return the standard deviation of the noise that gives an image a signal-to-noise ratio.
+
+    The ratio is that of the mean magnitude of a region, in the image without noise, to the
+    standard deviation of the real part of a pixel, which is that of the imaginary part and the same
+    everywhere; of several coils, in the image of each.
+
+    Parameters
+    ----------
+    acquisition
+        Without noise.
+    region
+        (x, y) bool: the pixels whose magnitude counts.
+    snr
+        The ratio.
+
+    Returns
+    -------
+    float
+        The standard deviation of the real and of the imaginary part of a sample.
+    """
+    mean = float(acquisition.image.abs()[region].mean())
+    return mean / snr / acquisition.reconstruction.noise_gain
+
+
+def noisy_images(
+    acquisition: Acquisition, deviation: float, *, count: int, seed: int
+) -> Iterator[Tensor]:
+    """Reconstruct a signal again and again, each time with other noise.
+
+    Acquisitions with as many samples get the same noise of the same seed, one after the other.
+
+    Parameters
+    ----------
+    acquisition
+        Without noise.
+    deviation
+        Standard deviation of the real and of the imaginary part of the noise of a sample.
+    count
+        Number of images.
+    seed
+        Of the random numbers.
+
+    Yields
+    ------
+    Tensor
+        (x, y) complex image.
+    """
+    signal = acquisition.signal
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(count):
+        drawn = torch.randn((*signal.shape, 2), generator=generator, dtype=signal.real.dtype)
+        noise = torch.view_as_complex(drawn).to(signal.device)
+        yield acquisition.reconstruction(signal + deviation * noise)

@@ -1,0 +1,329 @@
+"""Voxels of one tissue by few nodes: its magnetisation is smooth in the fields.
+
+Voxels that share a tissue differ by their place, by B1 and by B0. The place, and B0 between the
+pulses, turn what a state emits, by a factor that each voxel knows. What remains is a smooth
+function of B1, and of B0 where pulses are played: it is propagated at Chebyshev nodes of both, and
+interpolated to the voxels by the polynomials through these (Trefethen, Approximation Theory and
+Approximation Practice, SIAM 2013, chapters 7 and 8). How many nodes that takes is told by the
+polynomials' last coefficients.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pulseq_zero.conversion.repetitions import Repetitions
+from pulseq_zero.simulation.pdg.chebyshev import Range, chebyshev_nodes, polynomials, to_terms
+from pulseq_zero.simulation.pdg.pulse_profiles import Profiles
+from pulseq_zero.simulation.pdg.voxels import Voxels
+
+# How many of B1 and of B0 a tissue has.
+Counts = tuple[int, int]
+
+# As many nodes beyond what the pulses of this time [s] ask for, and by how much more where these
+# are too few.
+_BEYOND, _REMEMBERED, _MORE = 3, 0.3, 1.25
+
+# The last coefficients may have this part of the accuracy; in float32 not less than the other.
+_LAST, _ROUNDING = 0.2, 2e-6
+
+# Nodes are no gain unless there are fewer of them than voxels by this factor.
+_GAIN = 2
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """Voxels that differ by place and fields only.
+
+    Attributes
+    ----------
+    voxels
+        Their numbers, in the order of `Tissues`.
+    field, offset
+        The intervals that B1 and B0 [Hz] lie in.
+    weight
+        Sum of their squared weights, over all coils.
+    """
+
+    voxels: slice
+    field: Range
+    offset: Range
+    weight: float
+
+
+class Tissues:
+    """The voxels of a phantom in the order of their tissues.
+
+    Parameters
+    ----------
+    voxels
+        The voxels, of one shim.
+    layer
+        (voxels,) in which layer each lies, see `Profiles`; None where pulses act at once.
+
+    Attributes
+    ----------
+    voxels, layer
+        The same in the order of tissues.
+    """
+
+    def __init__(self, voxels: Voxels, layer: Tensor | None) -> None:
+        layer = torch.zeros(len(voxels), dtype=torch.int64) if layer is None else layer
+        initial = torch.view_as_real(voxels.initial)
+        kinds = (voxels.R1, voxels.R2, voxels.R2dash, voxels.D, *initial.unbind(1))
+        keys = torch.stack([*(k.double() for k in kinds), layer.to(voxels.R1.device).double()], 1)
+        _, kind, count = keys.unique(dim=0, return_inverse=True, return_counts=True)
+        order = kind.argsort(stable=True)
+        self.voxels = voxels.part(order)
+        self.layer = layer[order.cpu()]
+        weight = self.voxels.weight.abs().square().sum(0)
+        stop = count.cumsum(0).tolist()
+        self._tissues = [
+            Tissue(
+                slice(last - n, last),
+                Range.of(self.voxels.B1[0, last - n : last]),
+                Range.of(self.voxels.B0[last - n : last]),
+                float(weight[last - n : last].sum()),
+            )
+            for last, n in zip(stop, count.tolist(), strict=True)
+        ]
+
+    @property
+    def half_ranges(self) -> tuple[float, float]:
+        """Half the widest intervals of B1 and of B0 [Hz]."""
+        return (
+            max(tissue.field.half for tissue in self._tissues),
+            max(tissue.offset.half for tissue in self._tissues),
+        )
+
+    def nodes(self, field: int, offset: int) -> Nodes | None:
+        """Place nodes in all tissues; None if that is no gain.
+
+        Parameters
+        ----------
+        field, offset
+            How many of B1 and of B0 there are in a tissue; voxels that are fewer are their own.
+        """
+        tissues, shapes = self._tissues, []
+        for tissue in tissues:
+            shape = (field if tissue.field.half else 1, offset if tissue.offset.half else 1)
+            size = tissue.voxels.stop - tissue.voxels.start
+            shapes.append(shape if shape[0] * shape[1] < size else (size, 0))
+        count = sum(a * max(b, 1) for a, b in shapes)
+        if count * _GAIN > len(self.voxels):
+            return None
+        groups, fields, offsets, first = [], [], [], 0
+        for tissue, shape in zip(tissues, shapes, strict=True):
+            B1, B0 = self.voxels.B1[0, tissue.voxels], self.voxels.B0[tissue.voxels]
+            matrix = None
+            if shape[1]:
+                at_field, in_field = _axis(tissue.field, shape[0], B1)
+                at_offset, in_offset = _axis(tissue.offset, shape[1], B0)
+                matrix = (in_field[:, None] * in_offset).flatten(0, 1).to(B1.dtype)
+                B1 = at_field.repeat_interleave(shape[1]).to(B1)
+                B0 = at_offset.repeat(shape[0]).to(B0)
+            groups.append(Group(tissue, slice(first, first + len(B1)), shape, matrix))
+            fields.append(B1)
+            offsets.append(B0)
+            first += len(B1)
+        one = torch.cat([
+            torch.arange(g.nodes.stop - g.nodes.start) * (g.matrix is None) + g.tissue.voxels.start
+            for g in groups
+        ])  # fmt: skip
+        alike = self.voxels.part(one.to(self.voxels.R1.device))
+        B1, B0 = torch.cat(fields)[None], torch.cat(offsets)
+        # What place and B0 do between the pulses each voxel knows itself
+        at_centre = replace(
+            alike,
+            B1=B1,
+            B0=torch.zeros_like(B0),
+            B1_phase=torch.zeros_like(B1),
+            position=torch.zeros_like(alike.position),
+        )
+        return Nodes(at_centre, B0, self.layer[one], tuple(groups))
+
+
+@dataclass(frozen=True)
+class Group:
+    """The nodes of a tissue.
+
+    Attributes
+    ----------
+    tissue
+        The tissue.
+    nodes
+        Their numbers.
+    shape
+        How many of B1 and of B0 there are; 0 of B0 where each voxel is its own node.
+    matrix
+        (nodes, voxels) from values at the nodes to those of voxels; None where they are the same.
+    """
+
+    tissue: Tissue
+    nodes: slice
+    shape: tuple[int, int]
+    matrix: Tensor | None
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Where the magnetisation is propagated, for all voxels.
+
+    Attributes
+    ----------
+    voxels
+        The nodes, at the isocentre and on resonance.
+    offset
+        (nodes,) B0 that pulses are played with [Hz].
+    layer
+        (nodes,) in which layer each lies.
+    groups
+        Those of each tissue.
+    """
+
+    voxels: Voxels
+    offset: Tensor
+    layer: Tensor
+    groups: tuple[Group, ...]
+
+    def playing(self, profiles: Profiles) -> Nodes:
+        """Return the same nodes with what these pulses are made of there."""
+        basis = profiles.basis(self.voxels.B1, self.offset).to(self.offset)
+        return replace(self, voxels=replace(self.voxels, basis=basis))
+
+    def spread(self, emitted: Tensor, where: slice) -> Tensor:
+        """Interpolate what items emit, (items, nodes) complex, to some of the voxels.
+
+        These have yet to turn by their place and B0.
+        """
+        result = emitted.new_empty(len(emitted), where.stop - where.start)
+        for nodes, matrix, here in self._within(where):
+            if matrix is None:
+                result[:, here] = emitted[:, nodes]
+                continue
+            for part in ("real", "imag"):
+                values = getattr(emitted, part)[:, nodes] @ matrix
+                getattr(result, part)[:, here] = values
+        return result
+
+    def gather(self, gradient: Tensor, where: slice, total: Tensor) -> None:
+        """Add the gradient by what voxels emit, (items, voxels), to that by what nodes do."""
+        for nodes, matrix, here in self._within(where):
+            if matrix is None:
+                total[:, nodes] += gradient[:, here]
+                continue
+            for part in ("real", "imag"):
+                values = getattr(gradient, part)[:, here] @ matrix.T
+                getattr(total, part)[:, nodes] += values
+
+    def _within(self, where: slice) -> list[tuple[slice, Tensor | None, slice]]:
+        """For each group with voxels in a part: nodes, matrix, and the voxels' numbers in it."""
+        found = []
+        for group in self.groups:
+            voxels = group.tissue.voxels
+            begin, end = max(voxels.start, where.start), min(voxels.stop, where.stop)
+            if begin >= end:
+                continue
+            mine = slice(begin - voxels.start, end - voxels.start)
+            nodes, matrix = group.nodes, group.matrix
+            if matrix is None:
+                nodes = slice(nodes.start + mine.start, nodes.start + mine.stop)
+            else:
+                matrix = matrix[:, mine]
+            found.append((nodes, matrix, slice(begin - where.start, end - where.start)))
+        return found
+
+    def last_coefficients(self, emitted: Tensor) -> tuple[float, float]:
+        """Return how large the last coefficients are, over B1 and over B0.
+
+        Relative to what all voxels emit, by the root of the mean square.
+        """
+        last, whole = [0.0, 0.0], 0.0
+        for group in self.groups:
+            values = emitted[:, group.nodes]
+            weight = group.tissue.weight
+            whole += weight * float(values.abs().square().mean(1).sum())
+            if group.matrix is None:
+                continue
+            values = values.unflatten(1, group.shape)
+            for axis, count in enumerate(group.shape):
+                if count > 1:
+                    terms = to_terms(chebyshev_nodes(count))[-2:].to(values)
+                    tail = torch.tensordot(terms, values, dims=([1], [1 + axis]))
+                    last[axis] += weight * float(tail.abs().square().sum((0, 1)).mean())
+        return math.sqrt(last[0] / max(whole, 1e-300)), math.sqrt(last[1] / max(whole, 1e-300))
+
+
+class Interpolation:
+    """Nodes of a phantom, by how many there are.
+
+    Parameters
+    ----------
+    voxels, layer
+        As for `Tissues`.
+    accuracy
+        Of the simulation.
+
+    Attributes
+    ----------
+    voxels
+        The voxels in the order of tissues.
+    allowed
+        How large the last coefficients may be, see `Nodes.last_coefficients`.
+    """
+
+    def __init__(self, voxels: Voxels, layer: Tensor | None, accuracy: float) -> None:
+        self._tissues = Tissues(voxels, layer)
+        self._known: dict[Counts, Nodes | None] = {}
+        self.voxels = self._tissues.voxels
+        self.allowed = max(_LAST * accuracy, _ROUNDING)
+
+    def nodes(self, counts: Counts) -> Nodes | None:
+        """Return so many nodes; None where these are no gain."""
+        if counts not in self._known:
+            # Those of other sequences take memory
+            self._known = {k: v for k, v in self._known.items() if k[0] >= counts[0] - 1}
+            self._known[counts] = self._tissues.nodes(*counts)
+        return self._known[counts]
+
+    def first_counts(self, repetitions: Repetitions) -> Counts:
+        """Return how many nodes a sequence probably takes; by nothing but the sequence.
+
+        A product of pulses is of the exponential type of their angles' sum in B1, and of their
+        durations' in B0; as far as the magnetisation remembers them.
+        """
+        _, lasts = repetitions.sums_within_repetitions(repetitions.event_time.detach().double())
+        begin = np.concatenate([[0.0], lasts.numpy().cumsum()[:-1]])
+        stop = np.searchsorted(begin, begin + _REMEMBERED)
+
+        def most(values: Tensor) -> float:
+            sums = np.concatenate([[0.0], values.detach().double().abs().numpy().cumsum()])
+            return float((sums[stop] - sums[:-1]).max())
+
+        field, offset = self._tissues.half_ranges
+        counts = [_BEYOND + math.ceil(field * most(repetitions.pulse_angle)), 1]
+        if repetitions.played is not None:
+            played = repetitions.played
+            each = torch.stack([played.time[steps].detach().sum() for steps in played.steps])
+            counts[1] = _BEYOND + math.ceil(math.pi * offset * most(each[list(played.pulse)]))
+        return counts[0], counts[1]
+
+    def more(self, counts: Counts, last: tuple[float, float]) -> Counts:
+        """Return more nodes where the last coefficients are larger than allowed."""
+        field, offset = (
+            math.ceil(_MORE * count) if size > self.allowed else count
+            for count, size in zip(counts, last, strict=True)
+        )
+        return field, offset
+
+
+def _axis(interval: Range, count: int, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (nodes,) of an interval, and (nodes, values) what interpolates between them."""
+    nodes = chebyshev_nodes(count)
+    terms = polynomials(interval.relative(values.detach().double().cpu()), count)
+    return interval.at(nodes), (to_terms(nodes).T @ terms).to(values.device)
