@@ -20,15 +20,24 @@ from pulseq_zero.figures.style import BLUE, GREEN, ORANGE, save_figure, style
 INTRODUCTION = """# Benchmark
 
 Made by `make bench` on {machine}, without a GPU, with Python {python}, torch {torch}, numba {numba}
-and PyPulseq {pypulseq}. Ours, MRzeroCore 1.2.0 and pulseqzero 1.1.0 run one after the other on the
-same sequences, phantom (96 x 96) and phase distribution graph; times are the best of several runs
-after the first, in milliseconds.
+and PyPulseq {pypulseq}. Ours, MRzeroCore 1.2.0 and pulseqzero 1.1.0 run one after the other; times
+are the best of several runs after the first, in milliseconds.
+"""
+
+PIPELINE = """
+## The pipeline
+
+A whole run of the default config, {jobs} jobs, takes {cpu:.0f} CPU seconds on the machine that ran
+it: {imports:.0f} until the jobs have imported what they need ({import_each:.1f} a job), and
+{judge:.0f} in the jobs of the judge, their imports included. Each job measures itself; what
+Snakemake takes to plan and to report is not in it.
 """
 
 ENGINE = """
 ## Signal and gradients
 
-The main pass: from the sequence's numbers to the signal (forward), and from the gradient of the
+On a disc of random maps, 96 x 96, and the same phase distribution graph. The
+main pass: from the sequence's numbers to the signal (forward), and from the gradient of the
 signal to those of the sequence (backward; flip angles for the turbo spin echo `tse`, everything
 for the others). "Ratio" is the time of MRzeroCore's `execute_graph` over ours, once of the
 compiled loops and once of plain torch; "signal" and "gradient" are relative differences from
@@ -46,16 +55,19 @@ separable products, and by MRzeroCore's `reco_adjoint`.
 STEP = """
 ## Whole optimization steps
 
-From parameters to the gradient of a loss of the image: sequence, graph, signal, image, backward.
-The peer is pulseqzero with MRzeroCore, run on the same scripts. Ours leaves out states that add
-up to 1e-3, as the pipeline does; the peer each state below 1e-2.
+From parameters to the gradient of a loss of the image: sequence, graph, signal, image, backward, on
+the pipeline's phantom, the ICBM152 brain ({voxels} voxels, those of each tissue counted). The
+peer is pulseqzero with MRzeroCore, run on the same scripts and, from files, the same maps. Ours
+leaves out states that add up to 1e-3, as the pipeline does; the peer each state below 1e-2, which
+spares it more of them.
 """
 
 PLAYED = """
 ## Steps with played pulses
 
-The same steps where pulses are played, which the peer cannot: beside ours with pulses at once, and
-beside the peer's with pulses at once.
+The same steps where pulses are played: ours, ours with pulses at once, and the peer's, whose pulses
+all act at once. "NRMSE" is how far the image of the start is from that of the pipeline's judge,
+Bloch isochromats with full physics, in the pipeline's last run.
 """
 
 TRACING = """
@@ -139,7 +151,7 @@ def step_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def played_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Lay out the times of steps with played pulses."""
-    return pd.DataFrame({
+    table = pd.DataFrame({
         "step": rows["case"].str.removesuffix("_played"),
         "threads": rows["threads"].astype(int),
         "played": (1e3 * rows["ours_step_s"]).map("{:.0f}".format),
@@ -149,6 +161,21 @@ def played_table(rows: pd.DataFrame) -> pd.DataFrame:
         "states": rows["states"].astype(int),
         "at once, states": rows["instantaneous_states"].astype(int),
     })  # fmt: skip
+    if "nrmse_vs_judge" in rows:
+        table["NRMSE"] = rows["nrmse_vs_judge"].map("{:.1e}".format)
+    return table
+
+
+def pipeline_text(row: pd.Series) -> str:
+    """Say what a whole run of the pipeline has used."""
+    imports = row["import_cpu_s"]
+    return PIPELINE.format(
+        jobs=int(row["jobs"]),
+        cpu=row["cpu_s"],
+        imports=imports,
+        import_each=imports / row["jobs"],
+        judge=row["judge_cpu_s"],
+    )
 
 
 def tracing_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -190,13 +217,15 @@ def main(results: Path, page: Path) -> None:
     def add(text: str, table: pd.DataFrame) -> None:
         parts.append(f"{text}\n{table.to_markdown(index=False)}\n")
 
+    if len(pipeline := rows[rows["case"] == "pipeline"]):
+        parts.append(pipeline_text(pipeline.iloc[0]))
     engines = rows[rows["case"].isin(["tse", "epi", "gre", "bssfp", "radial", "spiral"])]
     if len(engines):
         add(ENGINE, engine_table(engines))
     if len(images := rows[rows["case"] == "reconstruction"]):
         add(RECONSTRUCTION, reconstruction_table(images))
     if len(steps := rows[rows["case"].str.endswith(" step")]):
-        add(STEP, step_table(steps))
+        add(STEP.format(voxels=int(steps["voxels"].iloc[0])), step_table(steps))
     if len(played := rows[rows["case"].str.endswith("_played")]):
         add(PLAYED, played_table(played))
     if len(tracing := rows[rows["case"] == "tracing"]):

@@ -20,6 +20,15 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "sequences"), str(Path(__file__).parent)]
 
 
+def phantom_of(path: Path) -> mr0.TissueDict:
+    """Return a phantom of several pools, whose maps are called ``pool/map``."""
+    pools: dict[str, dict[str, torch.Tensor]] = {}
+    for name, values in np.load(path).items():
+        pool, _, kind = name.partition("/")
+        pools.setdefault(pool, {})[kind] = torch.from_numpy(values)
+    return mr0.TissueDict({pool: mr0.VoxelGridPhantom(**maps) for pool, maps in pools.items()})
+
+
 def main(case: str, threads: int, phantom: Path, runs: int = 2) -> None:
     """Print the time of the fastest step."""
     torch.set_num_threads(threads)
@@ -35,8 +44,7 @@ def main(case: str, threads: int, phantom: Path, runs: int = 2) -> None:
     script.pp = pulseqzero
     # Python's own does not take tensors; the delay may as well stay off the raster here.
     script.round = lambda value: value
-    maps = {name: torch.from_numpy(values) for name, values in np.load(phantom).items()}
-    data = mr0.VoxelGridPhantom(**maps).build()
+    data = phantom_of(phantom).build()
     times = []
     for run in range(runs):
         value = ((1 + 1e-3 * run) * start).requires_grad_()

@@ -1,12 +1,13 @@
 """Measure this package against MRzeroCore and pulseqzero, and write ``benchmark.json``.
 
 Usage: python benchmarks/run.py [--output results/benchmark.json] [--threads 1 2]
-       [--cases tse epi ...] [--peer-python PATH]
+       [--cases tse epi ...] [--peer-python PATH] [--results results]
 
 The engines run on the same sequence, phantom and graph, each in a process of its own; times
 are the best of several runs after the first. Whole optimization steps are compared where
 ``--peer-python`` names an interpreter that has pulseqzero 1.1.0 and MRzeroCore 1.2.0; so is the
-building of the sequence that a step begins with (``tracing``).
+building of the sequence that a step begins with (``tracing``). What a whole run of the pipeline has
+used (``pipeline``), and how well its judge agrees, is read from its results.
 """
 
 from __future__ import annotations
@@ -28,12 +29,16 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests" / "simulation"))
 import sequences  # noqa: E402
 from pulseq_zero.imaging.reconstruction import reconstruct  # noqa: E402
+from pulseq_zero.phantom import MAP_UNITS, Phantom, build_phantom  # noqa: E402
 
 CASES = ("tse", "epi", "gre", "bssfp", "radial", "spiral")
 STEPS = ("flair", "tse")
 # Their names in the results, where pulses are played
 PLAYED = {"flair": "epi_played", "tse": "tse_played"}
+# The pipeline's experiments with the same sequences
+EXPERIMENTS = {"flair": "flair_ti", "tse": "tse_sar"}
 TRACING = "tracing"
+PIPELINE = "pipeline"
 # Over which the cost is shown, a side of each.
 PHANTOMS = (48, 96, 144, 192)
 ALL = tuple(dict.fromkeys([*CASES, *STEPS, TRACING]))
@@ -149,10 +154,13 @@ def measure_scaling() -> list[dict]:
     return results
 
 
-def measure_step(case: str, threads: int, peer: str | None, maps: Path) -> list[dict]:
+def measure_step(
+    case: str, threads: int, peer: str | None, maps: Path, agreement: float | None
+) -> list[dict]:
     """Return the times of a whole optimization step, ours and the peer's.
 
-    First with pulses that act at once, as the peer's do, then with pulses that are played.
+    First with pulses that act at once, as the peer's do, then with pulses that are played, beside
+    their agreement with the judge.
     """
     ours, played = (
         run(sys.executable, "step_case.py", threads, case, pulses, str(threads))
@@ -161,7 +169,7 @@ def measure_step(case: str, threads: int, peer: str | None, maps: Path) -> list[
     if ours is None or played is None:
         return []
     at_once = {"case": f"{case} step", "threads": threads, "ours_step_s": ours["step_s"]}
-    at_once["states"] = ours["states"]
+    at_once |= {"states": ours["states"], "voxels": ours["voxels"]}
     as_played = {
         "case": PLAYED[case],
         "threads": threads,
@@ -170,6 +178,8 @@ def measure_step(case: str, threads: int, peer: str | None, maps: Path) -> list[
         "states": played["states"],
         "instantaneous_states": ours["states"],
     }
+    if agreement is not None:
+        as_played["nrmse_vs_judge"] = agreement
     if peer is not None:
         theirs = run(peer, "peer_case.py", threads, case, str(threads), str(maps))
         for result in (at_once, as_played):
@@ -186,6 +196,41 @@ def measure_tracing(threads: int, peer: str | None) -> dict | None:
     return {"case": TRACING, "threads": threads} | ours | (theirs or {})
 
 
+def read_agreement(results: Path, experiment: str) -> float | None:
+    """Return how far played pulses are from full physics at the start of an experiment (NRMSE)."""
+    file = results / "validation.json"
+    for row in json.loads(file.read_text()) if file.is_file() else []:
+        if (row["experiment"], row["stage"]) == (experiment, "start"):
+            return row["pdg_played_vs_bloch_full_nrmse"]
+    print(f"{file} says nothing of {experiment}: run `make reproduce` to have it judged")
+    return None
+
+
+def read_pipeline(results: Path) -> dict | None:
+    """Add up what the jobs of the pipeline have used, each when it last ran [CPU s]."""
+    jobs = [file.with_suffix(".json") for file in (results / "benchmarks").rglob("*.tsv")]
+    if not jobs or not all(job.is_file() for job in jobs):
+        print(f"{results / 'benchmarks'} does not say what all jobs used: run `make reproduce`")
+        return None
+    used = [json.loads(job.read_text()) for job in jobs]
+    return {
+        "case": PIPELINE,
+        "jobs": len(used),
+        "cpu_s": sum(job["cpu_s"] for job in used),
+        "import_cpu_s": sum(job["import_cpu_s"] for job in used),
+        "judge_cpu_s": sum(job["cpu_s"] for job in used if job["rule"] == "judge"),
+    }
+
+
+def save_maps(phantom: Phantom, path: Path) -> None:
+    """Write the maps of all pools as the peer's MRzeroCore takes them."""
+    pools = phantom.to_mr0()
+    names = [*MAP_UNITS, "coil_sens", "affine"]
+    np.savez(
+        path, **{f"{pool}/{n}": getattr(pools[pool], n).numpy() for pool in pools for n in names}
+    )
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -193,11 +238,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--cases", nargs="+", default=ALL, choices=ALL)
     parser.add_argument("--peer-python")
+    parser.add_argument("--results", type=Path, default=Path("results"))
     options = parser.parse_args()
-    results = []
+    results = [read_pipeline(options.results)]
+    agreement = {
+        case: read_agreement(options.results, EXPERIMENTS[case])
+        for case in options.cases
+        if case in STEPS
+    }
     with tempfile.TemporaryDirectory() as folder:
         maps = Path(folder) / "maps.npz"
-        np.savez(maps, **{k: v.numpy() for k, v in sequences.phantom_maps(96).items()})
+        save_maps(build_phantom({"source": "icbm152"}), maps)
         for threads in options.threads:
             results.append(measure_reconstruction(threads))
             for case in dict.fromkeys(options.cases):
@@ -206,7 +257,9 @@ def main() -> None:
                 if case == TRACING:
                     results.append(measure_tracing(threads, options.peer_python))
                 if case in STEPS:
-                    results += measure_step(case, threads, options.peer_python, maps)
+                    results += measure_step(
+                        case, threads, options.peer_python, maps, agreement[case]
+                    )
                 print(json.dumps(results[-1]), flush=True)
         results += measure_scaling()
     options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -108,6 +108,13 @@ def results_of(experiment, phantom) -> RunResults:
         parameters={name: torch.stack([start, 0.9 * start, 0.8 * start])},
         best=2,
         scan=pd.DataFrame(scanned),
+        minima=pd.DataFrame(
+            {
+                "variant": ["as it is", "without fat"],
+                name: [0.5, 0.4],
+                "uncertainty": [0.1, np.nan],
+            }
+        ),
         quality=pd.DataFrame({"iteration": [0, 2], "nrmse": [0, 0.1], "ssim": [1, 0.9]}),
         judge=dict.fromkeys(ENDS, image),
         phantom=phantom,

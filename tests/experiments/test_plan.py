@@ -63,6 +63,46 @@ def test_the_judge_is_the_config_s_with_an_experiment_s_changes(folder):
     assert (judge.tolerance, judge.largest, judge.thickness) == (0.1, 64, 2.0)
 
 
+def test_variants_of_a_scan_are_changes_of_the_run(folder, root):
+    content = yaml.safe_load((folder / "one.yaml").read_text())
+    content["sweep"] = {"phantom.tissues.csf.T1": [4.0]}
+    content["scan"]["variants"]["changes"] = {
+        "dark": {"loss.settings.bright": None, "phantom.tissues.csf.T2": 1.0},
+        "fine": {"sequence.arguments.n_read": 96},
+    }
+    (folder / "over_T1.yaml").write_text(yaml.safe_dump(content))
+    plan = read_plan(CONFIG, folder)
+    run = plan.runs["over_T1/T1=4.0"]
+    dark, fine = plan.variants_of("over_T1/T1=4.0").values()
+    assert dark.loss.settings == {"dark": "csf", "bright": None}
+    assert dark.phantom == {"tissues": {"csf": {"T1": 4.0, "T2": 1.0}}}
+    assert (dark.scan.first, dark.scan.count, dark.scan.variants) == (2.8, 17, None)
+    assert fine.sequence.arguments == {"n_read": 96}
+    assert (fine.phantom, fine.loss, fine.scan.tolerance) == (run.phantom, run.loss, 0.01)
+    assert plan.changed_phantom(dark.phantom)["matrix"] == [32, 32]
+    assert plan.variants_of("swept/share=0.5").keys() == plan.variants_of("one").keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"parameters.TI.start": 2.0}, "the dotted name of a setting inside sequence, image, loss"),
+        ({"loss.function.name": 2.0}, "loss.function is a value and has no settings"),
+        ({"image.matrix": 64}, "image.matrix: "),
+        ({"phantom.tissues.csf.T1": -1.0}, "tissues.csf.T1"),
+        ({"loss.settings.shares": 0.5}, "shares"),
+    ],
+)
+def test_a_variant_that_cannot_be_is_refused_with_its_place(folder, change, message):
+    content = yaml.safe_load((folder / "one.yaml").read_text())
+    content["scan"]["variants"]["changes"] = {"odd": change}
+    (folder / "one.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError, match=r"one\.yaml: ") as error:
+        check_functions(read_plan(CONFIG, folder), folder)
+    assert message in str(error.value)
+    assert "scan.variants" in str(error.value)
+
+
 def test_other_phantoms_are_changes_of_the_run_s_own(folder):
     plan = read_plan(CONFIG, folder)
     (settings,) = plan.other_phantoms("over_T1/T1=4.5").values()

@@ -73,6 +73,8 @@ def read(root, tmp_path_factory) -> dict[str, set[str]]:
         "checkpoints": results.checkpoints,
         "optimization": files.parameters,
         "scan": files.scan,
+        "minima": files.minima,
+        "variants": {},
         "quality": files.quality,
         "settings": judge,
         "others": {"coarse": {"matrix": 16}},

@@ -1,11 +1,13 @@
+import re
+
 import pandas as pd
 import pytest
-import torch
 
 from pulseq_zero.errors import ValidationError
-from pulseq_zero.experiments.evaluation import require_scans_agree, scan_optimum
+from pulseq_zero.experiments.evaluation import require_scans_agree
 from pulseq_zero.experiments.kinds.inversion_time import analytic_null
 from pulseq_zero.experiments.summary import comparison, list_table
+from pulseq_zero.files.yaml import read_yaml
 
 ABSTRACT = {
     "flair": [
@@ -21,19 +23,22 @@ def test_the_comparison_shows_what_a_run_has():
     assert table.to_numpy().tolist() == [["FLAIR: TI", "2.98 s", "3.10 s", "because"]]
 
 
+def test_the_report_shows_the_variants_of_the_default_experiment(root):
+    scan = read_yaml(root / "config/experiments/flair_ti.yaml")["scan"]
+    rows = read_yaml(root / "workflow/report/abstract.yaml")["flair"]
+    shown = {name for row in rows for name in re.findall(r"ti_variants_s\[(.*?)\]", row["ours"])}
+    assert shown == set(scan["variants"]["changes"])
+    found = {"ti_variants_s": dict.fromkeys(shown, 2.9712)}
+    only = {"flair": [row for row in rows if "variants" in row["ours"]]}
+    table = comparison({"flair": found}, only)
+    assert table["This run"].tolist() == ["2.971 s"] * len(shown)
+
+
 def test_the_table_is_restructured_text():
     table = list_table(pd.DataFrame({"a": ["1"], "b": ["2"]}))
     assert table == (
         ".. list-table::\n   :header-rows: 1\n\n   * - a\n     - b\n   * - 1\n     - 2"
     )
-
-
-def test_the_optimum_of_a_scan_lies_between_its_points():
-    values = torch.linspace(0, 3, 13, dtype=torch.float64)
-    scan = pd.DataFrame({"TI": values, "loss": (values - 1.3) ** 2})
-    assert scan_optimum(scan, "TI") == pytest.approx(1.3)
-    # At the border there is nothing to refine
-    assert scan_optimum(pd.DataFrame({"TI": values, "loss": values}), "TI") == 0.0
 
 
 def test_what_is_found_must_be_what_the_scan_found():

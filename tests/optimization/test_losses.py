@@ -12,6 +12,15 @@ def image(phantom, seed=0):
     return torch.randn(64, 64, dtype=torch.complex64, generator=generator)
 
 
+def test_contrast_without_a_bright_region_is_the_mean_of_the_dark_one(small_brain):
+    start = torch.rand(32, 32) + 0.1j
+    context = LossContext(small_brain, start, {})
+    terms = contrast(context, bright=None, share=0.5)({}, start)
+    csf = small_brain.mask("csf", (32, 32), 0.5)
+    assert list(terms) == ["csf"]
+    assert terms["csf"] == start.abs()[csf].mean()
+
+
 def test_contrast_is_the_difference_of_region_means(small_brain):
     start = torch.ones(32, 32, dtype=torch.complex64)
     context = LossContext(small_brain, start, {})

@@ -220,3 +220,11 @@ def test_definition_is_found_from_any_folder(tmp_path, monkeypatch, brain):
 
 def test_all_maps_have_units(brain):
     assert set(brain.maps()) == set(MAP_UNITS)
+
+
+def test_a_tissue_without_proton_density_is_left_out(brain):
+    without = build_phantom({"tissues": {"gm": {"PD": 0}, "scalp": {"PD": 0}}})
+    assert set(without.to_mr0()) == {"wm", "csf"}
+    assert torch.equal(without.pools["csf"].PD, brain.pools["csf"].PD)
+    # Regions are of the anatomy
+    assert torch.equal(without.masks["gm"], brain.masks["gm"])

@@ -43,7 +43,18 @@ def pipeline(root, tmp_path_factory) -> Pipeline:
     pipeline.edit(
         "config/experiments/flair_ti.yaml",
         optimizer=short,
-        scan={"first": 2.6, "last": 3.2, "count": 7, "tolerance": 0.2},
+        scan={
+            **{"first": 2.6, "last": 3.2, "count": 7, "tolerance": 0.2},
+            "variants": {
+                **{"first": 2.4, "last": 3.4, "count": 6},
+                "changes": {
+                    "CSF alone": {
+                        **{f"phantom.tissues.{name}.PD": 0 for name in ("gm", "wm", "scalp")},
+                        "loss.settings.bright": None,
+                    }
+                },
+            },
+        },
         parameters={"TI": {"start": 2.0, "learning_rate": 0.1, "lower": 0.1}},
         loss={"settings": {"share": 0.5}},
     )
@@ -89,6 +100,15 @@ def test_everything_is_made(pipeline):
     assert not (pipeline.folder / "<results>").exists()
 
 
+def test_every_job_says_what_it_has_used(pipeline):
+    folder = pipeline.folder / "results/benchmarks"
+    jobs = sorted(folder.rglob("*.tsv"))
+    for job in jobs:
+        used = json.loads(job.with_suffix(".json").read_text())
+        assert 0 < used["import_cpu_s"] <= used["cpu_s"]
+    assert len(jobs) == len(list(folder.rglob("*.json")))
+
+
 def test_the_summary_holds_what_the_report_says(pipeline):
     summary = json.loads((pipeline.folder / "results/summary.json").read_text())
     assert set(summary["flair"]) >= {
@@ -103,6 +123,12 @@ def test_the_summary_holds_what_the_report_says(pipeline):
     assert summary["flair"]["iterations"] == 8
     assert 2.6 <= summary["flair"]["ti_scan_optimum_s"] <= 3.2
     assert summary["flair"]["ti_analytic_null_s"] == pytest.approx(math.log(2) * 4.3, rel=1e-3)
+    alone = summary["flair"]["ti_variants_s"]["CSF alone"]
+    assert alone == pytest.approx(math.log(2) * 4.3, rel=0.02)
+    front_page = (pipeline.folder / "results/front_page.rst").read_text()
+    assert f"FLAIR: minimum of a scan with CSF alone\n     - not shown\n     - {alone:.3f} s" in (
+        front_page
+    )
     tse = summary["tse"]
     assert tse["sar_ratio_at_6"] < 1.0
     assert tse["nrmse_at_6"] > 0.0

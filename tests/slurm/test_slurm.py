@@ -71,7 +71,18 @@ def small_pipeline(root: Path, folder: Path) -> Pipeline:
     pipeline.edit(
         "config/experiments/flair_ti.yaml",
         optimizer={"iterations": 8, "verify_every": 4},
-        scan={"first": 2.6, "last": 3.2, "count": 7},
+        scan={
+            **{"first": 2.6, "last": 3.2, "count": 7},
+            "variants": {
+                **{"first": 2.4, "last": 3.4, "count": 6},
+                "changes": {
+                    "CSF alone": {
+                        **{f"phantom.tissues.{name}.PD": 0 for name in ("gm", "wm", "scalp")},
+                        "loss.settings.bright": None,
+                    }
+                },
+            },
+        },
         loss={"settings": {"dark": "csf", "bright": "brain", "share": 0.5}},
     )
     (pipeline.folder / "losses/held.py").write_text(HELD_LOSS)

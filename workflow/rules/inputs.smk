@@ -43,6 +43,18 @@ def setting(step):
     return lambda wildcards: with_sections(PLAN.settings(wildcards.experiment), sections_of(step))
 
 
+def variants_of(wildcards):
+    """What the scan of an experiment is made again of: sections, and settings of other phantoms."""
+    own, sections = RUNS[wildcards.experiment].phantom, sections_of("scan")
+    return {
+        name: {
+            "experiment": with_sections(variant, sections),
+            "phantom": None if variant.phantom == own else PLAN.changed_phantom(variant.phantom),
+        }
+        for name, variant in PLAN.variants_of(wildcards.experiment).items()
+    }
+
+
 def judge_settings(wildcards):
     """Settings of an experiment's judge."""
     return PLAN.judge_of(wildcards.experiment).model_dump()
@@ -93,8 +105,8 @@ def validation_inputs(wildcards):
 def evaluated(start, run, wildcards):
     """Files of a run that its numbers come from, and of the run that has its start."""
     stages = [file for stage in PLAN.stages(wildcards) for file in of_stage(start, run, stage)]
-    scan = [run.scan] if RUNS[wildcards].scan is not None else []
-    return [run.parameters, run.history, *stages, *scan]
+    minima = [run.minima] if RUNS[wildcards].scan is not None else []
+    return [run.parameters, run.history, *stages, *minima]
 
 
 def of_stage(start, run, stage):
@@ -105,7 +117,7 @@ def of_stage(start, run, stage):
 def evaluation_inputs(wildcards):
     """What an experiment is reported from; its kind may need more than its numbers do."""
     run, start, needs = files_of(wildcards), start_of(wildcards), kind_of(wildcards).needs
-    more = {"scan": [run.scan], "quality": [run.quality], "phantom": []}
+    more = {"scan": [run.scan, run.minima], "quality": [run.quality], "phantom": []}
     more["judge"] = [start.judge(START, FULL), run.judge(OPTIMIZED, FULL)]
     of_kind = [file for name in needs for file in more[name]]
     return [*evaluated(start, run, wildcards.experiment), *of_kind]

@@ -78,9 +78,13 @@ rule scan:
         code=code("scan"),
         functions=user_code("sequence", "loss"),
         phantom=phantom_of,
+        definitions=lambda wildcards: phantom_files(
+            [each["phantom"] for each in variants_of(wildcards).values()]
+        ),
         start=lambda wildcards: start_of(wildcards).image(START),
     output:
         scan=RUN.scan,
+        minima=RUN.minima,
     log:
         "<logs>/{experiment}/scan.log",
     benchmark:
@@ -96,6 +100,7 @@ rule scan:
         gpu=gpus,
     params:
         experiment=setting("scan"),
+        variants=variants_of,
         accuracy=ACCURACY[TIGHT],
         simulator=SIMULATOR,
     script:

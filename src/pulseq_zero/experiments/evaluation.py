@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -36,7 +35,7 @@ def evaluate(
     parameters: Mapping[str, Tensor],
     found: Mapping[str, Any],
     history: pd.DataFrame,
-    scan: pd.DataFrame | None,
+    minima: pd.DataFrame | None,
 ) -> dict[str, Any]:
     """Collect the numbers of one experiment.
 
@@ -64,8 +63,9 @@ def evaluate(
         ``best_iteration`` and ``seconds_per_iteration``.
     history
         The optimization's table.
-    scan
-        The brute-force scan, if there is one.
+    minima
+        Where the loss of a brute-force scan is lowest, if there is one: as it is, and a row for
+        each variant.
     """
     best = int(found["best_iteration"])
     stages = {stage: iteration_of(stage, best) for stage in tight_images}
@@ -108,13 +108,22 @@ def evaluate(
         for stage, iteration in stages.items():
             angles = start[flips] if stage == START else parameters[flips][iteration]
             numbers["stages"][stage] |= powers(angles, start[flips], measured)
-    if scan is not None and experiment.scan is not None:
+    if minima is not None and experiment.scan is not None:
         name = experiment.scan.parameter
+        own, *variants = minima.to_dict("records")
         numbers["scan"] = {
             "parameter": name,
-            "optimum": scan_optimum(scan, name),
+            "optimum": own[name],
             "found": float(parameters[name][best]),
             "tolerance": experiment.scan.tolerance,
+            "uncertainty": _number(own["uncertainty"]),
+            "variants": {
+                each["variant"]: {
+                    "optimum": each[name],
+                    "uncertainty": _number(each["uncertainty"]),
+                }
+                for each in variants
+            },
         }
     closed_forms = kinds.of(experiment.figure).closed_forms(experiment, phantom)
     if closed_forms:
@@ -170,25 +179,6 @@ def measured_shots(repetitions: Repetitions, angles: Tensor) -> Tensor | None:
         return None
     sampled = torch.stack([part.any() for part in repetitions.is_sample.split(list(count))])
     return sampled.view(angles.shape).any(1)
-
-
-def scan_optimum(scan: pd.DataFrame, parameter: str) -> float:
-    """Where the loss of a scan is lowest, refined by a parabola through three points.
-
-    Parameters
-    ----------
-    scan
-        Evenly spaced values of the parameter, and ``loss``.
-    parameter
-        Name of the column of the parameter.
-    """
-    values, losses = scan[parameter].to_numpy(), scan["loss"].to_numpy()
-    lowest = int(np.argmin(losses))
-    if lowest in (0, len(losses) - 1):
-        return float(values[lowest])
-    left, middle, right = losses[lowest - 1 : lowest + 2]
-    shift = 0.5 * (left - right) / (left - 2 * middle + right)
-    return float(values[lowest] + shift * (values[1] - values[0]))
 
 
 def require_scans_agree(evaluations: Mapping[str, Mapping[str, Any]]) -> None:

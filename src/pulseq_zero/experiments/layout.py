@@ -49,6 +49,11 @@ class RunFiles:
         return self.folder / "scan.csv"
 
     @property
+    def minima(self) -> Path:
+        """Minimum of that loss, as it is and with something changed."""
+        return self.folder / "minima.csv"
+
+    @property
     def quality(self) -> Path:
         """Quality of the images over the iterations."""
         return self.folder / "quality.csv"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from pulseq_zero.errors import ConfigError, PulseqZeroError
 from pulseq_zero.experiments import kinds, stages
 from pulseq_zero.experiments.settings import Config, Experiment, JudgeSettings, read
-from pulseq_zero.experiments.sweeps import sweep_runs, sweep_table
+from pulseq_zero.experiments.sweeps import sweep_runs, sweep_table, with_settings
 from pulseq_zero.files.yaml import read_yaml
 from pulseq_zero.optimization.checkpoints import fingerprint
 from pulseq_zero.phantom.settings import changed, read_config
@@ -67,12 +68,16 @@ class Plan:
         # A sweep of thousands of runs asks for the same ones again and again
         key = fingerprint(changes)
         if key not in self._folders:
-            settings = read_config(changed(self.config.phantom, changes))
+            settings = self.changed_phantom(changes)
             is_own = settings == self.phantoms[PHANTOM]
             folder = PHANTOM if is_own else f"{PHANTOM}-{fingerprint(settings)[:8]}"
             self.phantoms[folder] = settings
             self._folders[key] = folder
         return self._folders[key]
+
+    def changed_phantom(self, changes: Mapping[str, Any]) -> PhantomSettings:
+        """Return the settings of a phantom that differs from the config's by some."""
+        return read_config(changed(self.config.phantom, changes))
 
     def phantom_of(self, run: str) -> str:
         """Folder of the phantom of a run."""
@@ -96,6 +101,28 @@ class Plan:
                 self.phantom_of(run)
                 self.ensemble_of(run)
         return self.phantoms[folder]
+
+    def variants_of(self, run: str) -> dict[str, Experiment]:
+        """Return the experiments whose scans tell what moves the minimum of a run's, by names.
+
+        Raises
+        ------
+        ConfigError
+            If a change is none of a setting, or leaves no experiment.
+        """
+        given = self.runs[run]
+        if given.scan is None or given.scan.variants is None:
+            return {}
+        content = given.model_dump(mode="json", exclude_unset=True)
+        variants = content["scan"].pop("variants")
+        changes = variants.pop("changes")
+        content["scan"] |= variants
+        made = {}
+        for name, change in changes.items():
+            with _at(_variant(name)):
+                variant = with_settings(content, change)
+            made[name] = read(Experiment, variant, _variant(name))
+        return made
 
     def stages(self, run: str) -> list[str]:
         """List the stages that are simulated, exported and reported."""
@@ -156,10 +183,8 @@ def read_plan(content: Any, folder: Path = FOLDER) -> Plan:
             plan.experiments[name] = plan.runs[name] = experiment
             continue
         plan.sweeps[name] = experiment
-        try:
+        with _at(str(file)):
             runs = sweep_runs(content, sweep_table(name, experiment.sweep))
-        except ConfigError as error:
-            raise ConfigError(f"{file}: {error}") from error
         for run, settings in runs.items():
             plan.runs[run] = read(Experiment, settings, _place(folder, run))
     for name, sweep in plan.sweeps.items():
@@ -185,25 +210,40 @@ def check_functions(plan: Plan, folder: Path = FOLDER) -> None:
     from pulseq_zero.experiments.experiment import load_loss_maker, sequence_setup
 
     for run, experiment in plan.runs.items():
-        try:
+        with _at(_place(folder, run)):
             setup = sequence_setup(experiment.sequence, experiment.parameters)
             load_loss_maker(experiment.loss)
             kinds.of(experiment.figure).check(experiment, setup)
-        except PulseqZeroError as error:
-            raise ConfigError(f"{_place(folder, run)}: {error}") from error
+            for name, variant in plan.variants_of(run).items():
+                with _at(_variant(name)):
+                    sequence_setup(variant.sequence, variant.parameters)
+                    load_loss_maker(variant.loss)
 
 
 def _check_phantoms(plan: Plan, folder: Path) -> None:
     for run in plan.runs:
-        try:
+        with _at(_place(folder, run)):
             plan.phantom_of(run), plan.ensemble_of(run)
-        except PulseqZeroError as error:
-            raise ConfigError(f"{_place(folder, run)}: {error}") from error
+            for name, variant in plan.variants_of(run).items():
+                with _at(_variant(name)):
+                    plan.changed_phantom(variant.phantom)
     for name, changes in (plan.config.other_phantoms or {}).items():
-        try:
-            read_config(changed(plan.config.phantom, changes))
-        except PulseqZeroError as error:
-            raise ConfigError(f"the config: other_phantoms: {name}: {error}") from error
+        with _at(f"the config: other_phantoms: {name}"):
+            plan.changed_phantom(changes)
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Say where what goes wrong in a block stands."""
+    try:
+        yield
+    except PulseqZeroError as error:
+        raise ConfigError(f"{place}: {error}") from error
+
+
+def _variant(name: str) -> str:
+    """Say where a variant of a scan stands."""
+    return f"scan.variants: {name}"
 
 
 def _place(folder: Path, run: str) -> str:

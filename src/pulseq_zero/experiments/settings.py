@@ -24,6 +24,7 @@ from pulseq_zero.optimization.settings import Method, OnNotFinite, OptimizationS
 _END = r"$(?!\n)"
 _NAME = rf"^[A-Za-z_][A-Za-z0-9_]*{_END}"
 _SWEPT = ("sequence", "parameters", "image", "loss", "optimizer", "scan", "phantom")
+_VARIED = ("sequence", "image", "loss", "phantom")
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -43,6 +44,18 @@ Numbers = TypeAliasType(
     ],
 )
 Unique = {"uniqueItems": True}
+
+
+def _dotted(sections: tuple[str, ...]) -> dict[str, Any]:
+    """Describe values by the dotted names of settings, at least one."""
+    return {
+        "minProperties": 1,
+        "propertyNames": {
+            "pattern": rf"^({'|'.join(sections)})(\.[A-Za-z_][A-Za-z0-9_]*)+{_END}",
+            "description": "the dotted name of a setting inside "
+            f"{', '.join(sections[:-1])} or {sections[-1]}, such as loss.settings.share",
+        },
+    }
 
 
 class Section(BaseModel):
@@ -215,6 +228,19 @@ class OptimizerSettings(Section):
         return self.verify_every or 10
 
 
+class ScanVariants(Section):
+    """The scan made again with something changed, to see what moves its minimum."""
+
+    first: float
+    last: float
+    count: Annotated[int, Field(ge=3)]
+    changes: Annotated[
+        dict[str, Annotated[dict[str, Any], Field(json_schema_extra=_dotted(_VARIED))]],
+        Field(min_length=1),
+    ]
+    """By a name for each variant, values of settings by their dotted names"""
+
+
 class ScanSettings(Section):
     """Brute force over one scalar parameter."""
 
@@ -224,6 +250,7 @@ class ScanSettings(Section):
     count: Annotated[int, Field(ge=2)]
     tolerance: Positive | None = None
     """How far the found value may be from the scan's minimum, relative to this"""
+    variants: ScanVariants | None = None
 
 
 class BaselineSettings(Section):
@@ -275,12 +302,7 @@ class Experiment(Section):
         dict[str, list[Any]],
         Field(
             json_schema_extra={
-                "minProperties": 1,
-                "propertyNames": {
-                    "pattern": rf"^({'|'.join(_SWEPT)})(\.[A-Za-z_][A-Za-z0-9_]*)+{_END}",
-                    "description": "the dotted name of a setting inside "
-                    f"{', '.join(_SWEPT[:-1])} or {_SWEPT[-1]}, such as loss.settings.share",
-                },
+                **_dotted(_SWEPT),
                 "additionalProperties": {"type": "array", "minItems": 1, **Unique},
             }
         ),

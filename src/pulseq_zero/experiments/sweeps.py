@@ -70,12 +70,34 @@ def sweep_runs(experiment: Config, table: pd.DataFrame) -> dict[str, Config]:
     plain = {key: value for key, value in experiment.items() if key not in _OF_SWEEPS}
     runs = {}
     for run, row in table.iterrows():
-        content = copy.deepcopy(plain)
-        for setting, value in row.items():
-            _set(content, str(setting), value)
+        try:
+            content = with_settings(plain, row.to_dict())
+        except ConfigError as error:
+            raise ConfigError(f"sweep: {error}") from error
         content["title"] = f"{experiment['title']}: {_label(run)}"
         runs[str(run)] = content
     return runs
+
+
+def with_settings(experiment: Config, settings: Mapping[Hashable, Any]) -> Config:
+    """Return an experiment with other values of some settings.
+
+    Parameters
+    ----------
+    experiment
+        Content of the experiment's file.
+    settings
+        Values by the dotted names of the settings.
+
+    Raises
+    ------
+    ConfigError
+        If a setting cannot be set.
+    """
+    content = copy.deepcopy(experiment)
+    for setting, value in settings.items():
+        _set(content, str(setting), value)
+    return content
 
 
 def sweep_results(
@@ -154,13 +176,13 @@ def _set(content: Config, setting: str, value: Any) -> None:
     *path, last = setting.split(".")
     if path[0] == "parameters" and [*path, last][1] not in content["parameters"]:
         known = ", ".join(content["parameters"])
-        raise ConfigError(f"sweep: {setting} is no parameter of the experiment, only {known}")
+        raise ConfigError(f"{setting} is no parameter of the experiment, only {known}")
     section = content
     for depth, key in enumerate(path, start=1):
         section = section.setdefault(key, {})
         if not isinstance(section, dict):
             whole = ".".join(path[:depth])
-            raise ConfigError(f"sweep: {setting}: {whole} is a value and has no settings")
+            raise ConfigError(f"{setting}: {whole} is a value and has no settings")
     section[last] = copy.deepcopy(value)
 
 

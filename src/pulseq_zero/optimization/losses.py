@@ -86,7 +86,7 @@ def loss_of(loss: LossFunction, parameters: Parameters, image: Tensor) -> float:
 
 
 def contrast(
-    context: LossContext, dark: str = "csf", bright: str = "brain", share: float = 0.9
+    context: LossContext, dark: str = "csf", bright: str | None = "brain", share: float = 0.9
 ) -> LossFunction:
     """Mean magnitude in one region minus mean magnitude in another.
 
@@ -95,7 +95,7 @@ def contrast(
     context
         Phantom and start image.
     dark, bright
-        Names of the regions whose signal shall vanish, and grow.
+        Names of the regions whose signal shall vanish, and grow; None for no bright one.
     share
         Share of a pixel that must lie in the region for the pixel to count.
 
@@ -105,14 +105,12 @@ def contrast(
         Its terms are the mean signal of the dark and the *negative* mean signal of the bright
         region.
     """
-    dark_region, bright_region = context.region(dark, share), context.region(bright, share)
+    signs = {dark: 1} if bright is None else {dark: 1, bright: -1}
+    regions = {name: context.region(name, share) for name in signs}
 
     def loss(parameters: Parameters, image: Tensor) -> Loss:
         magnitude = image.abs()
-        return {
-            dark: magnitude[dark_region].mean(),
-            bright: -magnitude[bright_region].mean(),
-        }
+        return {name: sign * magnitude[regions[name]].mean() for name, sign in signs.items()}
 
     return loss
 

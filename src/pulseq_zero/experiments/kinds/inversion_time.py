@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -53,6 +54,7 @@ class Kind(kind.Kind):
             results.parameters[name],
             results.best,
             results.scan.rename(columns={name: "TI"}),
+            results.minima.rename(columns={name: "TI"}),
             self.closed_forms(experiment, kind.given(results.phantom))["analytic_null_s"],
             results.accuracy,
             dark=dark,
@@ -79,6 +81,10 @@ class Kind(kind.Kind):
             "ti_final_s": inversion_time["last"],
             "ti_best_s": inversion_time["best"],
             "ti_scan_optimum_s": numbers["scan"]["optimum"],
+            "ti_uncertainty_s": numbers["scan"]["uncertainty"],
+            "ti_variants_s": {
+                name: variant["optimum"] for name, variant in numbers["scan"]["variants"].items()
+            },
             "ti_analytic_null_s": numbers["closed_forms"]["analytic_null_s"],
             "iterations": numbers["iterations"],
             "seconds_per_iteration": numbers["seconds_per_iteration"],
@@ -113,6 +119,7 @@ def inversion_time_figure(
     inversion_time: Tensor,
     best_iteration: int,
     scan: pd.DataFrame,
+    minima: pd.DataFrame,
     analytic_null: float,
     accuracy: float,
     *,
@@ -133,6 +140,9 @@ def inversion_time_figure(
         The iteration that the optimized image belongs to.
     scan
         ``loss`` over the inversion time in the column ``TI`` [s].
+    minima
+        Its minimum as it is, and with something changed: ``variant``, ``TI`` [s], and the standard
+        deviation of that, ``uncertainty`` [s].
     analytic_null
         Where inversion recovery after a perfect inversion nulls the dark tissue, ln(2) T1 [s].
     accuracy
@@ -140,12 +150,14 @@ def inversion_time_figure(
     dark, bright
         Names of the tissues.
     """
-    optimum = float(scan["TI"][scan["loss"].idxmin()])
+    optimum = float(minima["TI"][0])
     best, best_loss = float(inversion_time[best_iteration]), history["loss"][best_iteration]
     brightest = float(max(start.abs().max(), optimized.abs().max()))
     with style():
-        figure = plt.figure(figsize=(7.2, 6.0))
-        upper, lower = rows(figure, 1.0, 1.05)
+        varied = len(minima) > 1
+        figure = plt.figure(figsize=(7.2, 6.0 + varied * (0.7 + 0.2 * len(minima))))
+        heights = (1.0, 1.05, 0.25 + 0.08 * len(minima)) if varied else (1.0, 1.05)
+        upper, lower, *lowest = rows(figure, *heights)
         first, second = upper.subplots(1, 2)
         for axes, image, title in (
             (first, start, f"Start, TI = {float(inversion_time[0]):.2f} s"),
@@ -176,8 +188,22 @@ def inversion_time_figure(
         brute_force.legend(loc="upper right")
         for axes in (course, losses, brute_force):
             axes.grid(True)
+        if varied:
+            _draw_minima(lowest[0].subplots(), minima, analytic_null)
         figure.supxlabel(f"Images and scan simulated at accuracy {accuracy:g}", fontsize=7)
     return figure
+
+
+def _draw_minima(axes: Axes, minima: pd.DataFrame, analytic_null: float) -> None:
+    """Draw where the scan has its minimum as it is, and with something changed."""
+    places = range(len(minima))
+    axes.errorbar(minima["TI"], places, xerr=minima["uncertainty"], fmt="o", color=RED, ms=4, lw=1)
+    axes.axvline(analytic_null, color=GREY, ls="--", lw=1)
+    axes.axvline(minima["TI"][0], color=RED, ls=":", lw=1.2)
+    axes.set_title("Scan minimum with something changed, standard deviation over the pixels")
+    axes.set(xlabel="TI [s]", ylim=(len(minima) - 0.5, -0.5))
+    axes.set_yticks(places, minima["variant"])
+    axes.grid(True)
 
 
 def inversion_time_sweep_figure(results: pd.DataFrame, settings: list[str], dark: str) -> Figure:

@@ -39,9 +39,10 @@ class RunResults:
         For each parameter its values (iterations + 1, ...).
     best
         The best iteration.
-    scan, quality, judge, phantom
-        What the kind needs: the tables of scan and quality, the (x, y) images of the judge by
-        their stages, with pulses that take their time, and the phantom.
+    scan, minima, quality, judge, phantom
+        What the kind needs: the tables of scan and quality, that of the scan's minimum as it is and
+        with something changed, the (x, y) images of the judge by their stages, with pulses that
+        take their time, and the phantom.
     """
 
     start: Tensor
@@ -52,6 +53,7 @@ class RunResults:
     parameters: Mapping[str, Tensor]
     best: int
     scan: pd.DataFrame
+    minima: pd.DataFrame
     quality: pd.DataFrame
     judge: Mapping[str, Tensor]
     phantom: Phantom | None

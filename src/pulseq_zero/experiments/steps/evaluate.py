@@ -91,7 +91,7 @@ def numbers_of(
         parameters=values,
         found=found,
         history=load_table(files.history),
-        scan=None if experiment.scan is None else load_table(files.scan),
+        minima=None if experiment.scan is None else load_table(files.minima),
     )
     for stage in ENDS:
         numbers["export"][stage] = load_json(at[stage].export(stage))

@@ -48,6 +48,7 @@ def run(
         parameters=values,
         best=found["best_iteration"],
         scan=load_table(files.scan) if SCAN in kind.needs else pd.DataFrame(),
+        minima=load_table(files.minima) if SCAN in kind.needs else pd.DataFrame(),
         quality=load_table(files.quality) if QUALITY in kind.needs else pd.DataFrame(),
         judge={
             stage: load_tensors(at[stage].judge(stage, FULL))[0]["image"]

@@ -1,68 +1,72 @@
-"""Compute the loss over one parameter by brute force."""
+"""Compute the loss over one parameter by brute force, as it is and with something changed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
-from tqdm import tqdm
 
 from pulseq_zero.errors import ConfigError
-from pulseq_zero.experiments.experiment import make_loss, sequence_setup
-from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.experiments import scanning
+from pulseq_zero.experiments.settings import Experiment, only_sections
 from pulseq_zero.files.store import load_tensors, save_table
-from pulseq_zero.optimization.losses import LossContext, sum_of, terms_of
-from pulseq_zero.phantom import Phantom
+from pulseq_zero.phantom import Phantom, build_phantom
 
 SECTIONS = ("sequence", "parameters", "image", "loss", "scan")
+
+AS_IT_IS = "as it is"
 
 
 def run(
     experiment: Experiment,
+    variants: Mapping[str, Mapping[str, Any]],
     accuracy: float,
     simulator: Mapping[str, Any],
     phantom: Path,
     start: Path,
     scan: Path,
+    minima: Path,
 ) -> None:
-    """Compute the loss at all values of a scan.
+    """Compute the loss at all values of a scan, and at those of its variants.
 
     Parameters
     ----------
     experiment
         The experiment.
+    variants
+        By their names, ``experiment``, its sections as `with_sections` wrote them, and the settings
+        of its ``phantom``, None where that is the experiment's own.
     accuracy, simulator
         Accuracy and further settings of the `Simulator`.
     phantom, start
         What is imaged, and the image at the start values.
     scan
         A row a value: the parameter, the terms of the loss, and ``loss``.
+    minima
+        A row for the loss as it is, and for each variant: ``variant``, the parameter where the loss
+        is lowest, its ``uncertainty``, and the ``loss`` there.
 
     Raises
     ------
     ConfigError
-        If the parameter is none, or no scalar.
+        If the parameter is none, or no scalar, or a variant's minimum lies at the end of its range.
     """
-    settings = experiment.scan
-    if settings is None:
-        raise ConfigError("the experiment has no section scan")
-    setup = sequence_setup(experiment.sequence, experiment.parameters)
     imaged = Phantom.load(phantom)
-    model = setup.imaging_model(imaged, experiment.image, accuracy, simulator)
-    context = LossContext(imaged, load_tensors(start)[0]["image"], setup.start)
-    loss_function = make_loss(experiment.loss, context)
-    name = settings.parameter
-    if name not in setup.start or setup.start[name].ndim > 0:
-        raise ConfigError(f"scan: {name!r} is no scalar parameter of this experiment")
-    rows = []
-    values = torch.linspace(settings.first, settings.last, settings.count, dtype=torch.float64)
-    for value in tqdm(values, unit="point"):
-        parameters = {**setup.start, name: value}
-        with torch.no_grad():
-            terms = terms_of(loss_function(parameters, model(parameters).image))
-        shown = {term: float(part) for term, part in terms.items()}
-        rows.append({name: float(value), **shown, "loss": float(sum_of(terms))})
-    save_table(scan, pd.DataFrame(rows))
+    scanned = partial(scanning.scan, accuracy=accuracy, simulator=simulator)
+    whole = scanned(experiment, imaged, load_tensors(start)[0]["image"])
+    save_table(scan, whole.table)
+    rows = [{"variant": AS_IT_IS, **whole.minimum}]
+    for name, variant in variants.items():
+        changed = only_sections(variant["experiment"])
+        own = imaged if variant["phantom"] is None else build_phantom(variant["phantom"])
+        found = scanned(changed, own, None)
+        if found.at_an_end:
+            raise ConfigError(
+                f"scan.variants: the loss of {name!r} is lowest at an end of the range, "
+                f"{found.optimum:g}; widen first and last"
+            )
+        rows.append({"variant": name, **found.minimum})
+    save_table(minima, pd.DataFrame(rows))

@@ -1,0 +1,205 @@
+"""Brute force over one parameter: where the loss has its minimum, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pulseq_zero.errors import ConfigError
+from pulseq_zero.experiments.experiment import make_loss, sequence_setup
+from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.optimization.losses import (
+    LossContext,
+    LossFunction,
+    Parameters,
+    loss_of,
+    sum_of,
+    terms_of,
+)
+from pulseq_zero.phantom import Phantom
+
+# Enough for 7 % of the standard deviation
+_RESAMPLES = 100
+# Values on either side of the minimum among which those of other pixels are looked for
+_AROUND = 16
+
+
+@dataclass(frozen=True)
+class _NotingContext(LossContext):
+    """What a loss is made of, and which regions it asks for."""
+
+    regions: list[Tensor] = field(default_factory=list)
+
+    def region(self, name: str, share: float = 0.9) -> Tensor:
+        """Return pixels as `LossContext.region` does, and note them."""
+        found = super().region(name, share)
+        self.regions.append(found)
+        return found
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The loss over one parameter.
+
+    Attributes
+    ----------
+    table
+        A row a value: the parameter, the terms of the loss, and ``loss``.
+    optimum
+        Where the loss is lowest, see `scan_optimum`.
+    uncertainty
+        Standard deviation of that over other choices of the pixels, see `optimum_uncertainty`; NaN
+        for a loss that asks for no regions.
+    """
+
+    table: pd.DataFrame
+    optimum: float
+    uncertainty: float
+
+    @property
+    def minimum(self) -> dict[str, float]:
+        """Where the loss is lowest, by the parameter's name, how sure that is, and the loss."""
+        return {
+            str(self.table.columns[0]): self.optimum,
+            "uncertainty": self.uncertainty,
+            "loss": float(self.table["loss"].min()),
+        }
+
+    @property
+    def at_an_end(self) -> bool:
+        """Whether the loss is lowest at an end of the range, so that it may be lower beyond."""
+        return int(self.table["loss"].to_numpy().argmin()) in (0, len(self.table) - 1)
+
+
+def scan(
+    experiment: Experiment,
+    phantom: Phantom,
+    start_image: Tensor | None,
+    *,
+    accuracy: float,
+    simulator: Mapping[str, Any],
+) -> Scan:
+    """Compute the loss at all values of an experiment's scan.
+
+    Parameters
+    ----------
+    experiment
+        The experiment, with a section ``scan``.
+    phantom
+        What is imaged.
+    start_image
+        (x, y) complex image at the start values, which is simulated if it is not given.
+    accuracy, simulator
+        Accuracy and further settings of the `Simulator`.
+
+    Raises
+    ------
+    ConfigError
+        If the parameter is none, or no scalar.
+    """
+    settings = experiment.scan
+    if settings is None:
+        raise ConfigError("the experiment has no section scan")
+    setup = sequence_setup(experiment.sequence, experiment.parameters)
+    model = setup.imaging_model(phantom, experiment.image, accuracy, simulator)
+    name = settings.parameter
+    if name not in setup.start or setup.start[name].ndim > 0:
+        raise ConfigError(f"scan: {name!r} is no scalar parameter of this experiment")
+    with torch.no_grad():
+        if start_image is None:
+            start_image = model(setup.start).image
+        context = _NotingContext(phantom, start_image, setup.start)
+        loss_function = make_loss(experiment.loss, context)
+        values = torch.linspace(settings.first, settings.last, settings.count, dtype=torch.float64)
+        parameters = [{**setup.start, name: value} for value in values]
+        images, rows = [], []
+        for each in tqdm(parameters, unit="point"):
+            images.append(model(each).image)
+            terms = terms_of(loss_function(each, images[-1]))
+            shown = {term: float(part) for term, part in terms.items()}
+            rows.append({name: float(each[name]), **shown, "loss": float(sum_of(terms))})
+    table = pd.DataFrame(rows)
+    uncertainty = np.nan
+    if context.regions:
+        lowest = int(table["loss"].to_numpy().argmin())
+        near = slice(max(0, lowest - _AROUND), lowest + _AROUND + 1)
+        uncertainty = optimum_uncertainty(
+            values[near],
+            loss_function,
+            parameters[near],
+            torch.stack(images[near]),
+            context.regions,
+        )
+    return Scan(table, scan_optimum(table, name), uncertainty)
+
+
+def scan_optimum(scan: pd.DataFrame, parameter: str) -> float:
+    """Where the loss of a scan is lowest, refined by a parabola through three points.
+
+    Parameters
+    ----------
+    scan
+        Evenly spaced values of the parameter, and ``loss``.
+    parameter
+        Name of the column of the parameter.
+    """
+    return _lowest(scan[parameter].to_numpy(), scan["loss"].to_numpy())
+
+
+def optimum_uncertainty(
+    values: Tensor,
+    loss_function: LossFunction,
+    parameters: Sequence[Parameters],
+    images: Tensor,
+    regions: Sequence[Tensor],
+    seed: int = 0,
+) -> float:
+    """Give the standard deviation of a scan's optimum over the choice of pixels, by the bootstrap.
+
+    The pixels of a region are a sample of its tissue. As often as `_RESAMPLES` says, each is
+    replaced by one of the same regions, drawn with replacement (Efron, Ann Stat 7:1, 1979,
+    doi:10.1214/aos/1176344552), the same in all images, and the optimum looked for again.
+
+    Parameters
+    ----------
+    values
+        (values,) evenly spaced values of the parameter.
+    loss_function
+        A loss that looks at pixels by themselves.
+    parameters, images
+        For each value the parameters, and the (values, x, y) images.
+    regions
+        (x, y) bool: the regions that the loss looks at.
+    seed
+        Of the draws.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    membership = torch.stack(list(regions)).flatten(1)
+    # Pixels in the same regions stand for each other
+    patterns, pattern = torch.unique(membership, dim=1, return_inverse=True)
+    groups = [(pattern == n).nonzero()[:, 0] for n in patterns.any(0).nonzero()[:, 0].tolist()]
+    pixels, optima = images.flatten(1), []
+    for _ in range(_RESAMPLES):
+        source = torch.arange(pixels.shape[1])
+        for group in groups:
+            source[group] = group[torch.randint(len(group), (len(group),), generator=generator)]
+        drawn = pixels[:, source].view_as(images)
+        losses = [loss_of(loss_function, *at) for at in zip(parameters, drawn, strict=True)]
+        optima.append(_lowest(values.numpy(), np.array(losses)))
+    return float(np.std(optima, ddof=1))
+
+
+def _lowest(values: np.ndarray, losses: np.ndarray) -> float:
+    lowest = int(np.argmin(losses))
+    if lowest in (0, len(losses) - 1):
+        return float(values[lowest])
+    left, middle, right = losses[lowest - 1 : lowest + 2]
+    shift = 0.5 * (left - right) / (left - 2 * middle + right)
+    return float(values[lowest] + shift * (values[1] - values[0]))

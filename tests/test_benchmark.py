@@ -1,0 +1,97 @@
+"""What the benchmark reads from the pipeline's results, and the page that it writes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def benchmark(root, monkeypatch):
+    monkeypatch.syspath_prepend(root / "benchmarks")
+    import page
+    import run
+
+    yield run, page
+    for name in ("run", "page"):
+        sys.modules.pop(name)
+
+
+@pytest.fixture
+def results(tmp_path):
+    jobs = {
+        "phantom": {"rule": "phantom", "import_cpu_s": 1.0, "cpu_s": 3.0},
+        "tse/sar_weight=1e-05/optimize": {"rule": "optimize", "import_cpu_s": 2.0, "cpu_s": 40.0},
+        "tse/judge_start": {"rule": "judge", "import_cpu_s": 1.5, "cpu_s": 7.0},
+    }
+    for name, used in jobs.items():
+        file = tmp_path / "benchmarks" / f"{name}.tsv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("s\tcpu_time\n1\t1\n")
+        (file.parent / file.name.replace(".tsv", ".json")).write_text(json.dumps(used))
+    rows = [
+        {"experiment": "tse_sar", "stage": stage, "pdg_played_vs_bloch_full_nrmse": error}
+        for stage, error in (("start", 0.01), ("optimized", 0.02))
+    ]
+    (tmp_path / "validation.json").write_text(json.dumps(rows))
+    return tmp_path
+
+
+def test_cpu_seconds_of_all_jobs_are_added_up(benchmark, results):
+    assert benchmark[0].read_pipeline(results) == {
+        "case": "pipeline",
+        "jobs": 3,
+        "cpu_s": 50.0,
+        "import_cpu_s": 4.5,
+        "judge_cpu_s": 7.0,
+    }
+
+
+def test_results_that_are_not_there_are_asked_for_in_one_sentence(
+    benchmark, results, tmp_path, capsys
+):
+    run, _ = benchmark
+    (results / "benchmarks/phantom.json").unlink()
+    assert run.read_pipeline(results) is None
+    assert run.read_pipeline(tmp_path / "none") is None
+    assert run.read_agreement(tmp_path / "none", "tse_sar") is None
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 3
+    assert all("run `make reproduce`" in line for line in said)
+
+
+def test_the_agreement_with_the_judge_is_that_of_the_start(benchmark, results):
+    assert benchmark[0].read_agreement(results, "tse_sar") == 0.01
+    assert benchmark[0].read_agreement(results, "flair_ti") is None
+
+
+def test_the_page_shows_what_was_measured(benchmark, results, tmp_path):
+    run, page = benchmark
+    step = {"threads": 1, "ours_step_s": 0.02, "peer_step_s": 2.0, "states": 900}
+    played = {**step, "instantaneous_step_s": 0.01, "instantaneous_states": 800}
+    rows = [
+        run.read_pipeline(results),
+        {"case": "tse step", **step, "voxels": 8238},
+        {"case": "tse_played", **played, "nrmse_vs_judge": 0.0107},
+    ]
+    (tmp_path / "benchmark.json").write_text(json.dumps(rows))
+    page.main(tmp_path / "benchmark.json", tmp_path / "page.md")
+    text = " ".join((tmp_path / "page.md").read_text().split())
+    assert "3 jobs, takes 50 CPU seconds" in text
+    assert "4 until the jobs have imported what they need (1.5 a job), and 7 in the jobs" in text
+    assert "8238 voxels" in text
+    assert "| 0.011 |" in text
+
+
+def test_a_job_says_beside_its_benchmark_what_it_used(root, monkeypatch):
+    monkeypatch.syspath_prepend(root / "workflow/scripts")
+    import step
+
+    sys.modules.pop("step")
+    place = step.beside_benchmark("my/logs/logs/tse/a=1e-05/scan.log", {"results": "my/logs"})
+    assert str(place) == "my/logs/benchmarks/tse/a=1e-05/scan.json"
+    assert str(step.beside_benchmark("results/logs/x.log", {})) == "results/benchmarks/x.json"
+    before = step.cpu_seconds()
+    subprocess.run([sys.executable, "-c", "sum(range(10**7))"], check=True)
+    assert step.cpu_seconds() > before + 0.05
