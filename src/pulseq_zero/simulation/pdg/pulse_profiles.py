@@ -26,10 +26,11 @@ _SAME = 1e-9
 _BEYOND = 8
 # Part of the accuracy up to which terms are left out.
 _NEGLIGIBLE = 0.02
-# Cells resolve this many times the k-space that a pulse runs through, and so much more for each
-# further digit: what several pulses make of a slice together has finer edges than what one of them
-# makes. Found for a TSE whose image errs by less than twice the accuracy then.
-_FINER_EDGES, _A_DIGIT = 1.3, 0.2
+# Cells resolve so many times the k-space that a pulse runs through for each digit of the accuracy,
+# less the second number, but never less often than the third: what several pulses make of a slice
+# together has finer edges than what one of them makes. Found for a TSE of 180 degrees, all of whose
+# pulses turn the edges of the slice by less, and whose image errs by less than the accuracy then.
+_A_DIGIT, _FEWER, _LEAST = 1.3, 1.0, 1.5
 # Voxels lie in one layer if no pulse turns one of them by so much more than another [turns]; along
 # directions in which moments are smaller than this part of the largest they all do.
 _SAME_TURN, _STRAIGHT = 0.01, 1e-6
@@ -94,7 +95,7 @@ def stack_of(played: PlayedPulses, voxel_size: Tensor, accuracy: float) -> Stack
         Of the simulation.
     """
     moments = torch.stack([played.moment[steps].detach().abs().sum(0) for steps in played.steps])
-    finer = 2 * (_FINER_EDGES - _A_DIGIT * math.log10(accuracy))
+    finer = 2 * max(-_A_DIGIT * math.log10(accuracy) - _FEWER, _LEAST)
     count = (finer * moments.amax(0).cpu() * voxel_size).ceil().clamp(min=1).long()
     axes = [
         (torch.arange(n, dtype=torch.float64) - (n - 1) / 2) * float(length) / n
