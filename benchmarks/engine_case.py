@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "simulation"))
-import sequences
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.simulation import Simulator, Thresholds
 from pulseq_zero.simulation.mrzero import compute_graph, rotation_table
 from pulseq_zero.simulation.pdg.propagation import TorchBackend
+from support import sequences
 
 ALL = ("pulse_angle", "pulse_phase", "event_time", "gradient_moment", "adc_phase")
 THRESHOLDS = Thresholds(min_emitted_signal=1e-2, min_latent_signal=1e-2)

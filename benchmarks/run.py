@@ -26,10 +26,10 @@ import numpy as np
 import torch
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests" / "simulation"))
-import sequences  # noqa: E402
+sys.path.insert(0, str(HERE.parent / "tests"))
 from pulseq_zero.imaging.reconstruction import reconstruct  # noqa: E402
 from pulseq_zero.phantom import MAP_UNITS, Phantom, build_phantom  # noqa: E402
+from support import sequences  # noqa: E402
 
 CASES = ("tse", "epi", "gre", "bssfp", "radial", "spiral")
 STEPS = ("flair", "tse")

@@ -17,7 +17,6 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from definition import Spins, moment, play
 from pulseq_zero.conversion import SequenceModel, convert
 from pulseq_zero.conversion.seq_import import imported_repetitions
 from pulseq_zero.imaging.reconstruction import reconstruct
@@ -25,6 +24,7 @@ from pulseq_zero.judge import isochromat_signal
 from pulseq_zero.judge.seq import read_course
 from pulseq_zero.simulation import Simulator
 from pulseq_zero.simulation.pdg.propagation import TorchBackend
+from support.definition import Spins, moment, play
 
 SYSTEM = pp.Opts(max_grad=60, grad_unit="mT/m", max_slew=190, slew_unit="T/m/s")
 SPINS, VOXEL = 3, 1e-6

@@ -6,7 +6,7 @@ import pytest
 
 from pulseq_zero.experiments.settings import Config, Experiment, read
 from pulseq_zero.files.yaml import read_yaml
-from refusal import check
+from support.refusal import check
 
 EXPERIMENT = "config/experiments/flair_ti.yaml"
 

@@ -15,8 +15,8 @@ from pulseq_zero.files.store import load_json, load_table, load_tensors, save_te
 from pulseq_zero.files.yaml import read_yaml
 from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.phantom import Phantom
-from refusal import check
-from toy import inversion_recovery, one_voxel, signal_loss
+from support.refusal import check
+from support.toy import inversion_recovery, one_voxel, signal_loss
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pulseq_zero.experiments.experiment import make_loss, sequence_setup
 from pulseq_zero.experiments.settings import LossSettings, only_sections
 from pulseq_zero.optimization.losses import LossContext
 from pulseq_zero.optimization.optimize import optimize
-from refusal import check
-from toy import inversion_recovery, one_voxel, signal_loss
+from support.refusal import check
+from support.toy import inversion_recovery, one_voxel, signal_loss
 
 FILES = {
     "broken.py": "def f(:",

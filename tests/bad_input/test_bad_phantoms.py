@@ -12,7 +12,7 @@ import pytest
 import scipy.io
 
 from pulseq_zero.phantom import build_phantom
-from refusal import check
+from support.refusal import check
 
 
 def volume(name, data, affine=None):

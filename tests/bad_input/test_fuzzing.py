@@ -24,7 +24,7 @@ from pulseq_zero.files.seq import read_seq
 from pulseq_zero.files.yaml import read_yaml
 from pulseq_zero.phantom import Phantom, build_phantom
 from pulseq_zero.phantom.settings import read_config
-from toy import inversion_recovery
+from support.toy import inversion_recovery
 
 ROOT = Path(__file__).parents[2]
 FEW = settings(

@@ -20,7 +20,7 @@ from pulseq_zero.files.store import save_json, save_table, save_tensors
 from pulseq_zero.optimization.checkpoints import save_checkpoint
 from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.phantom import Phantom, TissuePool
-from toy import inversion_recovery, one_voxel, signal_loss
+from support.toy import inversion_recovery, one_voxel, signal_loss
 
 SOURCE = Path(__file__).parents[2]
 

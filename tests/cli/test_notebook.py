@@ -9,7 +9,7 @@ import torch
 
 import pulseq_zero
 from pulseq_zero.cli.notebook import load_ipython_extension
-from toy import inversion_recovery, negative_signal_loss, one_voxel
+from support.toy import inversion_recovery, negative_signal_loss, one_voxel
 
 
 class HTMLFormatter:

@@ -5,8 +5,8 @@ import pypulseq as pp
 import pytest
 import torch
 
-from bloch import after_pulse, after_repetitions
 from pulseq_zero.conversion import SequenceModel
+from support.bloch import after_pulse, after_repetitions
 
 SYSTEM = pp.Opts(
     max_grad=40, grad_unit="mT/m", max_slew=150, slew_unit="T/m/s", rf_ringdown_time=30e-6

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-import scripts
-from bloch import apart, signal_of
 from pulseq_zero.conversion import SequenceModel, convert
 from pulseq_zero.conversion.repetitions import repetitions_from_mr0
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.judge.course import course_of
 from pulseq_zero.judge.seq import read_course
 from pulseq_zero.tracing import check_gradients
+from support import scripts
+from support.bloch import apart, signal_of
 
 SCRIPTS = ["gre", "radial", "ute", "epi_se", "haste", "spiral", "mprage"]
 

@@ -19,7 +19,7 @@ from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import ENDS
 from pulseq_zero.figures.style import save_figure
 from pulseq_zero.phantom import Phantom, TissuePool
-from refusal import check
+from support.refusal import check
 
 SEQUENCES = """
 import numpy as np

@@ -18,7 +18,7 @@ from pulseq_zero.experiments.sweeps import (
 from pulseq_zero.figures.style import save_figure
 from pulseq_zero.figures.sweep import sweep_figure
 from pulseq_zero.files.yaml import read_yaml
-from refusal import check
+from support.refusal import check
 
 
 @pytest.fixture

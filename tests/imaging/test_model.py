@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pulseq_zero.imaging.model import ImagingModel
-from toy import one_voxel
+from support.toy import one_voxel
 
 
 def gradient_echo(flip=0.3, use="undefined"):

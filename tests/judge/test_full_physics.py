@@ -14,7 +14,7 @@ from pulseq_zero.imaging.reconstruction import reconstruct
 from pulseq_zero.judge import converged_isochromats
 from pulseq_zero.judge.seq import read_course
 from pulseq_zero.simulation import simulate
-from sequences import FOV
+from support.sequences import FOV
 
 ROOT = Path(__file__).parents[2]
 MATRIX, THICKNESS = 8, 5e-3

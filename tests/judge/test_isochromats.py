@@ -8,7 +8,6 @@ import pypulseq as pp
 import pytest
 import torch
 
-import definition
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.imaging.reconstruction import reconstruct
 from pulseq_zero.judge.course import course_of
@@ -19,7 +18,8 @@ from pulseq_zero.judge.isochromats import (
 from pulseq_zero.judge.kernel import pulse_table
 from pulseq_zero.judge.seq import read_course
 from pulseq_zero.simulation import simulate
-from sequences import CASES, Writer, phantom
+from support import definition
+from support.sequences import CASES, Writer, phantom
 
 T1, T2, SIZE = 0.9, 0.08, 0.01
 

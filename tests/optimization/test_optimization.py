@@ -13,7 +13,7 @@ from pulseq_zero.errors import NotFiniteError, OptimizationError, SequenceError
 from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.optimization.parameters import Parameter
 from pulseq_zero.simulation import Simulator
-from toy import T1, inversion_recovery, negative_signal_loss, one_voxel, signal_loss
+from support.toy import T1, inversion_recovery, negative_signal_loss, one_voxel, signal_loss
 
 QUIET = {"progress": False, "matrix": (8, 1)}
 

@@ -18,12 +18,12 @@ import pypulseq as pp
 import pytest
 import torch
 
-from killable import ITERATIONS, PHANTOM, optimize_in
 from pulseq_zero.files.store import load_table, load_tensors
 from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.optimization.parameters import Parameter
 from pulseq_zero.simulation import simulator
 from pulseq_zero.simulation.pdg.prepass import make_graph
+from support.killable import ITERATIONS, PHANTOM, optimize_in
 
 HERE = str(Path(__file__).parents[1])
 KILLS = {"adam": 14, "lbfgs": 6}
@@ -37,7 +37,7 @@ def processes():
     context = multiprocessing.get_context("forkserver")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", HERE, prepend=os.pathsep)
-        context.set_forkserver_preload(["killable"])
+        context.set_forkserver_preload(["support.killable"])
         # The server starts with its first process
         first = context.Process(target=print)
         first.start()
@@ -50,7 +50,8 @@ def unbroken(tmp_path_factory):
     """Optimize by each method in a process that finds nothing compiled."""
     folder = tmp_path_factory.mktemp("unbroken")
     program = (
-        "import pathlib, sys; from killable import optimize_in; folder, *methods = sys.argv[1:]; "
+        "import pathlib, sys; from support.killable import optimize_in; "
+        "folder, *methods = sys.argv[1:]; "
         "[optimize_in(pathlib.Path(folder, method), method) for method in methods]"
     )
     paths = os.pathsep.join([HERE, os.environ.get("PYTHONPATH", "")])

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline_copy import Pipeline
 from pulseq_zero.files.store import load_tensors
+from support.pipeline_copy import Pipeline
 
 pytestmark = pytest.mark.pipeline
 

@@ -10,7 +10,7 @@ import torch
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.simulation import Simulator, Thresholds
 from pulseq_zero.simulation.mrzero import compute_graph, rotation_table
-from sequences import CASES, phantom, with_one_history
+from support.sequences import CASES, phantom, with_one_history
 
 THRESHOLDS = Thresholds(
     max_state_count=200,

@@ -10,7 +10,7 @@ PROGRAM = """
 import hashlib, sys
 sys.path.insert(0, sys.argv[1])
 from pulseq_zero.simulation import Simulator
-from sequences import gradient_echo, inversion_epi, phantom, turbo_spin_echo
+from support.sequences import gradient_echo, inversion_epi, phantom, turbo_spin_echo
 for make in (turbo_spin_echo, inversion_epi, gradient_echo):
     repetitions = make()
     repetitions.pulse_angle.requires_grad_()

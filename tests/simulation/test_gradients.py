@@ -13,7 +13,7 @@ from pulseq_zero.simulation.mrzero import compute_graph, rotation_table
 from pulseq_zero.simulation.pdg.graph import StateGraph
 from pulseq_zero.simulation.pdg.prepass import make_graph
 from pulseq_zero.simulation.pdg.propagation import TorchBackend
-from sequences import CASES, fingerprinting, phantom, with_one_history
+from support.sequences import CASES, fingerprinting, phantom, with_one_history
 
 MAPS = ("PD", "T1", "T2", "T2dash", "D", "B0", "B1")
 INPUTS = ("pulse_angle", "pulse_phase", "event_time", "gradient_moment", "adc_phase")

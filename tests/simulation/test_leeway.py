@@ -11,12 +11,12 @@ import torch
 from pulseq_zero.conversion import SequenceModel
 from pulseq_zero.simulation import Simulator
 from pulseq_zero.simulation.pdg.leeway import change_of_flip_angles
-from sequences import phantom, turbo_spin_echo
 from support.engines import with_hard_pulses
 from support.measures import distance
 from support.phase_graph import phase_graph_signal
 from support.random_phantoms import DISTRIBUTIONS, random_phantom
 from support.random_sequences import KINDS
+from support.sequences import phantom, turbo_spin_echo
 
 # As of a graph that is made anew, see `test_error_is_accuracy`
 ALLOWED = 3

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-import sequences
 from pulseq_zero.simulation import Simulator
 from pulseq_zero.simulation.pdg.propagation import TorchBackend
+from support import sequences
 from support.engines import with_hard_pulses
 from support.measures import relative_error
 from support.random_phantoms import changed

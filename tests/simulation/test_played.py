@@ -5,12 +5,12 @@ import pypulseq as pp
 import pytest
 import torch
 
-from definition import Spins, play
 from pulseq_zero.conversion import SequenceModel, convert
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.phantom import Phantom, TissuePool
 from pulseq_zero.simulation import Simulator
 from pulseq_zero.simulation.pdg.propagation import TorchBackend
+from support.definition import Spins, play
 
 SYSTEM = pp.Opts(max_grad=40, grad_unit="mT/m", max_slew=150, slew_unit="T/m/s", B0=3)
 OFFSETS, FIELDS = np.linspace(-200, 200, 5), np.linspace(0.6, 1.4, 5)

@@ -14,7 +14,7 @@ from pulseq_zero.simulation.pdg.graph import KINDS
 from pulseq_zero.simulation.pdg.prepass import make_graph
 from pulseq_zero.simulation.pdg.representatives import Representatives
 from pulseq_zero.simulation.pdg.timeline import Integrals
-from sequences import CASES, Writer, fingerprinting, phantom
+from support.sequences import CASES, Writer, fingerprinting, phantom
 
 
 def ours(repetitions, data, thresholds):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation import Simulator, Thresholds, simulate
 from pulseq_zero.simulation.pdg.representatives import Answer, Representatives
-from sequences import CASES, FOV, Writer, phantom, turbo_spin_echo
+from support.sequences import CASES, FOV, Writer, phantom, turbo_spin_echo
 
 
 def test_every_voxel_has_one_that_is_much_like_it():

@@ -9,7 +9,7 @@ import torch
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation import Simulator, Thresholds, converged_accuracy, simulate
 from pulseq_zero.simulation.mrzero import compute_graph, rotation_table
-from sequences import CASES, Writer, phantom, turbo_spin_echo
+from support.sequences import CASES, Writer, phantom, turbo_spin_echo
 
 
 def norm(tensor: torch.Tensor) -> float:

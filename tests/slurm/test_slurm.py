@@ -13,9 +13,9 @@ import psutil
 import pytest
 import torch
 
-from cluster import Cluster, missing, wait
-from pipeline_copy import Pipeline
 from pulseq_zero.files.store import load_tensors
+from support.cluster import Cluster, missing, wait
+from support.pipeline_copy import Pipeline
 
 pytestmark = [
     pytest.mark.slurm,

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import pulseq_zero
-from bloch import apart, signal_of
 from pulseq_zero.conversion import convert
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.judge.course import course_of
 from pulseq_zero.judge.seq import read_course
+from support.bloch import apart, signal_of
 
 pytestmark = pytest.mark.network
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from bloch import apart, signal_of
 from pulseq_zero.conversion import convert
 from pulseq_zero.conversion.repetitions import repetitions_from_mr0
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.judge.course import course_of
 from pulseq_zero.judge.seq import read_course
 from pulseq_zero.tracing import trace
+from support.bloch import apart, signal_of
 
 pytestmark = pytest.mark.network
 
