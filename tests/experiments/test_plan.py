@@ -9,7 +9,7 @@ import yaml
 
 from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments.layout import ResultFiles
-from pulseq_zero.experiments.plan import check_functions, read_plan
+from pulseq_zero.experiments.plan import _moves_the_start, check_functions, read_plan
 
 CONFIG = {
     "experiments": ["one", "other", "swept", "over_T1"],
@@ -56,6 +56,20 @@ def test_runs_share_phantoms_and_starts_where_nothing_differs(folder):
     # The judge of the other has another limit
     assert plan.judged_start_of("swept/share=0.6") == "one"
     assert plan.judged_start_of("other") == "other"
+
+
+@pytest.mark.parametrize(
+    ("setting", "shared"),
+    [
+        ("parameters.TI.learning_rate", True),
+        ("parameters.TI.begin", True),
+        ("parameters.TI.start", False),
+        ("image.fov", False),
+        ("loss.settings.share", True),
+    ],
+)
+def test_only_what_moves_the_start_gives_each_run_one(setting, shared):
+    assert _moves_the_start(setting) is not shared
 
 
 def test_the_judge_is_the_config_s_with_an_experiment_s_changes(folder):

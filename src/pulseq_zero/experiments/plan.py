@@ -60,8 +60,7 @@ class Plan:
         sweep = run.partition("/")[0]
         if sweep not in self.sweeps:
             return run
-        swept = {setting.partition(".")[0] for setting in self.sweeps[sweep].sweep}
-        return run if swept & set(_OF_THE_START) else sweep
+        return run if any(map(_moves_the_start, self.sweeps[sweep].sweep)) else sweep
 
     def phantom(self, changes: Mapping[str, Any]) -> str:
         """Folder of a phantom that differs from the config's by some settings."""
@@ -218,6 +217,15 @@ def check_functions(plan: Plan, folder: Path = FOLDER) -> None:
                 with _at(_variant(name)):
                     sequence_setup(variant.sequence, variant.parameters)
                     load_loss_maker(variant.loss)
+
+
+def _moves_the_start(setting: str) -> bool:
+    """Tell whether the start of an experiment depends on a setting, by its dotted name."""
+    section, _, rest = setting.partition(".")
+    if section == "parameters":
+        # Where the optimization begins, its steps and bounds come later
+        return rest.endswith(".start")
+    return section in _OF_THE_START
 
 
 def _check_phantoms(plan: Plan, folder: Path) -> None:
