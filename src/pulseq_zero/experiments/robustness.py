@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from pulseq_zero.experiments.evaluation import region_errors
 from pulseq_zero.experiments.experiment import Values, make_loss, sequence_setup
 from pulseq_zero.experiments.settings import Experiment, NoiseSettings
 from pulseq_zero.imaging.acquisition import Acquisition
@@ -55,7 +56,8 @@ def robustness_table(
     pandas.DataFrame
         A row a phantom. Without noise: ``loss_start``, ``loss_optimized``, ``gain`` (by how much
         the loss is lower), ``relative_sar`` (of experiments with flip angles), and ``nrmse`` and
-        ``ssim`` of the magnitude image against that of the start. With noise: ``noisy_gain``, the
+        ``ssim`` of the magnitude image against that of the start, and ``nrmse_REGION`` in regions.
+        With noise: ``noisy_gain``, the
         mean of the gain, ``noisy_gain_sd``, its standard deviation from one pair of scans to the
         next, each scan with noise of its own, and ``noisy_gain_sd_paired``, that with the same
         noise in both scans of a pair.
@@ -89,6 +91,7 @@ def robustness_table(
             row["relative_sar"] = float(relative_sar(optimized[flips], setup.start[flips]))
         row["nrmse"] = nrmse(at_end.image.abs(), at_start.image.abs())
         row["ssim"] = ssim(at_end.image, at_start.image)
+        row |= region_errors(at_end.image, at_start.image, phantom)
         rows.append(row)
     return pd.DataFrame(rows)
 
