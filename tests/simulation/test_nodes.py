@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pulseq_zero.simulation import Simulator
+from pulseq_zero.simulation.pdg.nodes import Interpolation
 from pulseq_zero.simulation.pdg.propagation import TorchBackend
 from support import sequences
 from support.engines import with_hard_pulses
@@ -167,3 +168,15 @@ def test_nodes_do_not_depend_on_what_was_simulated_before():
     for sequence in (other, first, other):
         signal = simulator(sequence).signal
     assert torch.equal(signal, Simulator(data, ACCURACY)(other).signal)
+
+
+def test_nodes_keep_to_the_memory():
+    data, sequence = tissues(), sequences.turbo_spin_echo(32, off_echo=0.0)
+    simulator = Simulator(data, ACCURACY, memory=2**20)
+    voxels = Simulator(data, ACCURACY)._prepared_voxels(None)
+    # Of 8 kB there is no place for matrices of some nodes and hundreds of voxels
+    assert Interpolation(voxels, None, ACCURACY, 2**13).nodes((8, 1)) is None
+    assert Interpolation(voxels, None, ACCURACY, 2**20).nodes((8, 1)) is not None
+    assert Interpolation(voxels, None, ACCURACY, 2**20).nodes((8, 1), items=10**5) is None
+    little = simulator(sequence).signal
+    assert relative_error(little, Simulator(data, ACCURACY)(sequence).signal) < ACCURACY

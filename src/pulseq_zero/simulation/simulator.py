@@ -529,7 +529,7 @@ class Simulator:
         if played is not None:
             played = replace(played, layer=known.layer)
         job = replace(job, played=played, tissues=known.tissues, allowed=known.allowed)
-        while nodes := known.nodes(counts):
+        while nodes := known.nodes(counts, job.plan.item_count):
             nodes = nodes.playing(pulses.profiles) if played and pulses else nodes
             job = replace(job, nodes=nodes)
             samples, last = sample_states(job, drive, offset, factor, known.voxels, profiles)
@@ -559,7 +559,7 @@ class Simulator:
         layer = None if pulses is None else pulses.job.layer
         known = self._interpolated
         if known is None or known[0] is not self._voxels or not _same_tensor(known[1], layer):
-            known = (self._voxels, layer, Interpolation(voxels, layer, self.accuracy))
+            known = (self._voxels, layer, Interpolation(voxels, layer, self.accuracy, self._memory))
             self._interpolated = known
             self._cache.clear()
         return known[2] if known[2].serves(repetitions) else None

@@ -273,6 +273,8 @@ class Interpolation:
         As for `Tissues`.
     accuracy
         Of the simulation.
+    memory
+        Bound for what interpolates, and for what items emit at the nodes [bytes].
 
     Attributes
     ----------
@@ -288,8 +290,8 @@ class Interpolation:
         How large the last coefficients may be, see `Nodes.last_coefficients`.
     """
 
-    def __init__(self, voxels: Voxels, layer: Tensor | None, accuracy: float) -> None:
-        self._tissues = Tissues(voxels, layer)
+    def __init__(self, voxels: Voxels, layer: Tensor | None, accuracy: float, memory: int) -> None:
+        self._tissues, self._memory = Tissues(voxels, layer), memory
         self._known: dict[Counts, Nodes | None] = {}
         self.voxels, self.layer = self._tissues.voxels, self._tissues.layer
         self.tissues = self._tissues.ranges
@@ -297,8 +299,12 @@ class Interpolation:
         self.counts: Counts = (1, 1)
         self.allowed = max(_LAST * accuracy, _ROUNDING)
 
-    def nodes(self, counts: Counts) -> Nodes | None:
-        """Return so many nodes; None where these are no gain."""
+    def nodes(self, counts: Counts, items: int = 0) -> Nodes | None:
+        """Return so many nodes; None where these are no gain, or too large with so many items."""
+        size = self.voxels.R1.element_size()
+        at_nodes = 2 * size * items * len(self.tissues)
+        if counts[0] * counts[1] * (size * len(self.voxels) + at_nodes) > self._memory:
+            return None
         if counts not in self._known:
             # Those of other sequences take memory
             self._known = {k: v for k, v in self._known.items() if k[0] >= counts[0] - 1}
