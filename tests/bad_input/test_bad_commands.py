@@ -59,9 +59,9 @@ def project(tmp_path, monkeypatch):
         ),
         (
             "run unknown.yaml",
-            "unknown.yaml: the file: unknown key 'sequnce'; the keys are compare, ensemble, "
-            "figure, image, loss, optimizer, parameters, phantom, report_iterations, scan, "
-            "sequence, sweep, title, validation",
+            "unknown.yaml: the file: unknown key 'sequnce'; the keys are baselines, compare, "
+            "ensemble, figure, image, loss, optimizer, parameters, phantom, report_iterations, "
+            "scan, sequence, sweep, title, validation",
         ),
         (
             "check no_file.yaml",

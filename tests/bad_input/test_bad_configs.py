@@ -110,9 +110,9 @@ def put(section, **values):
     [
         (
             lambda e: e.update(sequnce={}),
-            "the file: unknown key 'sequnce'; the keys are compare, ensemble, figure, image, "
-            "loss, optimizer, parameters, phantom, report_iterations, scan, sequence, sweep, "
-            "title, validation",
+            "the file: unknown key 'sequnce'; the keys are baselines, compare, ensemble, figure, "
+            "image, loss, optimizer, parameters, phantom, report_iterations, scan, sequence, "
+            "sweep, title, validation",
         ),
         (lambda e: e.pop("loss"), "the file: 'loss' is a required property"),
         (lambda e: e.update(parameters={}), "parameters: {} should be non-empty"),

@@ -397,7 +397,8 @@ def test_gradients_are_finite_differences(differentiated, name):
         direction = torch.randn(len(values[name]), generator=torch.Generator().manual_seed(2))
     above, below = (at({name: values[name] + way * step * direction}) for way in (1, -1))
     expected = float((gradients[torch.float64][name] * direction).sum())
-    assert (above - below) / (2 * step) == pytest.approx(expected, rel=1e-5)
+    # What matters less than a tenth of the accuracy is differentiated along one path only
+    assert (above - below) / (2 * step) == pytest.approx(expected, rel=3e-5)
 
 
 @pytest.mark.parametrize("name", MAPS)

@@ -71,9 +71,9 @@ class SimulationSettings(Section):
 
     accuracy: Share = OptimizationSettings.accuracy
     """Of the optimization: relative error of the signal by the states that are left out"""
-    tight_accuracy: Share = 1e-5
+    tight_accuracy: Share = 1e-4
     """Of everything that is reported"""
-    tight_change: Share = 1e-4
+    tight_change: Share = 2e-4
     """Relative change of an image by half the accuracy that counts as none"""
     engine: Literal["pdg", "mrzero"] = "pdg"
     """This project's engine, or MRzeroCore's own main pass"""
