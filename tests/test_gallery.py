@@ -67,7 +67,8 @@ def test_the_formula_is_highest_at_the_ernst_angle():
 
 def test_a_spoiled_gradient_echo_gives_ernst_s_signal(root, point):
     gre = load("sequences/gre.py:gre", root)
-    model = ImagingModel(gre, point, arguments={"n_phase": 8, "n_read": 8}, accuracy=1e-6)
+    at_once = {"accuracy": 1e-6, "pulses": "instantaneous"}
+    model = ImagingModel(gre, point, arguments={"n_phase": 8, "n_read": 8}, **at_once)
     with torch.no_grad():
         kspace = model({"flip_angle": number(0.7)}).signal[:, 0].reshape(8, 8)
     # In the middle of a line there is an echo, and no line dephases in a point
@@ -75,7 +76,9 @@ def test_a_spoiled_gradient_echo_gives_ernst_s_signal(root, point):
     largest = kspace[:, 4].abs().max()
     measured = kspace[:, 4].abs() / largest
     assert float(measured.min()) > 0.98
-    single = ImagingModel(gre, point, arguments={"n_phase": 8, "n_read": 8, "n_dummy": 0})
+    single = ImagingModel(
+        gre, point, arguments={"n_phase": 8, "n_read": 8, "n_dummy": 0}, pulses="instantaneous"
+    )
     with torch.no_grad():
         first = single({"flip_angle": number(0.7)}).signal[4, 0].abs()
     # The first pulse meets all of the magnetisation: the scale of the signal
@@ -97,7 +100,8 @@ def test_the_train_s_closed_form_is_what_is_simulated(root, point):
     ir_flash = load("sequences/ir_flash.py:ir_flash", root)
     train_signal = load("losses/train_contrast.py:train_signal", root)
     angles = torch.deg2rad(torch.linspace(5, 25, 16, dtype=torch.float64))
-    model = ImagingModel(ir_flash, point, arguments={"n_read": 8, "TI": 1.1}, accuracy=1e-6)
+    at_once = {"accuracy": 1e-6, "pulses": "instantaneous"}
+    model = ImagingModel(ir_flash, point, arguments={"n_read": 8, "TI": 1.1}, **at_once)
     with torch.no_grad():
         signal = model({"flip_angles": angles}).signal[:, 0].reshape(16, 8)[:, 4].abs()
     expected = train_signal(angles, WHITE_MATTER["T1"], TI=1.1, TR=6e-3).abs()
