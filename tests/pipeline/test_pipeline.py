@@ -355,7 +355,7 @@ def test_a_phantom_in_a_file_whose_name_is_a_wildcard_is_refused(pipeline):
     changed = {
         "phantom": {"source": "npz", "file": "a{b}.npz"},
         # What the others change is not in a file
-        "experiments": ["flair_ti"],
+        "experiments": ["own"],
         "other_phantoms": None,
     }
     pipeline.write("config/config.yaml", {**before, **changed})
