@@ -148,7 +148,7 @@ def test_the_schemas_are_json_schema(section):
 
 def test_what_is_not_said_has_the_default_of_its_section():
     config = read(Config, {"experiments": ["a"], "simulation": {"accuracy": 0.01}}, "my.yaml")
-    assert config.simulation.accuracies == {"optimization": 0.01, "tight": 1e-5}
+    assert config.simulation.accuracies == {"optimization": 0.01, "tight": 1e-4}
     assert config.validation.largest == 32768
     assert schema(Config)["$defs"]["JudgeSettings"]["properties"]["largest"]["default"] == 32768
 
