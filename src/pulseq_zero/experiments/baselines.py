@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.errors import ConfigError
-from pulseq_zero.experiments.evaluation import powers, region_errors
+from pulseq_zero.experiments.evaluation import errors_to_start, powers
 from pulseq_zero.experiments.experiment import sequence_setup
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.files.loading import load_function
-from pulseq_zero.imaging.metrics import nrmse, ssim
 from pulseq_zero.phantom import Phantom
 
 
@@ -49,10 +48,8 @@ def baseline_table(
     ConfigError
         If the experiment has no flip angles, or a baseline makes none of their shape.
     """
-    setup, flips = (
-        sequence_setup(experiment.sequence, experiment.parameters),
-        experiment.flip_angles,
-    )
+    setup = sequence_setup(experiment.sequence, experiment.parameters)
+    flips = experiment.flip_angles
     if flips is None:
         raise ConfigError("baselines: the experiment has no flip angles to compare with")
     start = setup.start[flips]
@@ -75,9 +72,7 @@ def baseline_table(
                         "baseline": name,
                         "value": value,
                         **powers(angles, start, measured),
-                        "nrmse_to_start": nrmse(image.abs(), target.abs()),
-                        "ssim_to_start": ssim(image, target),
-                        **region_errors(image, target, phantom),
+                        **errors_to_start(image, target, phantom),
                     }
                 )
     return pd.DataFrame(rows)

@@ -91,9 +91,7 @@ def evaluate(
         "stages": {
             stage: {
                 "iteration": stages[stage],
-                "nrmse_to_start": nrmse(image.abs(), tight_images[START].abs()),
-                "ssim_to_start": ssim(image, tight_images[START]),
-                **region_errors(image, tight_images[START], phantom),
+                **errors_to_start(image, tight_images[START], phantom),
                 "point_spread_width_m": point_spread_widths[stage],
             }
             for stage, image in tight_images.items()
@@ -133,6 +131,15 @@ def evaluate(
 
 # Whose errors are reported beside that of the whole image, where a phantom has them
 REGIONS = ("brain", "csf")
+
+
+def errors_to_start(image: Tensor, start: Tensor, phantom: Phantom) -> dict[str, float]:
+    """Compare an (x, y) image with that of the start: as a whole, and in regions of a phantom."""
+    return {
+        "nrmse_to_start": nrmse(image.abs(), start.abs()),
+        "ssim_to_start": ssim(image, start),
+        **region_errors(image, start, phantom),
+    }
 
 
 def region_errors(image: Tensor, target: Tensor, phantom: Phantom) -> dict[str, float]:

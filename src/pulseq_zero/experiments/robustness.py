@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pulseq_zero.experiments.evaluation import region_errors
+from pulseq_zero.experiments.evaluation import powers, region_errors
 from pulseq_zero.experiments.experiment import Values, make_loss, sequence_setup
 from pulseq_zero.experiments.settings import Experiment, NoiseSettings
 from pulseq_zero.imaging.acquisition import Acquisition
 from pulseq_zero.imaging.metrics import nrmse, ssim
 from pulseq_zero.imaging.noise import noise_deviation, noisy_images
 from pulseq_zero.optimization.losses import LossContext, LossFunction, loss_of
-from pulseq_zero.optimization.penalties import relative_sar
 from pulseq_zero.phantom import Phantom
 
 
@@ -57,10 +56,9 @@ def robustness_table(
         A row a phantom. Without noise: ``loss_start``, ``loss_optimized``, ``gain`` (by how much
         the loss is lower), ``relative_sar`` (of experiments with flip angles), and ``nrmse`` and
         ``ssim`` of the magnitude image against that of the start, and ``nrmse_REGION`` in regions.
-        With noise: ``noisy_gain``, the
-        mean of the gain, ``noisy_gain_sd``, its standard deviation from one pair of scans to the
-        next, each scan with noise of its own, and ``noisy_gain_sd_paired``, that with the same
-        noise in both scans of a pair.
+        With noise: ``noisy_gain``, the mean of the gain, ``noisy_gain_sd``, its standard deviation
+        from one pair of scans to the next, each scan with noise of its own, and
+        ``noisy_gain_sd_paired``, that with the same noise in both scans of a pair.
     """
     noise = noise or NoiseSettings()
     setup = sequence_setup(experiment.sequence, experiment.parameters)
@@ -88,7 +86,7 @@ def robustness_table(
             _noisy_losses(loss, optimized, at_end, deviation, noise),
         )
         if flips is not None:
-            row["relative_sar"] = float(relative_sar(optimized[flips], setup.start[flips]))
+            row |= powers(optimized[flips], setup.start[flips], None)
         row["nrmse"] = nrmse(at_end.image.abs(), at_start.image.abs())
         row["ssim"] = ssim(at_end.image, at_start.image)
         row |= region_errors(at_end.image, at_start.image, phantom)

@@ -19,7 +19,7 @@ from torch import Tensor
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation.pdg.backend import Adjoint, Backend, Drive, Played, Wanted
 from pulseq_zero.simulation.pdg.encoding import EncodingCache, encoding_matrix
-from pulseq_zero.simulation.pdg.nodes import Nodes
+from pulseq_zero.simulation.pdg.nodes import Nodes, overlaps
 from pulseq_zero.simulation.pdg.plan import Plan
 from pulseq_zero.simulation.pdg.position_slopes import PositionSlopes
 from pulseq_zero.simulation.pdg.pulse_profiles import Stack
@@ -103,13 +103,7 @@ class Job:
         """For each row of factors: its number, and its voxels' in a part."""
         if self.tissues is None:
             return [(0, slice(0, where.stop - where.start))]
-        inside = [
-            (number, max(voxels.start, where.start), min(voxels.stop, where.stop))
-            for number, voxels in enumerate(self.tissues)
-        ]
-        return [
-            (number, slice(a - where.start, b - where.start)) for number, a, b in inside if a < b
-        ]
+        return overlaps(self.tissues, where)
 
 
 def sample_states(

@@ -11,6 +11,7 @@ polynomials' last coefficients.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -229,18 +230,15 @@ class Nodes:
     def _within(self, where: slice) -> list[tuple[slice, Tensor | None, slice]]:
         """For each group with voxels in a part: nodes, matrix, and the voxels' numbers in it."""
         found = []
-        for group in self.groups:
-            voxels = group.tissue.voxels
-            begin, end = max(voxels.start, where.start), min(voxels.stop, where.stop)
-            if begin >= end:
-                continue
-            mine = slice(begin - voxels.start, end - voxels.start)
-            nodes, matrix = group.nodes, group.matrix
+        for number, here in overlaps([group.tissue.voxels for group in self.groups], where):
+            nodes, matrix = self.groups[number].nodes, self.groups[number].matrix
+            before = where.start - self.groups[number].tissue.voxels.start
+            mine = slice(before + here.start, before + here.stop)
             if matrix is None:
                 nodes = slice(nodes.start + mine.start, nodes.start + mine.stop)
             else:
                 matrix = matrix[:, mine]
-            found.append((nodes, matrix, slice(begin - where.start, end - where.start)))
+            found.append((nodes, matrix, here))
         return found
 
     def last_coefficients(self, emitted: Tensor) -> tuple[float, float]:
@@ -347,6 +345,15 @@ class Interpolation:
             for count, size in zip(counts, last, strict=True)
         )
         return field, offset
+
+
+def overlaps(ranges: Sequence[slice], where: slice) -> list[tuple[int, slice]]:
+    """For each range with a share in a part: its number, and the share, counted from the part."""
+    inside = [
+        (number, max(voxels.start, where.start), min(voxels.stop, where.stop))
+        for number, voxels in enumerate(ranges)
+    ]
+    return [(number, slice(a - where.start, b - where.start)) for number, a, b in inside if a < b]
 
 
 def _axis(interval: Range, count: int, values: Tensor) -> tuple[Tensor, Tensor]:
