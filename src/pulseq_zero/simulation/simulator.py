@@ -23,7 +23,7 @@ from pulseq_zero.simulation.pdg.encoding import EncodingCache
 from pulseq_zero.simulation.pdg.graph import StateGraph, Thresholds
 from pulseq_zero.simulation.pdg.leeway import change_of_flip_angles
 from pulseq_zero.simulation.pdg.main_pass import Job, magnetisation_at_samples, sample_states
-from pulseq_zero.simulation.pdg.nodes import Interpolation
+from pulseq_zero.simulation.pdg.nodes import Counts, Interpolation
 from pulseq_zero.simulation.pdg.plan import Plan, make_plan
 from pulseq_zero.simulation.pdg.played_rows import PlayedPulseRows, followed_pulses
 from pulseq_zero.simulation.pdg.position_slopes import (
@@ -500,7 +500,7 @@ class Simulator:
         timeline: Timeline,
         slopes: PositionSlopes | None,
         repetitions: Repetitions,
-        known: Interpolation | None,
+        known: tuple[Interpolation, Counts] | None,
     ) -> Tensor:
         """Sample states in every voxel, or at nodes between which voxels are interpolated."""
         job, drive, voxels, profiles = self._prepare(plan, timeline, slopes, repetitions)
@@ -509,8 +509,8 @@ class Simulator:
             factor = self._real(_row_factor(timeline, self.data, stack))
             samples, _ = sample_states(job, drive, offset, factor, voxels, profiles)
         else:
-            factor = self._real(_row_factor(timeline, self.data, stack, known.D))
-            samples = self._interpolated_samples(job, drive, offset, factor, profiles, known)
+            factor = self._real(_row_factor(timeline, self.data, stack, known[0].D))
+            samples = self._interpolated_samples(job, drive, offset, factor, profiles, *known)
         signal = samples.new_zeros(plan.sample_count, voxels.coils)
         signal = signal.index_add(0, plan.items.sample.to(self.device), samples)
         return signal * self._receiver(repetitions)[:, None]
@@ -523,9 +523,10 @@ class Simulator:
         factor: Tensor,
         profiles: Tensor | None,
         known: Interpolation,
+        counts: Counts,
     ) -> Tensor:
         """Sample with as many nodes as it takes, or in each voxel where that takes too many."""
-        pulses, counts, played = self._known_pulses, known.counts, job.played
+        pulses, played = self._known_pulses, job.played
         if played is not None:
             played = replace(played, layer=known.layer)
         job = replace(job, played=played, tissues=known.tissues, allowed=known.allowed)
@@ -544,10 +545,11 @@ class Simulator:
 
     def _interpolation(
         self, states: StateGraph, integrals: Integrals, repetitions: Repetitions
-    ) -> Interpolation | None:
-        """Return how voxels are interpolated; None where each has to be propagated.
+    ) -> tuple[Interpolation, Counts] | None:
+        """Return how voxels are interpolated, and between how many nodes at first.
 
-        As where there are gradients by positions, or by maps; what is handed over turns by B0.
+        None where each has to be propagated: where there are gradients by positions, or by maps,
+        and where states are handed over, which turns them by B0.
         """
         shims, _ = distinct_shims(repetitions)
         voxels, pulses = self._prepared_voxels(shims), self._pulses(repetitions)
@@ -562,7 +564,8 @@ class Simulator:
             known = (self._voxels, layer, Interpolation(voxels, layer, self.accuracy, self._memory))
             self._interpolated = known
             self._cache.clear()
-        return known[2] if known[2].serves(repetitions) else None
+        counts = known[2].counts_for(repetitions)
+        return None if counts is None else (known[2], counts)
 
     def _prepare(
         self,

@@ -282,8 +282,6 @@ class Interpolation:
         Their numbers, tissue by tissue.
     D
         (tissues,) [m²/s].
-    counts
-        How many nodes to begin with, see `serves`.
     allowed
         How large the last coefficients may be, see `Nodes.last_coefficients`.
     """
@@ -294,7 +292,6 @@ class Interpolation:
         self.voxels, self.layer = self._tissues.voxels, self._tissues.layer
         self.tissues = self._tissues.ranges
         self.D = self.voxels.D[[tissue.start for tissue in self.tissues]]
-        self.counts: Counts = (1, 1)
         self.allowed = max(_LAST * accuracy, _ROUNDING)
 
     def nodes(self, counts: Counts, items: int = 0) -> Nodes | None:
@@ -309,12 +306,12 @@ class Interpolation:
             self._known[counts] = self._tissues.nodes(*counts)
         return self._known[counts]
 
-    def serves(self, repetitions: Repetitions) -> bool:
-        """Tell whether nodes are a gain for a sequence, as many as it probably takes."""
+    def counts_for(self, repetitions: Repetitions) -> Counts | None:
+        """Return how many nodes a sequence probably takes; None if so many are no gain."""
         if len(self.tissues) > _TISSUES:
-            return False
-        self.counts = self._first_counts(repetitions)
-        return self.nodes(self.counts) is not None
+            return None
+        counts = self._first_counts(repetitions)
+        return None if self.nodes(counts) is None else counts
 
     def _first_counts(self, repetitions: Repetitions) -> Counts:
         """Return how many nodes a sequence probably takes; by nothing but the sequence.
