@@ -164,6 +164,8 @@ def test_the_command_line_is_as_written(tmp_path, monkeypatch):
     made = next(words for words in written if words[0] == "new")
     assert CliRunner().invoke(main, made).exit_code == 0
     (tmp_path / "results/my_sequence").mkdir(parents=True)
+    for name in ("gre.seq", "phantom.json"):
+        (tmp_path / name).touch()
     for name, *arguments in written:
         main.commands[name].make_context(name, list(arguments))
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pulseq_zero.imaging.acquisition import Acquisition as Acquisition
     from pulseq_zero.imaging.model import ImagingModel as ImagingModel
     from pulseq_zero.imaging.reconstruction import reconstruct as reconstruct
+    from pulseq_zero.imaging.simulating import simulate as simulate
     from pulseq_zero.optimization.optimize import optimize as optimize
     from pulseq_zero.optimization.parameters import Parameter as Parameter
     from pulseq_zero.optimization.penalties import relative_sar as relative_sar
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from pulseq_zero.phantom import build_phantom as build_phantom
     from pulseq_zero.simulation import Simulation as Simulation
     from pulseq_zero.simulation import Simulator as Simulator
-    from pulseq_zero.simulation import simulate as simulate
     from pulseq_zero.tracing import check_gradients as check_gradients
     from pulseq_zero.tracing import tracing as tracing
     from pulseq_zero.tracing.trace import trace as trace

@@ -45,6 +45,10 @@ def main() -> None:
       pulseq-zero run config/experiments/my_sequence.yaml
       pulseq-zero show results/my_sequence
 
+    \b
+    The image of a .seq file:
+      pulseq-zero simulate gre.seq
+
     Each command has its own --help. Sequence and loss files are ordinary Python and run with
     your rights.
     """
@@ -127,6 +131,70 @@ def run(experiment: Path, config: Path | None) -> None:
     project = read_project(experiment, config)
     files = run_experiment(project, click.echo)
     click.echo("\n" + summary(project, files))
+
+
+@main.command()
+@click.argument("file", type=_FILE)
+@click.option(
+    "--phantom",
+    type=_FILE,
+    help="MRzeroCore's phantom JSON, .npz or .mat maps, or a YAML file with the settings of a "
+    "phantom. By default the embedded brain.",
+)
+@click.option(
+    "--fov",
+    type=(float, float),
+    metavar="X Y",
+    help="Field of view of the image [m]; by default the file's definition FOV.",
+)
+@click.option(
+    "--matrix",
+    type=(int, int),
+    metavar="X Y",
+    help="Pixels of the image; by default as many as k-space resolves.",
+)
+@click.option(
+    "--B0",
+    "field",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Field strength [T] that offsets in ppm are of, where the file does not state it.",
+)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the results; by default that of the file's name in the current folder.",
+)
+def simulate(
+    file: Path,
+    phantom: Path | None,
+    fov: tuple[float, float] | None,
+    matrix: tuple[int, int] | None,
+    field: float | None,
+    output: Path | None,
+) -> None:
+    """Simulate a .seq file: image, signal and k-space.
+
+    FILE is any Pulseq file, whoever wrote it. Its pulses are played on the embedded brain, or on
+    a phantom of yours. Written are figures of image, signal, k-space and pulses (PNG), the image
+    as NIfTI and the signal as ISMRMRD.
+
+    \b
+    Examples:
+      pulseq-zero simulate gre.seq
+      pulseq-zero simulate gre.seq --phantom phantom.json --fov 0.2 0.2
+    """
+    from pulseq_zero.cli.simulate import simulate_file
+
+    written = simulate_file(
+        file,
+        output or Path(file.stem),
+        phantom=phantom,
+        fov=fov,
+        matrix=matrix,
+        field=field,
+        report=click.echo,
+    )
+    click.echo("\n".join(map(str, written)))
 
 
 @main.command()

@@ -13,7 +13,7 @@ from pulseq_zero.errors import SequenceError
 _SIGNATURE = re.compile(r"\n\[SIGNATURE\]\n(?:#.*\n)*Type md5\nHash ([0-9a-f]{32})\s*$")
 
 
-def read_seq(path: Path | str) -> pypulseq.Sequence:
+def read_seq(path: Path | str, *, system: pypulseq.Opts | None = None) -> pypulseq.Sequence:
     """Read a ``.seq`` file whose signature shows that it is whole.
 
     A file without its last lines, or with other numbers, may well be readable: as another
@@ -23,6 +23,8 @@ def read_seq(path: Path | str) -> pypulseq.Sequence:
     ----------
     path
         The file.
+    system
+        What it was made for: its field strength and nucleus, where the file does not state them.
 
     Raises
     ------
@@ -49,7 +51,7 @@ def read_seq(path: Path | str) -> pypulseq.Sequence:
         raise SequenceError(
             f"{path} was altered after it was written: its signature does not fit; write it again"
         )
-    sequence = pypulseq.Sequence()
+    sequence = pypulseq.Sequence(system=system)
     try:
         sequence.read(str(path))
         for block in sequence.block_events:

@@ -1,0 +1,106 @@
+"""Simulate a `.seq` file: images, signal and k-space, for eyes and for other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pypulseq
+
+from pulseq_zero.figures.sequence import kspace_figure, pulse_diagram
+from pulseq_zero.figures.signal import acquisition_figure
+from pulseq_zero.figures.style import save_figure
+from pulseq_zero.files.exports import save_image, save_ismrmrd
+from pulseq_zero.files.seq import read_seq
+from pulseq_zero.imaging.acquisition import Acquisition
+from pulseq_zero.imaging.simulating import simulate
+from pulseq_zero.phantom import Phantom, build_phantom
+from pulseq_zero.phantom.from_file import read_phantom
+
+
+def simulate_file(
+    file: Path,
+    folder: Path,
+    *,
+    phantom: Path | None = None,
+    fov: tuple[float, float] | None = None,
+    matrix: tuple[int, int] | None = None,
+    field: float | None = None,
+    report: Callable[[str], None] = print,
+) -> list[Path]:
+    """Simulate a file, and write what a person looks at and what other programs read.
+
+    Parameters
+    ----------
+    file
+        The ``.seq`` file.
+    folder
+        Where to write.
+    phantom
+        See `pulseq_zero.phantom.from_file.read_phantom`; by default the embedded brain.
+    fov, matrix
+        As for `pulseq_zero.simulate`.
+    field
+        Field strength [T], where the file does not state it.
+    report
+        Gets a sentence on what was simulated.
+
+    Returns
+    -------
+    list
+        The files that were written.
+
+    Raises
+    ------
+    SequenceError, PhantomError, ConfigError
+        If the sequence or the phantom cannot be used; nothing is written then.
+    StoreError
+        If a file cannot be written.
+    """
+    system = None if field is None else pypulseq.Opts(B0=field)
+    sequence = read_seq(file, system=system)
+    imaged = build_phantom({}) if phantom is None else read_phantom(phantom)
+    acquisition = simulate(sequence, imaged, fov=fov, matrix=matrix)
+    report(_summary(file, acquisition))
+    return [
+        *_draw(file.stem, folder, sequence, acquisition),
+        *_export(folder, sequence, imaged, acquisition),
+    ]
+
+
+def _summary(file: Path, acquisition: Acquisition) -> str:
+    repetitions, reconstruction = acquisition.repetitions, acquisition.reconstruction
+    seconds = float(repetitions.event_time.double().sum())
+    pixels = " x ".join(map(str, reconstruction.matrix))
+    extent = " x ".join(f"{1e3 * length:.4g}" for length in reconstruction.fov)
+    return (
+        f"{file}: {len(repetitions.pulse_use)} pulses, {len(acquisition.signal)} samples, "
+        f"{seconds:.4g} s; image of {pixels} pixels, {extent} mm"
+    )
+
+
+def _draw(
+    title: str, folder: Path, sequence: pypulseq.Sequence, acquisition: Acquisition
+) -> list[Path]:
+    figures = {
+        "image": acquisition_figure(acquisition.image, acquisition.signal),
+        "kspace": kspace_figure(acquisition.repetitions, title),
+        "pulses": pulse_diagram(sequence, title),
+    }
+    paths = [folder / f"{name}.png" for name in figures]
+    for path, figure in zip(paths, figures.values(), strict=True):
+        save_figure(figure, path)
+    return paths
+
+
+def _export(
+    folder: Path, sequence: pypulseq.Sequence, phantom: Phantom, acquisition: Acquisition
+) -> list[Path]:
+    nifti, mrd = folder / "image.nii.gz", folder / "signal.mrd"
+    fov = acquisition.reconstruction.fov
+    stated = sequence.definitions.get("FOV", ())
+    thickness = float(stated[2]) if len(stated) == 3 else phantom.slice_thickness
+    save_image(nifti, acquisition.image, fov, thickness, phantom.position, phantom.orientation)
+    sequence.set_definition("FOV", [*fov, thickness])
+    save_ismrmrd(mrd, acquisition.signal, sequence, acquisition.image.shape)
+    return [nifti, mrd]

@@ -1,0 +1,88 @@
+"""One call from a sequence, whatever it is given as, to its image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pypulseq
+
+from pulseq_zero.conversion import convert
+from pulseq_zero.conversion.options import Pulses
+from pulseq_zero.conversion.repetitions import Repetitions
+from pulseq_zero.errors import SequenceError
+from pulseq_zero.files.seq import read_seq
+from pulseq_zero.imaging.acquisition import Acquisition, acquire, defined_fov
+from pulseq_zero.imaging.slices import excited_slice
+from pulseq_zero.phantom import Phantom, build_phantom
+from pulseq_zero.simulation import Simulator
+from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
+
+if TYPE_CHECKING:
+    import MRzeroCore as mr0
+
+
+def simulate(
+    sequence: Path | str | pypulseq.Sequence | Repetitions,
+    phantom: Phantom | mr0.SimData | None = None,
+    *,
+    matrix: tuple[int, int] | None = None,
+    fov: tuple[float, float] | None = None,
+    accuracy: float = DEFAULT_ACCURACY,
+    pulses: Pulses = "played",
+    system: pypulseq.Opts | None = None,
+    simulation: Mapping[str, Any] | None = None,
+) -> Acquisition:
+    """Simulate and reconstruct a sequence, once.
+
+    To simulate for many values of parameters, keep an `ImagingModel`.
+
+    Parameters
+    ----------
+    sequence
+        A ``.seq`` file, a sequence, or repetitions. What was made inside of ``with tracing():``
+        has an image that is differentiable by the tensors that the script used.
+    phantom
+        What is imaged; by default the embedded brain. Where pulses are played, the slice of a
+        `Phantom` goes on to both sides as far as they excite.
+    matrix
+        Pixels of the image in x and y; by default as many as the k-space samples resolve.
+    fov
+        Field of view in x and y [m]; by default the sequence's definition ``FOV``.
+    accuracy
+        Accuracy of the simulation, see `pulseq_zero.Simulator`.
+    pulses
+        How pulses act, see `SequenceModel`. Repetitions are taken as they are.
+    system
+        Of a file, see `pulseq_zero.files.seq.read_seq`: what it was made for.
+    simulation
+        Further settings of the `Simulator`, such as ``device`` or ``engine``.
+
+    Returns
+    -------
+    Acquisition
+        Image, signal, k-space, and what they were made of.
+
+    Raises
+    ------
+    SequenceError
+        If the sequence cannot be read or converted, states no field of view, has no ADC samples,
+        or samples more than one image.
+    """
+    if system is not None and not isinstance(sequence, (str, Path)):
+        raise SequenceError("a system is of a file; a sequence in Python has its own, system=")
+    if isinstance(sequence, (str, Path)):
+        sequence = read_seq(sequence, system=system)
+    if isinstance(sequence, Repetitions):
+        if fov is None:
+            raise SequenceError("repetitions state no field of view; give it as fov=(x, y) in m")
+        repetitions = sequence
+    else:
+        repetitions = convert(sequence, pulses=pulses)
+        fov = fov or defined_fov(sequence)
+    imaged = build_phantom({}) if phantom is None else phantom
+    if isinstance(imaged, Phantom):
+        imaged = excited_slice(imaged, repetitions).simulation_data()
+    simulator = Simulator(imaged, accuracy=accuracy, **(simulation or {}))
+    return acquire(repetitions, simulator, matrix=matrix, fov=fov)

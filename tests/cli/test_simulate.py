@@ -1,0 +1,102 @@
+"""A `.seq` file on the command line: image, signal and k-space."""
+
+import ismrmrd
+import nibabel
+import numpy as np
+import pypulseq as pp
+import pytest
+import torch
+from click.testing import CliRunner
+
+import pulseq_zero
+from pulseq_zero.cli import main
+from pulseq_zero.phantom.from_file import read_phantom
+
+FOV, N = 0.2, 8
+
+
+def gradient_echo(fov=(FOV, FOV, 5e-3)):
+    seq = pp.Sequence(pp.Opts(max_grad=30, grad_unit="mT/m", max_slew=120, slew_unit="T/m/s"))
+    rf = pp.make_block_pulse(0.5, duration=1e-4, use="excitation")
+    gx = pp.make_trapezoid("x", flat_area=N / FOV, flat_time=1.6e-3)
+    adc = pp.make_adc(N, duration=gx.flat_time, delay=gx.rise_time)
+    pre = pp.make_trapezoid("x", area=-gx.area / 2 - gx.flat_area / N / 2, duration=1e-3)
+    for line in np.arange(N) - N // 2:
+        seq.add_block(rf)
+        seq.add_block(pre, pp.make_trapezoid("y", area=line / FOV, duration=1e-3))
+        seq.add_block(gx, adc)
+        seq.add_block(pp.make_delay(10.0))
+    if fov is not None:
+        seq.set_definition("FOV", list(fov))
+    return seq
+
+
+def call(*arguments, fails=0):
+    result = CliRunner().invoke(main, ["simulate", *arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+    assert result.exit_code == fails, result.output
+    return result.output
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Hold a phantom of one bright voxel off the centre, and a file."""
+    monkeypatch.chdir(tmp_path)
+    PD = np.zeros((16, 16))
+    PD[10, 4] = 1.0
+    everywhere = np.ones_like(PD)
+    np.savez(
+        "spot.npz", PD_map=PD, T1_map=everywhere, T2_map=0.1 * everywhere,
+        T2dash_map=0.1 * everywhere, D_map=0 * everywhere, FOV=[FOV, FOV, 5e-3],
+    )  # fmt: skip
+    gradient_echo().write("gre.seq")
+    return tmp_path
+
+
+def test_figures_image_and_signal_are_written(folder):
+    said = call("gre.seq", "--phantom", "spot.npz")
+    assert "8 pulses, 64 samples" in said
+    assert "8 x 8 pixels, 200 x 200 mm" in said
+    assert sorted(path.name for path in (folder / "gre").iterdir()) == sorted(
+        line.removeprefix("gre/") for line in said.splitlines()[1:]
+    )
+    for figure in (folder / "gre").glob("*.png"):
+        assert figure.read_bytes().startswith(b"\x89PNG")
+    nifti = nibabel.load(folder / "gre/image.nii.gz")
+    assert nifti.header.get_zooms() == pytest.approx((25.0, 25.0, 5.0))
+    # The voxel lies 2 of 16 to the right and 4 to the back, half as many pixels
+    brightest = np.unravel_index(np.argmax(nifti.get_fdata()), nifti.shape)
+    assert brightest == (5, 2, 0)
+    signal = pulseq_zero.simulate("gre.seq", read_phantom("spot.npz")).signal
+    data = ismrmrd.Dataset("gre/signal.mrd", create_if_needed=False)
+    lines = [data.read_acquisition(n).data for n in range(data.number_of_acquisitions())]
+    np.testing.assert_array_equal(np.concatenate(lines, 1).T.conj(), signal.numpy())
+
+
+def test_a_field_of_view_that_the_file_lacks_is_given(folder):
+    gradient_echo(fov=None).write("bare.seq")
+    assert "fov=" in call("bare.seq", "--phantom", "spot.npz", fails=1)
+    assert not (folder / "bare").exists()
+    said = call(
+        "bare.seq", "--phantom", "spot.npz", "--fov", "0.4", "0.2", "--matrix", "16", "8",
+        "--output", "wide",
+    )  # fmt: skip
+    assert "16 x 8 pixels, 400 x 200 mm" in said
+    assert nibabel.load(folder / "wide/image.nii.gz").header.get_zooms() == pytest.approx(
+        (25.0, 25.0, 5.0)
+    )
+
+
+def test_phantoms_come_from_one_file_of_any_kind(folder):
+    phantom = read_phantom("spot.npz")
+    phantom.save("spot.safetensors")
+    (folder / "settings.yaml").write_text("{source: npz, file: spot.npz}")
+    (folder / "config.yaml").write_text("phantom: {source: npz, file: spot.npz}")
+    for name in ("spot.safetensors", "settings.yaml", "config.yaml"):
+        assert torch.equal(read_phantom(name).maps()["PD"], phantom.maps()["PD"])
+    (folder / "spot.txt").write_text("no phantom")
+    said = call("gre.seq", "--phantom", "spot.txt", fails=1)
+    assert said == (
+        "Error: spot.txt is none of .json, .npz, .mat, .safetensors and .yaml; name NIfTI maps in "
+        "a YAML file, as phantoms/README.md has it\n"
+    )
