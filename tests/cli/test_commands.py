@@ -1,9 +1,6 @@
 """The command line, as a person uses it who writes no workflow."""
 
-import os
-import subprocess
 import sys
-import zipfile
 
 import ismrmrd
 import nibabel
@@ -265,39 +262,6 @@ def test_the_templates_are_plain_pypulseq(tmp_path):
     np.testing.assert_allclose(echoes - excitations, 0.0237, atol=2.5e-5)
     np.testing.assert_allclose(refocusings - excitations, 0.0237 / 2, atol=1e-5)
     np.testing.assert_allclose(np.diff(excitations), 0.5, atol=2e-5)
-
-
-def test_an_installed_package_needs_no_repository(root, tmp_path):
-    """From the wheel alone: templates, defaults and the phantom are in it."""
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    subprocess.run(build, cwd=root, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "site")
-        names = archive.namelist()
-    entry = next(name for name in names if name.endswith("entry_points.txt"))
-    assert "pulseq-zero = pulseq_zero.cli:main" in (tmp_path / "site" / entry).read_text()
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    program = """
-import sys
-from pathlib import Path
-import pulseq_zero
-from pulseq_zero.cli import main
-from pulseq_zero.cli.project import read_project
-from pulseq_zero.phantom.settings import read_definition
-assert Path(pulseq_zero.__file__).is_relative_to(sys.argv[1])
-main(["new", "echo"], standalone_mode=False)
-project = read_project(Path("config/experiments/echo.yaml"), None)
-print(project.phantoms[0]["source"], len(read_definition(project.phantoms[0]["definition"])))
-"""
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
-    command = [sys.executable, "-c", program, str(tmp_path / "site")]
-    ran = subprocess.run(
-        command, cwd=empty, env=environment, check=True, capture_output=True, text=True
-    )
-    assert ran.stdout.splitlines()[-1].startswith("icbm152 ")
-    assert len(list(empty.rglob("*.*"))) == 3
 
 
 def test_defaults_are_those_of_the_repository(root, tmp_path, monkeypatch):

@@ -11,6 +11,12 @@ from pulseq_zero.files.store import atomic_path
 _TEMPLATES = Path(__file__).parent / "templates"
 # What the experiment of the templates is called
 _TEMPLATE_NAME = "my_sequence"
+# Named one by one: an installer compiles Python files, and leaves folders of that beside them
+_FILES = (
+    f"config/experiments/{_TEMPLATE_NAME}.yaml",
+    f"losses/{_TEMPLATE_NAME}_loss.py",
+    f"sequences/{_TEMPLATE_NAME}.py",
+)
 
 
 def new_experiment(name: str, folder: Path) -> list[Path]:
@@ -38,19 +44,16 @@ def new_experiment(name: str, folder: Path) -> list[Path]:
             f"{name!r} cannot name an experiment; use small letters, digits and underscores, a "
             "letter first"
         )
-    templates = sorted(path for path in _TEMPLATES.rglob(f"{_TEMPLATE_NAME}*") if path.is_file())
-    files = [
-        folder
-        / template.relative_to(_TEMPLATES).with_name(template.name.replace(_TEMPLATE_NAME, name))
-        for template in templates
-    ]
-    existing = [str(file) for file in files if file.exists()]
+    texts = {
+        folder / file.replace(_TEMPLATE_NAME, name): (_TEMPLATES / file).read_text("utf-8")
+        for file in _FILES
+    }
+    existing = [str(file) for file in texts if file.exists()]
     if existing:
         raise ConfigError(
             f"{existing[0]} exists and is not overwritten; choose another name or remove the file"
         )
-    for template, file in zip(templates, files, strict=True):
-        text = template.read_text(encoding="utf-8").replace(_TEMPLATE_NAME, name)
+    for file, text in texts.items():
         with atomic_path(file) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    return files
+            temporary.write_text(text.replace(_TEMPLATE_NAME, name), encoding="utf-8")
+    return list(texts)
