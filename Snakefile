@@ -10,6 +10,10 @@ min_version("9.0")
 configfile: "config/config.yaml"
 
 
+# What the Dockerfile says how to make; used with --sdm apptainer alone
+containerized: "pulseq-zero.sif"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/inputs.smk"
 include: "workflow/rules/phantom.smk"

@@ -24,6 +24,7 @@ external_toc_exclude_missing = True
 # Pages that are named by glob may be missing
 suppress_warnings = ["etoc.glob"]
 exclude_patterns = [".*", "results", "site", "src", "tests", "workflow", "README.md"]
+exclude_patterns += ["docs/package.md"]  # for the package index
 
 myst_enable_extensions = ["dollarmath", "html_image"]
 myst_heading_anchors = 3

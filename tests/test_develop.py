@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import subprocess
 import tomllib
@@ -120,6 +121,37 @@ def test_tests_run_on_every_python_that_is_supported():
     written = re.search(r"Python 3\.(\d+) to 3\.(\d+)", (ROOT / "CONTRIBUTING.md").read_text())
     assert written is not None
     assert [int(number) for number in written.groups()] == [numbers[0], numbers[-1]]
+
+
+def test_what_other_sites_read_says_what_the_project_says():
+    deposit = json.loads((ROOT / ".zenodo.json").read_text("utf-8"))
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert deposit["license"] == citation["license"] == project()["license"]
+    assert {each["name"] for each in deposit["creators"]} == {
+        each["name"] for each in citation["authors"]
+    }
+    assert deposit["keywords"] == citation["keywords"]
+    catalog = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text("utf-8"))
+    assert catalog["usage"]["software-stack-deployment"]["apptainer"]
+    assert re.search(r'^containerized: ".+\.sif"$', (ROOT / "Snakefile").read_text("utf-8"), re.M)
+
+
+def test_other_builders_install_what_make_does():
+    read_the_docs = yaml.safe_load((ROOT / ".readthedocs.yaml").read_text("utf-8"))
+    locked, itself = read_the_docs["build"]["jobs"]["install"]
+    assert re.findall(r"[\w-]+\.lock", locked) == ["requirements.lock", "requirements-docs.lock"]
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert itself.removeprefix("pip install ") in makefile
+    (build,) = read_the_docs["build"]["jobs"]["build"]["html"]
+    assert build.partition(" . ")[0].removeprefix("sphinx-build ") in makefile
+    # Without an index of its own, torch would come with CUDA
+    index = "--extra-index-url https://download.pytorch.org/whl/cpu"
+    assert index in locked and index in (ROOT / "Dockerfile").read_text("utf-8")
+
+
+def test_the_page_of_the_package_index_links_to_nothing_beside_it():
+    page = (ROOT / project()["readme"]).read_text("utf-8")
+    assert all(link.startswith("https://") for link in re.findall(r"\]\(([^)]+)\)", page))
 
 
 def test_hooks_have_the_versions_of_the_lock_file():

@@ -14,19 +14,28 @@ HEADER = (
 
 
 def environment(root: Path = ROOT) -> str:
-    """Compose environment.yml from pyproject.toml and requirements.lock."""
+    """Compose a conda environment from pyproject.toml and requirements.lock."""
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     pins = {}
     for line in (root / "requirements.lock").read_text().splitlines():
         if "==" in line:
-            pins[normalized(line.partition("==")[0])] = line
+            name, _, version = line.partition("==")
+            pins[normalized(name)] = (name, version)
     extras = project["optional-dependencies"]
-    asked = [*project["dependencies"], *extras["pipeline"], *extras["cluster"]]
-    names = sorted({normalized(re.split(r"[\[<>=]", requirement)[0]) for requirement in asked})
+    asked = [*project["dependencies"], *extras["brain"], *extras["pipeline"], *extras["cluster"]]
     lines = ["name: pulseq-zero", "channels:", "  - conda-forge", "dependencies:"]
     lines += ["  - python=3.11", "  - pip", "  - pip:"]
-    lines += [f"      - {pins[name]}" for name in names]
+    parts = {re.match(r"([^\[<>=]+)(\[.*\])?", requirement).groups("") for requirement in asked}
+    for name, extra in sorted((normalized(name), extra) for name, extra in parts):
+        if name != project["name"]:
+            written, version = pins[name]
+            lines.append(f"      - {written}{extra}=={version}")
     return HEADER + "\n".join(lines) + "\n"
+
+
+def with_project(environment: str) -> str:
+    """Add the project itself, as it lies there; in the pipeline's, Snakemake does that."""
+    return environment + "      - --editable .\n"
 
 
 def normalized(name: str) -> str:
@@ -35,5 +44,6 @@ def normalized(name: str) -> str:
 
 
 if __name__ == "__main__":
-    for target in ("environment.yml", "workflow/envs/pulseq_zero.yaml"):
-        (ROOT / target).write_text(environment())
+    pipeline = environment()
+    (ROOT / "workflow/envs/pulseq_zero.yaml").write_text(pipeline)
+    (ROOT / "environment.yml").write_text(with_project(pipeline))

@@ -1,4 +1,5 @@
 import math
+import sys
 
 import pytest
 import torch
@@ -17,6 +18,13 @@ def test_size_and_pools(brain):
     assert brain.slice_thickness == 0.005
     assert list(brain.pools) == ["gm", "wm", "csf", "scalp"]
     assert set(brain.masks) == {"csf", "gm", "wm", "brain"}
+
+
+def test_without_nilearn_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nilearn", None)
+    # In a place that no other test has loaded
+    with pytest.raises(PhantomError, match=r"needs nilearn: pip install 'pulseq-zero\[brain\]'"):
+        build_phantom({"slice_position": 0.0123})
 
 
 def test_building_again_gives_the_same(brain):

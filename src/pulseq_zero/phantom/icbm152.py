@@ -206,7 +206,13 @@ def _anatomy(
 
 def _load_template() -> _Template:
     # nilearn is slow to import and only this source needs it.
-    from nilearn import datasets
+    try:
+        from nilearn import datasets
+    except ModuleNotFoundError as error:
+        raise PhantomError(
+            f"the default brain needs {error.name}: pip install 'pulseq-zero[brain]', or name a "
+            "phantom of another source under phantom.source"
+        ) from error
 
     image = datasets.load_mni152_template(resolution=1)
     x, y, z = (
