@@ -9,7 +9,7 @@ import pytest
 
 from pulseq_zero.experiments.layout import ResultFiles
 from pulseq_zero.experiments.settings import Experiment, JudgeSettings, SimulationSettings
-from pulseq_zero.experiments.stages import ENDS, OPTIMIZATION, START, TIGHT
+from pulseq_zero.experiments.stages import ENDS, FULL, OPTIMIZATION, START, TIGHT
 from pulseq_zero.phantom import build_phantom
 
 MODULE = "pulseq_zero.experiments.steps"
@@ -100,7 +100,7 @@ def read(root, tmp_path_factory) -> dict[str, set[str]]:
     take("scan", start=tight)
     take("quality", start=tight)
     for stage in ENDS:
-        take("judge", stage=stage)
+        take("judge", stage=stage, physics=FULL)
     for step in ("validate", "robustness", "evaluate"):
         take(step)
     take("overview_figures", image=tight)

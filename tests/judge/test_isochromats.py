@@ -15,7 +15,7 @@ from pulseq_zero.judge.isochromats import (
     converged_isochromats,
     isochromat_signal,
 )
-from pulseq_zero.judge.kernel import pulse_table
+from pulseq_zero.judge.pulse_series import pulse_table
 from pulseq_zero.judge.seq import read_course
 from pulseq_zero.simulation import simulate
 from support import definition

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from pulseq_zero.errors import SimulationError
-from pulseq_zero.simulation import Simulator, Thresholds, simulator
+from pulseq_zero.simulation import Simulator, Thresholds
 from pulseq_zero.simulation.compiled.backend import CompiledBackend
 from pulseq_zero.simulation.mrzero import compute_graph, rotation_table
+from pulseq_zero.simulation.pdg import kept_graph
 from pulseq_zero.simulation.pdg.graph import StateGraph
 from pulseq_zero.simulation.pdg.prepass import make_graph
 from pulseq_zero.simulation.pdg.propagation import TorchBackend
@@ -75,7 +76,7 @@ def test_backends_agree(sequence, doubled, monkeypatch):
     data = phantom(12, coils=2, complex_b1=True, shape="box")
     if doubled:
         monkeypatch.setattr(
-            simulator,
+            kept_graph,
             "make_graph",
             lambda *given, **options: doubled_edges(make_graph(*given, **options)),
         )

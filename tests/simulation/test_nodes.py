@@ -58,7 +58,7 @@ def simulated(sequence, by, data, **options):
 
 def nodes_of(simulator):
     """Return the nodes that a simulator came to use last; None if it found no gain in any."""
-    known = simulator._interpolated[2]
+    known = simulator._sampler._interpolated[2]
     found = [nodes for nodes in known._known.values() if nodes] if len(known.tissues) < 33 else []
     return found[-1] if found else None
 
@@ -173,7 +173,7 @@ def test_nodes_do_not_depend_on_what_was_simulated_before():
 def test_nodes_keep_to_the_memory():
     data, sequence = tissues(), sequences.turbo_spin_echo(32, off_echo=0.0)
     simulator = Simulator(data, ACCURACY, memory=2**20)
-    voxels = Simulator(data, ACCURACY)._prepared_voxels(None)
+    voxels = Simulator(data, ACCURACY)._phantom.voxels(None)
     # Of 8 kB there is no place for matrices of some nodes and hundreds of voxels
     assert Interpolation(voxels, None, ACCURACY, 2**13).nodes((8, 1)) is None
     assert Interpolation(voxels, None, ACCURACY, 2**20).nodes((8, 1)) is not None

@@ -386,7 +386,7 @@ def differentiated():
 def test_compiled_gradients_are_those_of_torch(differentiated, name):
     gradients, _, _ = differentiated
     precise, found = gradients[torch.float64][name], gradients[torch.float32][name]
-    assert float((found - precise).abs().max()) < 2e-5 * float(precise.abs().max())
+    assert float((found - precise).abs().max()) < 5e-5 * float(precise.abs().max())
 
 
 @pytest.mark.parametrize("name", [*START, "shape"])

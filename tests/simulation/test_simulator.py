@@ -239,7 +239,7 @@ def test_kept_matrices_follow_the_bound():
     for memory, expected in ((2**20, 2**19), (2**28, 2**27)):
         simulator = Simulator(data, memory=memory)
         simulator(repetitions)
-        kept = simulator._cache._matrices.values()
+        kept = simulator._sampler._cache._matrices.values()
         assert 0 < sum(m.numel() * m.element_size() for m in kept) <= expected
 
 

@@ -97,9 +97,9 @@ def validation_inputs(wildcards):
     """Images of start and optimized sequence, by optimizer and judge, and what these are of."""
     start, own = start_of(wildcards), files_of(wildcards)
     stages = [*start.stage(START).values(), *own.stage(OPTIMIZED).values()]
-    images = [of.judge(stage, INSTANTANEOUS) for stage, of in judged(wildcards).items()]
-    in_full = [of.judge(stage, FULL) for stage, of in judged(wildcards).items()]
-    return [*stages, *images, *in_full]
+    physics = judged_by(RUNS[wildcards.experiment].sequence.pulses)
+    images = [of.judge(stage, by) for stage, of in judged(wildcards).items() for by in physics]
+    return [*stages, *images]
 
 
 def evaluated(start, run, wildcards):

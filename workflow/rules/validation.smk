@@ -9,13 +9,14 @@ rule judge:
         seq=RUN.seq("{stage}"),
         sequence=RUN.sequence("{stage}"),
     output:
-        [RUN.judge("{stage}", physics) for physics in (INSTANTANEOUS, FULL)],
+        RUN.judge("{stage}", "{physics}"),
     log:
-        "<logs>/{experiment}/judge_{stage}.log",
+        "<logs>/{experiment}/judge_{stage}_{physics}.log",
     benchmark:
-        "<benchmarks>/{experiment}/judge_{stage}.tsv"
+        "<benchmarks>/{experiment}/judge_{stage}_{physics}.tsv"
     wildcard_constraints:
         experiment=STARTING,
+        physics=f"{INSTANTANEOUS}|{FULL}",
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1

@@ -235,6 +235,15 @@ class Repetitions:
         """Return the sequence as it is now, whatever becomes of its tensors."""
         return self.map(lambda tensor: tensor.detach().clone())
 
+    def same_trajectory(self, other: Repetitions) -> bool:
+        """Tell whether another sequence has the same events, but for its pulses."""
+        return (
+            self.event_count == other.event_count
+            and torch.equal(self.event_time, other.event_time)
+            and torch.equal(self.gradient_moment, other.gradient_moment)
+            and torch.equal(self.is_sample, other.is_sample)
+        )
+
     def same_shim(self, other: Repetitions) -> bool:
         """Tell whether another sequence shims the transmit channels alike."""
         if self.shim is None or other.shim is None:

@@ -7,7 +7,10 @@ values), ``optimized`` (the best iteration), and ``iteration_N`` for iterations 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pulseq_zero.judge.seq import Physics
 
 START, OPTIMIZED = "start", "optimized"
 # The stages that every result has, and that the judge looks at
@@ -23,6 +26,11 @@ OPTIMIZATION, TIGHT = "optimization", "tight"
 # The judge's pulses: each one rotation at its centre, or taking their time
 INSTANTANEOUS: Final = "instantaneous"
 FULL: Final = "full"
+
+
+def judged_by(pulses: str) -> tuple[Physics, ...]:
+    """Name the physics that a result is judged by: as it was optimized first, in full last."""
+    return (FULL,) if pulses == "played" else (INSTANTANEOUS, FULL)
 
 
 def at_iteration(iteration: int) -> str:

@@ -6,14 +6,9 @@ import math
 
 import numpy as np
 
+from pulseq_zero.judge.arrays import Array, PulseKinds, Pulses, Steps
 from pulseq_zero.judge.course import Course, SpinPulse
-from pulseq_zero.judge.kernel import (
-    Array,
-    PulseKinds,
-    pulse_table,
-    series_matrix,
-    series_nodes,
-)
+from pulseq_zero.judge.pulse_series import pulse_table, series_matrix, series_nodes
 
 # Steps that differ by less than this many turns anywhere are the same step.
 _SAME_TURNS = 1e-7
@@ -32,8 +27,8 @@ _CONSTANT = 1e-4
 
 def compile_course(
     course: Course, channels: int, reach: Array, off_resonance: float, strongest: float
-) -> tuple[tuple[Array, ...], tuple[Array | PulseKinds, ...]]:
-    """Put a course into arrays, in the order that `kernel.simulate_voxels` takes them.
+) -> tuple[Steps, Pulses, PulseKinds]:
+    """Put a course into arrays.
 
     Parameters
     ----------
@@ -51,28 +46,37 @@ def compile_course(
     Returns
     -------
     tuple
-        Arrays of the steps, and of the pulses.
+        The steps, the pulses, and the kinds of those that take their time.
     """
     course, readouts = _gather_samples(course, reach)
     moment, time = np.reshape(course.moment, (-1, 3)), np.array(course.time)
     turns = np.column_stack([moment * reach, time * _FAR_OFF])
     change = np.abs(np.diff(turns, axis=0)).max(1) if len(turns) else np.zeros(0)
-    steps = (
-        moment.astype(np.float32), time.astype(np.float32), np.array(course.relaxation),
-        np.append(True, change > _SAME_TURNS), *readouts,
-    )  # fmt: skip
     pulses = [pulse for pulse in course.pulse if pulse is not None]
     is_pulse = np.array([pulse is not None for pulse in course.pulse], dtype=bool)
     kinds: list[list[SpinPulse]] = []
     kind = [-1 if p.field is None else _kind(p, kinds) for p in pulses]
     weights = [np.ones(channels) if p.channels is None else p.channels for p in pulses]
-    return steps, (
-        np.where(is_pulse, np.cumsum(is_pulse) - 1, -1),
-        np.array([p.angle for p in pulses], dtype=float),
-        np.array([p.phase for p in pulses], dtype=float),
-        np.array([p.turn for p in pulses], dtype=float),
-        np.array(weights, dtype=np.complex128).reshape(-1, channels),
-        np.array(kind, dtype=np.int64),
+    samples, sample_moment, sample_time, sample_relaxation = readouts
+    return (
+        Steps(
+            moment=moment.astype(np.float32),
+            time=time.astype(np.float32),
+            relaxation=np.array(course.relaxation),
+            is_new=np.append(True, change > _SAME_TURNS),
+            samples=samples,
+            sample_moment=sample_moment,
+            sample_time=sample_time,
+            sample_relaxation=sample_relaxation,
+            pulse=np.where(is_pulse, np.cumsum(is_pulse) - 1, -1),
+        ),
+        Pulses(
+            angle=np.array([p.angle for p in pulses], dtype=float),
+            phase=np.array([p.phase for p in pulses], dtype=float),
+            turn=np.array([p.turn for p in pulses], dtype=float),
+            channels=np.array(weights, dtype=np.complex128).reshape(-1, channels),
+            kind=np.array(kind, dtype=np.int64),
+        ),
         _pulse_kinds(kinds, reach, off_resonance, strongest),
     )
 

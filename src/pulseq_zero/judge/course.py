@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pulseq_zero.conversion.repetitions import Repetitions
-from pulseq_zero.judge.kernel import Array
+from pulseq_zero.judge.arrays import Array
 
 
 @dataclass(frozen=True)

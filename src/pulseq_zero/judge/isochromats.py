@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.errors import SimulationError
+from pulseq_zero.judge.arrays import Array, SpinVoxels
 from pulseq_zero.judge.compiling import compile_course
 from pulseq_zero.judge.course import Course
-from pulseq_zero.judge.kernel import Array, simulate_voxels
+from pulseq_zero.judge.kernel import simulate_voxels
 from pulseq_zero.judge.spreading import spread
 
 if TYPE_CHECKING:
@@ -191,19 +192,21 @@ class _Judge:
         weight = (
             data.coil_sens.detach().cpu() * data.PD.detach().cpu()
         ).resolve_conj().numpy().T * share
-        spreading = spread(course, size)
-        self._voxels = (
-            centre, np.where(spreading.is_spread, size, 0.0),
-            maps(data.B0), 1 / (2 * math.pi * maps(data.T2dash)),
-            1 / maps(data.T1), 1 / maps(data.T2),
-            np.ascontiguousarray(transmit, np.complex128),
-            np.ascontiguousarray(weight, np.complex128),
-        )  # fmt: skip
+        self._spreading = spread(course, size)
+        self._size = np.where(self._spreading.is_spread, size, 0.0)
+        self._voxels = SpinVoxels(
+            centre=centre,
+            off_resonance=maps(data.B0),
+            width=1 / (2 * math.pi * maps(data.T2dash)),
+            R1=1 / maps(data.T1),
+            R2=1 / maps(data.T2),
+            transmit=np.ascontiguousarray(transmit, np.complex128),
+            weight=np.ascontiguousarray(weight, np.complex128),
+        )
         reach = np.abs(centre).max(0) + size / 2
-        off_resonance = float(np.abs(self._voxels[2]).max())
+        off_resonance = float(np.abs(self._voxels.off_resonance).max())
         strongest = float(np.abs(transmit).sum(1).max())
-        steps, pulses = compile_course(course, transmit.shape[1], reach, off_resonance, strongest)
-        self._course = (*steps, spreading, *pulses)
+        self._course = compile_course(course, transmit.shape[1], reach, off_resonance, strongest)
         self._receiver = torch.tensor(course.receiver_phase, dtype=torch.float32)
 
     def simulate(self, spins: Array, seeds: Sequence[int], chosen: Array) -> tuple[Array, Array]:
@@ -218,11 +221,16 @@ class _Judge:
         if (spins & (spins - 1)).any() or spins.min() < 1:
             raise SimulationError("the number of spins in a voxel must be a power of 2")
         shift = np.stack([np.random.default_rng(s).random((len(spins), 4)) for s in seeds])
-        centre, size, *maps = self._voxels
-        voxels = (centre[chosen], size, *(values[chosen] for values in maps))
-        signal = np.zeros((len(seeds), len(self._receiver), maps[-1].shape[1]), np.complex128)
+        voxels = self._voxels.chosen(chosen)
+        signal = np.zeros((len(seeds), len(self._receiver), voxels.weight.shape[1]), np.complex128)
         difference: Array = simulate_voxels(
-            *(shift[:, chosen], spins[chosen], *voxels, *self._course, signal)
+            shift[:, chosen],
+            spins[chosen],
+            self._size,
+            voxels,
+            self._spreading,
+            *self._course,
+            signal,
         )
         return signal, difference
 

@@ -24,7 +24,7 @@ from pulseq_zero.errors import SequenceError
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.files.system import system_of
 from pulseq_zero.judge.course import Course, SpinPulse
-from pulseq_zero.judge.kernel import pulse_table
+from pulseq_zero.judge.pulse_series import pulse_table
 
 Physics = Literal["instantaneous", "full"]
 

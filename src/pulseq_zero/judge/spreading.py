@@ -22,8 +22,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from pulseq_zero.judge.arrays import Array, Spreading
 from pulseq_zero.judge.course import Course
-from pulseq_zero.judge.kernel import CELLS, Array, Spreading
+from pulseq_zero.judge.placing import CELLS
 
 # A voxel whose ends are less than this many turns apart is not dephased,
 _NOT_DEPHASED = 1e-5

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pulseq_zero.simulation.convergence import Convergence as Convergence
     from pulseq_zero.simulation.convergence import converged_accuracy as converged_accuracy
     from pulseq_zero.simulation.pdg.graph import Thresholds as Thresholds
-    from pulseq_zero.simulation.simulator import ErrorEstimate as ErrorEstimate
-    from pulseq_zero.simulation.simulator import Simulation as Simulation
+    from pulseq_zero.simulation.result import ErrorEstimate as ErrorEstimate
+    from pulseq_zero.simulation.result import Simulation as Simulation
     from pulseq_zero.simulation.simulator import Simulator as Simulator
     from pulseq_zero.simulation.simulator import simulate as simulate
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SimulationError
-from pulseq_zero.simulation.simulator import DEFAULT_MEMORY, Engine, relative_change, simulate
+from pulseq_zero.simulation.result import Engine, relative_change
+from pulseq_zero.simulation.simulator import DEFAULT_MEMORY, simulate
 
 if TYPE_CHECKING:
     import MRzeroCore as mr0

@@ -10,7 +10,7 @@ from torch import Tensor
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.settings import Experiment, JudgeSettings
-from pulseq_zero.experiments.stages import FULL, INSTANTANEOUS
+from pulseq_zero.experiments.stages import FULL
 from pulseq_zero.experiments.validation import judged_phantom
 from pulseq_zero.files.store import load_tensors, save_tensors
 from pulseq_zero.imaging.acquisition import image_of
@@ -21,73 +21,42 @@ from pulseq_zero.phantom import Phantom
 
 SECTIONS = ("image",)
 
-PHYSICS: tuple[Physics, ...] = (INSTANTANEOUS, FULL)
-
 
 def run(
     experiment: Experiment,
     stage: str,
+    physics: Physics,
     settings: JudgeSettings,
     phantom: Path,
     files: RunFiles,
 ) -> None:
-    """Simulate the ``.seq`` file of a stage, with instantaneous pulses and with real ones.
+    """Simulate the ``.seq`` file of a stage with ever more spins until two runs agree.
 
     Parameters
     ----------
     experiment, stage
         The experiment that it was exported for, and its stage.
+    physics
+        Pulses that are ``instantaneous``, or take their time: ``full``.
     settings
         Settings of the judge.
     phantom
         What is imaged.
     files
-        The files of the run, of which `RunFiles.judge` are made.
-    """
-    seq, sequence = files.seq(stage), files.sequence(stage)
-    for physics in PHYSICS:
-        image = files.judge(stage, physics)
-        _judge(experiment, settings, physics, phantom, seq, sequence, image)
-
-
-def _judge(
-    experiment: Experiment,
-    settings: JudgeSettings,
-    physics: Physics,
-    phantom: Path,
-    seq: Path,
-    sequence: Path,
-    image: Path,
-) -> None:
-    """Simulate a ``.seq`` file with ever more spins until two runs agree.
-
-    Parameters
-    ----------
-    experiment
-        The experiment that it was exported for.
-    settings
-        Settings of the judge.
-    physics
-        Pulses that are ``instantaneous``, or take their time: ``full``.
-    phantom, seq
-        What is imaged, and the file.
-    sequence
-        The traced sequence.
-    image
-        ``image`` (x, y) as safetensors, with ``scatter`` between two runs, ``spins`` in a voxel,
-        and ``seconds``.
+        The files of the run, of which `RunFiles.judge` is made: ``image`` (x, y), with ``scatter``
+        between two runs, ``spins`` in a voxel, and ``seconds``.
     """
     imaged, begin = Phantom.load(phantom), time.perf_counter()
     is_full = physics == FULL
     found = converged_isochromats(
-        read_course(seq, physics),
+        read_course(files.seq(stage), physics),
         judged_phantom(imaged, settings.thickness * imaged.slice_thickness if is_full else None),
         tolerance=settings.full_tolerance if is_full else settings.tolerance,
         largest=settings.largest,
     )
     seconds = time.perf_counter() - begin
     # The trajectory, which labels a file's samples but does not enter their simulation
-    tensors, metadata = load_tensors(sequence)
+    tensors, metadata = load_tensors(files.sequence(stage))
     repetitions = Repetitions.from_tensors(tensors, metadata)
     data, fov = imaged.simulation_data(), tuple(metadata["fov"])
 
@@ -97,6 +66,5 @@ def _judge(
     one, other = (imaging(signal) for signal in found.seeds)
     mean = imaging(found.signal)
     scatter = nrmse(one - other + mean, mean)
-    save_tensors(
-        image, {"image": mean}, {"scatter": scatter, "spins": found.spins, "seconds": seconds}
-    )
+    told = {"scatter": scatter, "spins": found.spins, "seconds": seconds}
+    save_tensors(files.judge(stage, physics), {"image": mean}, told)

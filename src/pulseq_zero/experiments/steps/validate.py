@@ -13,7 +13,7 @@ from pulseq_zero.conversion.seq_import import imported_repetitions
 from pulseq_zero.experiments.experiment import make_loss, sequence_setup, stage_values
 from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.settings import Experiment, JudgeSettings
-from pulseq_zero.experiments.stages import ENDS, FULL, INSTANTANEOUS, OPTIMIZATION, START
+from pulseq_zero.experiments.stages import ENDS, FULL, OPTIMIZATION, START, judged_by
 from pulseq_zero.experiments.validation import judge_results, judged_phantom, validation_row
 from pulseq_zero.figures.style import save_figure
 from pulseq_zero.figures.validation import validation_figure
@@ -77,7 +77,7 @@ def run(
             Simulator(in_full, accuracy=settings.full_accuracy, **simulator),
         ),
     }
-    as_optimized = FULL if setup.pulses == "played" else INSTANTANEOUS
+    as_optimized, *_ = judged_by(setup.pulses)
     images: dict[str, dict[str, Tensor]] = {}
     scatter = {}
     for stage in ENDS:

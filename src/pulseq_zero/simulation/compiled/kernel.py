@@ -1,6 +1,7 @@
 """Compiled loops over blocks of voxels: propagation and its adjoint, step by step.
 
-The steps are those of `kernel_steps`, which says how states are stored and which way they turn.
+The steps are those of `rotation_steps`, `relaxation_steps` and `emission_steps`; `block` says how
+states are stored.
 """
 
 # Compiled functions have no annotations: numba derives the types from the arguments.
@@ -11,42 +12,48 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pulseq_zero.simulation.compiled.kernel_steps import (
+from pulseq_zero.simulation.compiled.block import (
     BLOCK,
-    ROTATION_ROWS,
     TISSUE_ROWS,
-    add_displaced_decay,
     add_map_gradients,
     add_state,
-    add_turn_gradients,
     aligned_zeros,
+    load_voxels,
+)
+from pulseq_zero.simulation.compiled.emission_steps import (
     anchor_sums,
-    angle_sum,
-    decay,
-    decay_map_gradients,
-    decay_sums,
     displaced_adjoint,
     emission_adjoint,
     emission_map_gradients,
     emission_slope,
     emit_item,
+    load_gradient,
+    make_emission,
+    turning_sum,
+)
+from pulseq_zero.simulation.compiled.relaxation_steps import (
+    add_displaced_decay,
+    decay,
+    decay_map_gradients,
+    decay_sums,
     hand_back,
     hand_over,
     hand_over_map_gradients,
-    load_gradient,
-    load_voxels,
-    make_emission,
     make_rates,
+    recover,
+)
+from pulseq_zero.simulation.compiled.rotation_steps import (
+    ROTATION_ROWS,
+    add_turn_gradients,
+    angle_sum,
     make_rotation,
     make_turn,
     position_sums,
-    recover,
     rotate,
     rotate_adjoint,
     rotate_back,
     turn_states,
     turn_sum,
-    turning_sum,
 )
 
 _ONE, _ZERO = np.float32(1), np.float32(0)
@@ -55,16 +62,18 @@ _compiled = njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 
 
 @_compiled
-def emit(graph, hand_overs, items, drive, voxels, emitted, first, stop):
+def emit(graph, hand_overs, items, drive, voxels, shim, emitted, first, stop):
     """Propagate voxels ``first`` to ``stop`` and write what the items emit.
 
-    Parameters are tuples of arrays, see `backend.CompiledBackend`; ``emitted`` is
-    (items, 2 * voxels).
+    Parameters are those of `arrays`; ``shim`` is (repetitions,), ``emitted`` (items, 2 * voxels).
     """
-    first_state, transverse, forward, first_forward, _, _, largest = graph
-    given, first_given = hand_overs[:4], hand_overs[4]
-    order, first_item, local, sign = items
-    angle, phase, duration, b_end, k_anchor, t_anchor, b_anchor, _, shim = drive
+    first_state, transverse, largest = graph.first_state, graph.transverse, graph.largest
+    forward, first_forward = graph.forward, graph.first_forward
+    first_given = hand_overs.first
+    order, first_item, local, sign = items.order, items.first, items.state, items.sign
+    angle = drive.angle
+    phase, duration, b_end = drive.phase, drive.duration, drive.b_end
+    k_anchor, t_anchor, b_anchor = drive.k_anchor, drive.t_anchor, drive.b_anchor
     repetitions = len(angle)
     before = aligned_zeros(largest + 1, 2 * BLOCK)
     states = aligned_zeros(largest + 1, 2 * BLOCK)
@@ -73,7 +82,7 @@ def emit(graph, hand_overs, items, drive, voxels, emitted, first, stop):
     factor = aligned_zeros(1, 2 * BLOCK)[0]
     turn = aligned_zeros(1, 2 * BLOCK)[0]
     tissue = aligned_zeros(1, TISSUE_ROWS * BLOCK)[0]
-    field = aligned_zeros(len(voxels[5]), 2 * BLOCK)
+    field = aligned_zeros(len(voxels.B1), 2 * BLOCK)
     for start in range(first, stop, BLOCK):
         size = min(BLOCK, stop - start)
         largest_D = load_voxels(tissue, field, before, voxels, start, size)
@@ -97,36 +106,41 @@ def emit(graph, hand_overs, items, drive, voxels, emitted, first, stop):
             make_rates(rates, duration[r], tissue)
             decay(states, 0, before, 0, count, transverse[r], b_end, a, rates, tissue, largest_D)
             recover(before, transverse[r], rates)
-            hand_over(before, 0, given, first_given[r], first_given[r + 1], tissue, _ONE)
+            hand_over(before, 0, hand_overs, first_given[r], first_given[r + 1], tissue, _ONE)
             if make_turn(turn, phase, field, shim, r):
                 turn_states(before, 0, transverse[r], turn, _ONE)
 
 
 @_compiled
 def adjoint(
-    graph, hand_overs, items, drive, voxels, gradient, slopes, emitted, sums, maps, wanted,
-    first, stop,
+    graph, hand_overs, items, drive, voxels, shim,
+    gradient, position_slopes, emitted, sums, maps, wanted, first, stop,
 ):  # fmt: skip
     """Take the items' gradient back for voxels ``first`` to ``stop``.
 
     ``sums`` receives the gradients of `Drive`, ``maps`` those of the maps (empty arrays where
     they are not wanted), ``emitted`` the magnetisation (likewise); ``wanted`` tells whether
-    gradients by phases, by times and positions, and by totals are. ``slopes`` are those of
-    `position_slopes.PositionSlopes`: for each of its axes a further gradient is taken back, all of
+    gradients by phases, by times and positions, and by totals are. ``position_slopes`` are
+    `arrays.SlopeArrays`: for each of its axes a further gradient is taken back, all of
     them below each other in arrays of displaced gradients.
 
     On the way forward the states before each pulse are kept, and all is done that the items
     have to do with; on the way back all that pulses and relaxation have.
     """
-    first_state, transverse, forward, first_forward, backward, first_backward, largest = graph
-    given, first_given = hand_overs[:4], hand_overs[4]
-    order, first_item, local, sign = items
-    angle, phase, duration, b_end, k_anchor, t_anchor, b_anchor, _, shim = drive
-    g_angle, g_phase, g_duration, g_b_end, g_k, g_t, g_b, g_total = sums
-    axes, b_slope, item_slope = slopes
-    by_rates, by_initial = maps
-    want_maps, want_emitted = len(by_rates[0]) > 0, len(emitted) > 0
-    want_phase, timing, want_total = wanted[0] or want_maps, wanted[1], wanted[2]
+    first_state, transverse, largest = graph.first_state, graph.transverse, graph.largest
+    forward, first_forward = graph.forward, graph.first_forward
+    backward, first_backward = graph.backward, graph.first_backward
+    first_given = hand_overs.first
+    order, first_item, local, sign = items.order, items.first, items.state, items.sign
+    angle = drive.angle
+    phase, duration, b_end = drive.phase, drive.duration, drive.b_end
+    k_anchor, t_anchor, b_anchor = drive.k_anchor, drive.t_anchor, drive.b_anchor
+    g_angle = sums.angle
+    g_phase, g_duration, g_b_end = sums.phase, sums.duration, sums.b_end
+    g_k, g_t, g_b, g_total = sums.k_anchor, sums.t_anchor, sums.b_anchor, sums.total
+    axes, b_slope, item_slope = position_slopes.axes, position_slopes.state, position_slopes.item
+    want_maps, want_emitted = len(maps.R1) > 0, len(emitted) > 0
+    want_phase, timing, want_total = wanted.phase or want_maps, wanted.timing, wanted.total
     repetitions, item_count, rows = len(angle), len(order), largest + 1
     given_axes = len(gradient) // max(1, item_count) - 1
     # States before the pulses: one before the first, and a last one of zeros.
@@ -147,8 +161,8 @@ def adjoint(
     turn = aligned_zeros(1, 2 * BLOCK)[0]
     tissue = aligned_zeros(1, TISSUE_ROWS * BLOCK)[0]
     by_tissue = aligned_zeros(1, TISSUE_ROWS * BLOCK)[0]
-    field = aligned_zeros(len(voxels[5]), 2 * BLOCK)
-    by_field = aligned_zeros(len(voxels[5]), 2 * BLOCK)
+    field = aligned_zeros(len(voxels.B1), 2 * BLOCK)
+    by_field = aligned_zeros(len(voxels.B1), 2 * BLOCK)
     for start in range(first, stop, BLOCK):
         size = min(BLOCK, stop - start)
         largest_D = load_voxels(tissue, field, before, voxels, start, size)
@@ -199,7 +213,7 @@ def adjoint(
             make_rates(rates, duration[r], tissue)
             decay(states, 0, before, old, count, transverse[r], b_end, a, rates, tissue, largest_D)
             recover(before, old + transverse[r], rates)
-            hand_over(before, old, given, first_given[r], first_given[r + 1], tissue, _ONE)
+            hand_over(before, old, hand_overs, first_given[r], first_given[r + 1], tissue, _ONE)
             if make_turn(turn, phase, field, shim, r):
                 turn_states(before, old, transverse[r], turn, _ONE)
         toward[:] = _ZERO
@@ -244,15 +258,24 @@ def adjoint(
                 )  # fmt: skip
                 by_total = turn_sum(before, old, displaced_back, at, many, other)
                 g_total[r - 1, axes[axis]] += by_total
-            hand_over(before, old, given, first_given[r - 1], first_given[r], tissue, -_ONE)
+            hand_over(before, old, hand_overs, first_given[r - 1], first_given[r], tissue, -_ONE)
             if want_maps:
                 hand_over_map_gradients(
-                    before, old, back, given, first_given[r - 1], first_given[r], tissue, by_tissue
+                    before,
+                    old,
+                    back,
+                    hand_overs,
+                    first_given[r - 1],
+                    first_given[r],
+                    tissue,
+                    by_tissue,
                 )
-            hand_back(back, 0, given, first_given[r - 1], first_given[r], tissue)
+            hand_back(back, 0, hand_overs, first_given[r - 1], first_given[r], tissue)
             for axis in range(len(axes)):
                 at = axis * rows
-                hand_back(displaced_back, at, given, first_given[r - 1], first_given[r], tissue)
+                hand_back(
+                    displaced_back, at, hand_overs, first_given[r - 1], first_given[r], tissue
+                )
                 add_displaced_decay(back, displaced_back, at, count, b_slope, axis, a, tissue)
             if timing:
                 g_duration[r - 1] += decay_sums(
@@ -276,7 +299,7 @@ def adjoint(
                     b_end, a, rates, tissue, largest_D,
                 )  # fmt: skip
         if want_maps:
-            add_map_gradients(by_tissue, by_field, by_rates, start, size)
+            add_map_gradients(by_tissue, by_field, maps, start, size)
             for v in range(size):
-                by_initial[0, start + v] += back[0, v]
-                by_initial[1, start + v] += back[0, BLOCK + v]
+                maps.initial[0, start + v] += back[0, v]
+                maps.initial[1, start + v] += back[0, BLOCK + v]

@@ -12,32 +12,22 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pulseq_zero.simulation.compiled.kernel_steps import (
+from pulseq_zero.simulation.compiled.block import (
     BLOCK,
-    ROTATION_ROWS,
     TISSUE_ROWS,
-    add_displaced_decay,
     add_map_gradients,
     aligned_zeros,
+    load_voxels,
+)
+from pulseq_zero.simulation.compiled.emission_steps import (
     anchor_sums,
-    decay,
-    decay_map_gradients,
-    decay_sums,
     displaced_adjoint,
     emission_adjoint,
     emission_map_gradients,
     emission_slope,
     emit_item,
-    hand_back,
-    hand_over,
-    hand_over_map_gradients,
     load_gradient,
-    load_voxels,
     make_emission,
-    make_rates,
-    position_sums,
-    recover,
-    turn_sum,
 )
 from pulseq_zero.simulation.compiled.played_steps import (
     PULSE_ROWS,
@@ -56,6 +46,18 @@ from pulseq_zero.simulation.compiled.played_steps import (
     spinor_gradients,
     within_cell,
 )
+from pulseq_zero.simulation.compiled.relaxation_steps import (
+    add_displaced_decay,
+    decay,
+    decay_map_gradients,
+    decay_sums,
+    hand_back,
+    hand_over,
+    hand_over_map_gradients,
+    make_rates,
+    recover,
+)
+from pulseq_zero.simulation.compiled.rotation_steps import ROTATION_ROWS, position_sums, turn_sum
 
 _ONE, _ZERO = np.float32(1), np.float32(0)
 _TURN = np.float32(2 * np.pi)
@@ -67,13 +69,17 @@ _compiled = njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 def emit(graph, hand_overs, items, drive, voxels, pulses, emitted, first, stop):
     """Propagate voxels ``first`` to ``stop`` and write what the items emit, as `kernel.emit`.
 
-    ``pulses`` are those of `compiled._pulse_arrays`.
+    ``pulses`` are `arrays.PulseArrays`.
     """
-    first_state, transverse, forward, first_forward, _, _, largest = graph
-    given, first_given = hand_overs[:4], hand_overs[4]
-    order, first_item, local, sign = items
-    _, phase, duration, b_end, k_anchor, t_anchor, b_anchor, _, _ = drive
-    coefficients, basis, layer, shim, pulse_of, turns, _, largest_layers = pulses[0]
+    first_state, transverse, largest = graph.first_state, graph.transverse, graph.largest
+    forward, first_forward = graph.forward, graph.first_forward
+    first_given = hand_overs.first
+    order, first_item, local, sign = items.order, items.first, items.state, items.sign
+    phase, duration, b_end = drive.phase, drive.duration, drive.b_end
+    k_anchor, t_anchor, b_anchor = drive.k_anchor, drive.t_anchor, drive.b_anchor
+    coefficients, basis, layer = pulses.coefficients, pulses.basis, pulses.layer
+    shim, pulse_of, turns = pulses.shim, pulses.pulse, pulses.turn
+    largest_layers = pulses.largest_layers
     repetitions, cells, shims = len(phase), coefficients.shape[1], len(basis)
     before = aligned_zeros(largest + 1, 2 * BLOCK)
     states = aligned_zeros(largest + 1, 2 * BLOCK)
@@ -84,7 +90,7 @@ def emit(graph, hand_overs, items, drive, voxels, pulses, emitted, first, stop):
     factor = aligned_zeros(1, 2 * BLOCK)[0]
     frame = aligned_zeros(1, ROTATION_ROWS * BLOCK)[0]
     tissue = aligned_zeros(1, TISSUE_ROWS * BLOCK)[0]
-    field = aligned_zeros(len(voxels[5]), 2 * BLOCK)
+    field = aligned_zeros(len(voxels.B1), 2 * BLOCK)
     polynomials = aligned_zeros(largest_layers * shims * basis.shape[1], BLOCK)
     masks = aligned_zeros(largest_layers, BLOCK)
     present = np.zeros(largest_layers, np.int64)
@@ -117,7 +123,7 @@ def emit(graph, hand_overs, items, drive, voxels, pulses, emitted, first, stop):
                 make_rates(rates, duration[r], tissue)
                 decay(states, 0, before, 0, count, many, b_end, a, rates, tissue, largest_D)
                 recover(before, many, rates)
-                hand_over(before, 0, given, first_given[r], first_given[r + 1], tissue, _ONE)
+                hand_over(before, 0, hand_overs, first_given[r], first_given[r + 1], tissue, _ONE)
         for i in range(len(order)):
             make_emission(factor, frame, k_anchor, t_anchor, b_anchor, sign, i, tissue)
             emit_item(emitted, i, start, size, factor, summed, i)
@@ -125,24 +131,28 @@ def emit(graph, hand_overs, items, drive, voxels, pulses, emitted, first, stop):
 
 @_compiled
 def adjoint(
-    graph, hand_overs, items, drive, voxels, pulses, gradient, slopes, emitted, sums, maps, wanted,
-    first, stop,
+    graph, hand_overs, items, drive, voxels, pulses, by_coefficients, by_basis,
+    gradient, position_slopes, emitted, sums, maps, wanted, first, stop,
 ):  # fmt: skip
     """Take the items' gradient back for voxels ``first`` to ``stop``, as `kernel.adjoint`.
 
-    ``pulses`` has the array that receives the gradients by a and b.
+    ``by_coefficients`` and ``by_basis`` receive the gradients by those of the pulses.
     """
-    first_state, transverse, forward, first_forward, backward, first_backward, largest = graph
-    given, first_given = hand_overs[:4], hand_overs[4]
-    order, first_item, local, sign = items
-    _, phase, duration, b_end, k_anchor, t_anchor, b_anchor, _, _ = drive
-    coefficients, basis, layer, shim, pulse_of, turns, where, largest_layers = pulses[0]
-    by_coefficients, by_basis = pulses[1]
-    _, g_phase, g_duration, g_b_end, g_k, g_t, g_b, g_total = sums
-    axes, b_slope, item_slope = slopes
-    by_rates, by_initial = maps
-    want_maps, want_emitted = len(by_rates[0]) > 0, len(emitted) > 0
-    timing, want_total = wanted[1], wanted[2]
+    first_state, transverse, largest = graph.first_state, graph.transverse, graph.largest
+    forward, first_forward = graph.forward, graph.first_forward
+    backward, first_backward = graph.backward, graph.first_backward
+    first_given = hand_overs.first
+    order, first_item, local, sign = items.order, items.first, items.state, items.sign
+    phase, duration, b_end = drive.phase, drive.duration, drive.b_end
+    k_anchor, t_anchor, b_anchor = drive.k_anchor, drive.t_anchor, drive.b_anchor
+    coefficients, basis, layer = pulses.coefficients, pulses.basis, pulses.layer
+    shim, pulse_of, turns = pulses.shim, pulses.pulse, pulses.turn
+    where, largest_layers = pulses.place, pulses.largest_layers
+    g_phase, g_duration, g_b_end = sums.phase, sums.duration, sums.b_end
+    g_k, g_t, g_b, g_total = sums.k_anchor, sums.t_anchor, sums.b_anchor, sums.total
+    axes, b_slope, item_slope = position_slopes.axes, position_slopes.state, position_slopes.item
+    want_maps, want_emitted = len(maps.R1) > 0, len(emitted) > 0
+    timing, want_total = wanted.timing, wanted.total
     repetitions, item_count, rows = len(phase), len(order), largest + 1
     cells, shims = coefficients.shape[1], len(basis)
     given_axes = len(gradient) // max(1, item_count) - 1
@@ -167,11 +177,11 @@ def adjoint(
     frame = aligned_zeros(1, ROTATION_ROWS * BLOCK)[0]
     tissue = aligned_zeros(1, TISSUE_ROWS * BLOCK)[0]
     by_tissue = aligned_zeros(1, TISSUE_ROWS * BLOCK)[0]
-    field = aligned_zeros(len(voxels[5]), 2 * BLOCK)
+    field = aligned_zeros(len(voxels.B1), 2 * BLOCK)
     polynomials = aligned_zeros(largest_layers * shims * basis.shape[1], BLOCK)
     masks = aligned_zeros(largest_layers, BLOCK)
     present = np.zeros(largest_layers, np.int64)
-    by_field = aligned_zeros(len(voxels[5]), 2 * BLOCK)
+    by_field = aligned_zeros(len(voxels.B1), 2 * BLOCK)
     # What is emitted is in the frame of the scanner, and depends on no phase of the field
     not_turned = aligned_zeros(1, 2 * BLOCK)
     for start in range(first, stop, BLOCK):
@@ -227,7 +237,7 @@ def adjoint(
                 make_rates(rates, duration[r], tissue)
                 decay(states, 0, before, old, count, many, b_end, a, rates, tissue, largest_D)
                 recover(before, old + many, rates)
-                hand_over(before, old, given, first_given[r], first_given[r + 1], tissue, _ONE)
+                hand_over(before, old, hand_overs, first_given[r], first_given[r + 1], tissue, _ONE)
             toward[:] = _ZERO
             displaced[:] = _ZERO
             for r in range(repetitions - 1, -1, -1):
@@ -288,16 +298,20 @@ def adjoint(
                     )  # fmt: skip
                     by_total = turn_sum(before, old, displaced_back, at, many, other)
                     g_total[r - 1, axes[axis]] += by_total
-                hand_over(before, old, given, first_given[r - 1], first_given[r], tissue, -_ONE)
+                hand_over(
+                    before, old, hand_overs, first_given[r - 1], first_given[r], tissue, -_ONE
+                )
                 if want_maps:
                     hand_over_map_gradients(
-                        before, old, back, given, first_given[r - 1], first_given[r],
+                        before, old, back, hand_overs, first_given[r - 1], first_given[r],
                         tissue, by_tissue,
                     )  # fmt: skip
-                hand_back(back, 0, given, first_given[r - 1], first_given[r], tissue)
+                hand_back(back, 0, hand_overs, first_given[r - 1], first_given[r], tissue)
                 for axis in range(len(axes)):
                     at = axis * rows
-                    hand_back(displaced_back, at, given, first_given[r - 1], first_given[r], tissue)
+                    hand_back(
+                        displaced_back, at, hand_overs, first_given[r - 1], first_given[r], tissue
+                    )
                     add_displaced_decay(back, displaced_back, at, count, b_slope, axis, a, tissue)
                 if timing:
                     g_duration[r - 1] += decay_sums(
@@ -317,8 +331,8 @@ def adjoint(
                     )  # fmt: skip
             if want_maps:
                 for v in range(size):
-                    by_initial[0, start + v] += back[0, v]
-                    by_initial[1, start + v] += back[0, BLOCK + v]
+                    maps.initial[0, start + v] += back[0, v]
+                    maps.initial[1, start + v] += back[0, BLOCK + v]
         if want_emitted or want_maps or timing:
             for r in range(repetitions):
                 for place in range(first_item[r], first_item[r + 1]):
@@ -337,4 +351,4 @@ def adjoint(
                             by_tissue, not_turned,
                         )  # fmt: skip
         if want_maps:
-            add_map_gradients(by_tissue, by_field, by_rates, start, size)
+            add_map_gradients(by_tissue, by_field, maps, start, size)

@@ -1,4 +1,4 @@
-"""The steps of the compiled loops that differ where pulses are played; see `kernel_steps`.
+"""Steps of the compiled loops that differ where pulses are played, beside `rotation_steps`.
 
 A pulse is an element (a, b) of SU(2) in every cell of every voxel. With ā the conjugate of a it
 makes, of ancestors m,
@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pulseq_zero.simulation.compiled.kernel_steps import BLOCK, _inlined, _row, _unsigned
+from pulseq_zero.simulation.compiled.block import BLOCK, inlined, row_of, unsigned
 from pulseq_zero.simulation.kernel_math import sine_and_cosine, wide_vectors
 
 # Where the rows of a pulse begin: its factors, real and imaginary parts.
@@ -38,7 +38,7 @@ _PER_TURN = np.float32(0.5 / np.pi)
 _TURN = np.float32(2 * np.pi)
 
 
-@_inlined
+@inlined
 def load_basis(rows, masks, present, basis, layer, start, size):
     """Fill the rows of polynomials in each of the layers that a block has voxels in.
 
@@ -66,12 +66,12 @@ def load_basis(rows, masks, present, basis, layer, start, size):
             for v in range(BLOCK):
                 rows[target, v] = _ZERO
             for v in range(size):
-                u = _unsigned(start + v)
+                u = unsigned(start + v)
                 rows[target, v] = masks[place, v] * basis[row // terms, row % terms, u]
     return found
 
 
-@_inlined
+@inlined
 def make_spinors(
     spinor, coefficients, cell, pulse, rows, present, found, shims, shim, phase, field
 ):
@@ -101,7 +101,7 @@ def make_spinors(
         spinor[_BI + v] = cosine * bi + sine * br
 
 
-@_inlined
+@inlined
 def make_factors(pulse, spinor):
     """Fill the rows of a pulse's factors."""
     wide_vectors()
@@ -116,14 +116,14 @@ def make_factors(pulse, spinor):
         pulse[_ZZ + v] = ar * ar + ai * ai - br * br - bi * bi
 
 
-@_inlined
+@inlined
 def play(pulse, before, first, after, rounds, begin, middle, stop, adding):
-    """Make the states after a pulse, or add to them; as `kernel_steps.rotate`."""
+    """Make the states after a pulse, or add to them; as `rotation_steps.rotate`."""
     wide_vectors()
     last = len(before) - 1
     for n in range(begin, middle):
-        state, a = _unsigned(rounds[n, 0]), _row(rounds[n, 1], first, last)
-        b, c = _row(rounds[n, 2], first, last), _row(rounds[n, 3], first, last)
+        state, a = unsigned(rounds[n, 0]), row_of(rounds[n, 1], first, last)
+        b, c = row_of(rounds[n, 2], first, last), row_of(rounds[n, 3], first, last)
         for v in range(BLOCK):
             ar, ai, br, bi = before[a, v], before[a, BLOCK + v], before[b, v], before[b, BLOCK + v]
             cr, ci = before[c, v], before[c, BLOCK + v]
@@ -136,8 +136,8 @@ def play(pulse, before, first, after, rounds, begin, middle, stop, adding):
             after[state, v] = after[state, v] + real if adding else real
             after[state, BLOCK + v] = after[state, BLOCK + v] + imag if adding else imag
     for n in range(middle, stop):
-        state, a = _unsigned(rounds[n, 0]), _row(rounds[n, 1], first, last)
-        b, c = _row(rounds[n, 2], first, last), _row(rounds[n, 3], first, last)
+        state, a = unsigned(rounds[n, 0]), row_of(rounds[n, 1], first, last)
+        b, c = row_of(rounds[n, 2], first, last), row_of(rounds[n, 3], first, last)
         for v in range(BLOCK):
             br, bi = before[b, v], before[b, BLOCK + v]
             cr, ci = before[c, v], before[c, BLOCK + v]
@@ -148,7 +148,7 @@ def play(pulse, before, first, after, rounds, begin, middle, stop, adding):
             after[state, BLOCK + v] = after[state, BLOCK + v] + imag if adding else imag
 
 
-@_inlined
+@inlined
 def play_back(pulse, toward, back, first, last, rounds, begin, middle, stop, adding):
     """Take a gradient back through a pulse, see `rounds.backward_rounds`.
 
@@ -156,9 +156,9 @@ def play_back(pulse, toward, back, first, last, rounds, begin, middle, stop, add
     """
     wide_vectors()
     for n in range(begin, middle):
-        state = _unsigned(first + rounds[n, 0])
-        a, b = _row(rounds[n, 1], first, last), _row(rounds[n, 2], first, last)
-        c, d = _row(rounds[n, 3], first, last), _row(rounds[n, 4], first, last)
+        state = unsigned(first + rounds[n, 0])
+        a, b = row_of(rounds[n, 1], first, last), row_of(rounds[n, 2], first, last)
+        c, d = row_of(rounds[n, 3], first, last), row_of(rounds[n, 4], first, last)
         for v in range(BLOCK):
             ar, ai, br, bi = toward[a, v], toward[a, BLOCK + v], toward[b, v], toward[b, BLOCK + v]
             s = toward[c, v] + toward[d, v]
@@ -172,8 +172,8 @@ def play_back(pulse, toward, back, first, last, rounds, begin, middle, stop, add
             back[state, v] = back[state, v] + real if adding else real
             back[state, BLOCK + v] = back[state, BLOCK + v] + imag if adding else imag
     for n in range(middle, stop):
-        state = _unsigned(first + rounds[n, 0])
-        a, b = _row(rounds[n, 1], first, last), _row(rounds[n, 2], first, last)
+        state = unsigned(first + rounds[n, 0])
+        a, b = row_of(rounds[n, 1], first, last), row_of(rounds[n, 2], first, last)
         for v in range(BLOCK):
             br, bi = toward[b, v], toward[b, BLOCK + v]
             zz, zr, zi = pulse[_ZZ + v], pulse[_ZP + v], pulse[_ZPI + v]
@@ -183,7 +183,7 @@ def play_back(pulse, toward, back, first, last, rounds, begin, middle, stop, add
             back[state, BLOCK + v] = back[state, BLOCK + v] + imag if adding else imag
 
 
-@_inlined
+@inlined
 def play_adjoint(
     pulse, before, first, toward, back, sums, rounds, begin, middle, stop, adding
 ):  # fmt: skip
@@ -194,9 +194,9 @@ def play_adjoint(
     wide_vectors()
     last = len(toward) - 1
     for n in range(begin, middle):
-        state, place = _unsigned(rounds[n, 0]), _unsigned(first + rounds[n, 0])
-        a, b = _row(rounds[n, 1], 0, last), _row(rounds[n, 2], 0, last)
-        c, d = _row(rounds[n, 3], 0, last), _row(rounds[n, 4], 0, last)
+        state, place = unsigned(rounds[n, 0]), unsigned(first + rounds[n, 0])
+        a, b = row_of(rounds[n, 1], 0, last), row_of(rounds[n, 2], 0, last)
+        c, d = row_of(rounds[n, 3], 0, last), row_of(rounds[n, 4], 0, last)
         for v in range(BLOCK):
             m, w = before[place, v], before[place, BLOCK + v]
             ar, ai, br, bi = toward[a, v], toward[a, BLOCK + v], toward[b, v], toward[b, BLOCK + v]
@@ -217,8 +217,8 @@ def play_adjoint(
             sums[_PZ + v] += s * m + t * w
             sums[_PZI + v] += t * m - s * w
     for n in range(middle, stop):
-        state, place = _unsigned(rounds[n, 0]), _unsigned(first + rounds[n, 0])
-        a, b = _row(rounds[n, 1], 0, last), _row(rounds[n, 2], 0, last)
+        state, place = unsigned(rounds[n, 0]), unsigned(first + rounds[n, 0])
+        a, b = row_of(rounds[n, 1], 0, last), row_of(rounds[n, 2], 0, last)
         for v in range(BLOCK):
             m, w = before[place, v], before[place, BLOCK + v]
             ar, ai, br, bi = toward[a, v], toward[a, BLOCK + v], toward[b, v], toward[b, BLOCK + v]
@@ -232,7 +232,7 @@ def play_adjoint(
             sums[_ZPI + v] += bi * m - br * w
 
 
-@_inlined
+@inlined
 def spinor_gradients(sums, spinor, slope, phase, field, shim, by_field):
     """Turn the gradients by a pulse's factors into those by a and b; return that by its phase.
 
@@ -267,7 +267,7 @@ def spinor_gradients(sums, spinor, slope, phase, field, shim, by_field):
     return by_phase
 
 
-@_inlined
+@inlined
 def coefficient_gradients(
     slope, by_coefficients, cell, pulse, rows, present, found, shims, shim
 ):  # fmt: skip
@@ -291,7 +291,7 @@ def coefficient_gradients(
             of_pulse[3, term] += bi
 
 
-@_inlined
+@inlined
 def basis_gradients(
     slope, coefficients, by_basis, cell, pulse, masks, present, found, shim, start, size
 ):  # fmt: skip
@@ -307,10 +307,10 @@ def basis_gradients(
             for v in range(size):
                 change = ar * slope[_A + v] + ai * slope[_AI + v]
                 change += br * slope[_B + v] + bi * slope[_BI + v]
-                by_basis[shim, term, _unsigned(start + v)] += masks[place, v] * change
+                by_basis[shim, term, unsigned(start + v)] += masks[place, v] * change
 
 
-@_inlined
+@inlined
 def add_emitted(summed, item, states, state, cosine, sine):
     """Add what a cell emits to its voxel's sum, turned by its place."""
     wide_vectors()
@@ -320,7 +320,7 @@ def add_emitted(summed, item, states, state, cosine, sine):
         summed[item, BLOCK + v] += cosine * imag + sine * real
 
 
-@_inlined
+@inlined
 def add_pulled(toward, state, pulled, row, cosine, sine):
     """Add the gradient of what a voxel emits to that of a cell's state."""
     wide_vectors()
@@ -330,7 +330,7 @@ def add_pulled(toward, state, pulled, row, cosine, sine):
         toward[state, BLOCK + v] += cosine * imag - sine * real
 
 
-@_inlined
+@inlined
 def place_sum(pulled, item, states, state, cosine, sine):
     """Return the gradient by the phase of what a cell emits."""
     wide_vectors()

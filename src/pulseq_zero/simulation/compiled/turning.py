@@ -11,20 +11,19 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pulseq_zero.simulation.compiled.kernel_steps import BLOCK, aligned_zeros
+from pulseq_zero.simulation.compiled.block import BLOCK, aligned_zeros
 from pulseq_zero.simulation.kernel_math import sine_and_cosine, wide_vectors
 
 _compiled = njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 
 
 @_compiled
-def turn(values, k, fields, first, stop):
+def turn(values, k, position, B0, phase, first, stop):
     """Multiply (items, voxels times real and imaginary part) by exp(2πi (k·r + τ B0 + phase)).
 
     Far out in k-space that has hundreds of turns, too many for float32.
     """
     wide_vectors()
-    position, B0, phase = fields
     place = np.zeros((5, BLOCK))
     factor = aligned_zeros(2, BLOCK)
     for start in range(first, stop, BLOCK):

@@ -187,7 +187,7 @@ class _SampleStates(torch.autograd.Function):
         drive, factor, profiles, voxels = _unpack(job, tensors)
         rows = int(job.plan.items.first_row[-1])
         result = voxels.weight.new_zeros(rows, voxels.coils)
-        at_nodes = _emit_at_nodes(job, drive, profiles)
+        at_nodes = emit_at_nodes(job, drive, profiles)
         if job.nodes is not None:
             last.append(job.nodes.last_coefficients(at_nodes))
             if max(last[0]) > job.allowed:
@@ -312,7 +312,7 @@ def _played(job: Job, profiles: Tensor | None, where: slice) -> Played | None:
     return Played(profiles, layer, known.pulse, known.shim, known.stack.place)
 
 
-def _emit_at_nodes(job: Job, drive: Drive, profiles: Tensor) -> Tensor:
+def emit_at_nodes(job: Job, drive: Drive, profiles: Tensor | None) -> Tensor:
     """Return what items emit at the nodes, (items, nodes); nothing where there are none."""
     if job.nodes is None:
         return drive.angle.new_empty(0)

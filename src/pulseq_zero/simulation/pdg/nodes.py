@@ -5,13 +5,14 @@ pulses, turn what a state emits, by a factor that each voxel knows. What remains
 function of B1, and of B0 where pulses are played: it is propagated at Chebyshev nodes of both, and
 interpolated to the voxels by the polynomials through these (Trefethen, Approximation Theory and
 Approximation Practice, SIAM 2013, chapters 7 and 8). How many nodes that takes is told by the
-polynomials' last coefficients.
+polynomials' coefficients: first along each field by itself, in the middle of the other, and then by
+the last ones of all.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,7 +32,13 @@ Counts = tuple[int, int]
 _BEYOND, _REMEMBERED, _MORE = 3, 0.3, 1.25
 
 # The last coefficients may have this part of the accuracy; in float32 not less than the other.
-_LAST, _ROUNDING = 0.2, 2e-6
+_LAST, _ROUNDING = 0.5, 2e-6
+
+# As many nodes as leave the last coefficients this part of what they may have, when they are
+# counted: sequences change a little before they are counted again.
+_MARGIN = 0.6
+# Two coefficients beside the mean are the fewest to tell by.
+_FEWEST = 3
 
 # Nodes are no gain unless there are fewer of them than voxels by this factor, and no more tissues.
 _GAIN, _TISSUES = 2, 32
@@ -246,20 +253,32 @@ class Nodes:
 
         Relative to what all voxels emit, by the root of the mean square.
         """
-        last, whole = [0.0, 0.0], 0.0
+        field, offset = (self.coefficients(emitted, axis)[-2:] for axis in (0, 1))
+        return math.hypot(*field), math.hypot(*offset)
+
+    def coefficients(self, emitted: Tensor, axis: int) -> list[float]:
+        """Return how large the coefficients are, one after the other, over one field.
+
+        Those of another node a tissue, or of voxels that are their own, are zero.
+
+        Parameters
+        ----------
+        emitted
+            (items, nodes) complex.
+        axis
+            0 for B1, 1 for B0.
+        """
+        size, whole = torch.zeros(max(2, *(g.shape[axis] for g in self.groups))), 0.0
         for group in self.groups:
             values = emitted[:, group.nodes]
             weight = group.tissue.weight
             whole += weight * float(values.abs().square().mean(1).sum())
-            if group.matrix is None:
-                continue
-            values = values.unflatten(1, group.shape)
-            for axis, count in enumerate(group.shape):
-                if count > 1:
-                    terms = to_terms(chebyshev_nodes(count))[-2:].to(values)
-                    tail = torch.tensordot(terms, values, dims=([1], [1 + axis]))
-                    last[axis] += weight * float(tail.abs().square().sum((0, 1)).mean())
-        return math.sqrt(last[0] / max(whole, 1e-300)), math.sqrt(last[1] / max(whole, 1e-300))
+            count = group.shape[axis]
+            if group.matrix is not None and count > 1:
+                terms = to_terms(chebyshev_nodes(count)).to(values)
+                found = torch.tensordot(terms, values.unflatten(1, group.shape), ([1], [1 + axis]))
+                size[:count] += weight * found.abs().square().sum(1).mean(1).cpu()
+        return (size.double() / max(whole, 1e-300)).sqrt().tolist()
 
 
 class Interpolation:
@@ -306,12 +325,10 @@ class Interpolation:
             self._known[counts] = self._tissues.nodes(*counts)
         return self._known[counts]
 
-    def counts_for(self, repetitions: Repetitions) -> Counts | None:
-        """Return how many nodes a sequence probably takes; None if so many are no gain."""
-        if len(self.tissues) > _TISSUES:
-            return None
-        counts = self._first_counts(repetitions)
-        return None if self.nodes(counts) is None else counts
+    def is_gain(self, repetitions: Repetitions) -> bool:
+        """Tell whether a sequence probably takes fewer nodes than there are voxels."""
+        known = len(self.tissues) <= _TISSUES
+        return known and self.nodes(self._first_counts(repetitions)) is not None
 
     def _first_counts(self, repetitions: Repetitions) -> Counts:
         """Return how many nodes a sequence probably takes; by nothing but the sequence.
@@ -333,6 +350,35 @@ class Interpolation:
             played = repetitions.played
             each = torch.stack([played.time[steps].detach().sum() for steps in played.steps])
             counts[1] = _BEYOND + math.ceil(math.pi * offset * most(each[list(played.pulse)]))
+        return counts[0], counts[1]
+
+    def count(self, repetitions: Repetitions, emit: Callable[[Nodes], Tensor]) -> Counts:
+        """Return how many nodes a sequence takes, by coefficients along each of the two fields.
+
+        Parameters
+        ----------
+        repetitions
+            The sequence.
+        emit
+            Returns what items emit at nodes, (items, nodes) complex.
+        """
+        counts = list(self._first_counts(repetitions))
+        for axis, count in enumerate(counts):
+            while count > 1:
+                nodes = self._tissues.nodes(*((count, 1) if axis == 0 else (1, count)))
+                if nodes is None:
+                    break
+                size = nodes.coefficients(emit(nodes), axis)
+                too_large = [
+                    last
+                    for last in range(_FEWEST - 1, len(size))
+                    if math.hypot(size[last - 1], size[last]) > _MARGIN * self.allowed
+                ]
+                if len(size) - 1 not in too_large:
+                    count = max(too_large, default=_FEWEST - 2) + 2
+                    break
+                count = math.ceil(_MORE * count)
+            counts[axis] = count
         return counts[0], counts[1]
 
     def more(self, counts: Counts, last: tuple[float, float]) -> Counts:

@@ -358,8 +358,12 @@ def _layers(played: PlayedPulses, position: Tensor) -> tuple[Tensor, Tensor]:
     size, direction = torch.linalg.eigh(moments.T @ moments)
     direction = direction[:, size > _STRAIGHT**2 * size.amax().clamp_min(1e-300)]
     reach = torch.stack([(moments[s] @ direction).abs().sum(0) for s in played.steps]).amax(0)
-    number = (position @ direction * reach / _SAME_TURN).round()
-    _, layer = number.unique(dim=0, return_inverse=True)
+    number = (position @ direction * reach / _SAME_TURN).round().long()
+    # One number each, as torch sorts rows far more slowly
+    first = number.amin(0)
+    stride = (number.amax(0) - first + 1).cumprod(0).roll(1)
+    stride[:1] = 1
+    _, layer = ((number - first) * stride).sum(1).unique(return_inverse=True)
     count = int(layer.max()) + 1
     nodes = torch.zeros(count, 3, dtype=torch.float64).index_add(0, layer, position)
     return nodes / layer.bincount()[:, None], layer
