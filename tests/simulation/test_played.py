@@ -1,5 +1,7 @@
 """Pulses as they are played, against Bloch's equation, finite differences, and each other."""
 
+import dataclasses
+
 import numpy as np
 import pypulseq as pp
 import pytest
@@ -126,6 +128,27 @@ SINGLE = {
         pp.make_gauss_pulse(
             1.9, duration=8e-3, bandwidth=400, freq_offset=-440, system=SYSTEM, use="saturation"
         )
+    ),
+    "fat saturation at 1.5 T": after(
+        pp.make_gauss_pulse(
+            1.9, duration=16e-3, bandwidth=200, freq_offset=-220, system=SYSTEM, use="saturation"
+        )
+    ),
+    "asymmetric": after(
+        pp.make_arbitrary_rf(
+            np.exp(-np.linspace(0, 4, 300)) * np.sin(np.linspace(0, 9, 300)) * np.exp(1j),
+            1.3,
+            dwell=1e-5,
+            system=SYSTEM,
+            use="excitation",
+        )
+    ),
+    "spin lock": after(
+        block(np.pi / 2, duration=5e-4),
+        block(2 * np.pi * 300 * 20e-3, duration=20e-3, phase_offset=-np.pi / 2),
+        block(np.pi / 2, duration=5e-4, phase_offset=np.pi),
+        pp.make_delay(1e-3),
+        block(np.pi / 2, duration=2e-4),
     ),
     "adiabatic": after(
         pp.make_adiabatic_pulse("hypsec", duration=10e-3, system=SYSTEM, use="inversion"),
@@ -437,6 +460,68 @@ def test_flip_angles_of_zero_have_their_gradients():
         slopes.append(flips.grad)
     torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-2, atol=1e-3)
     assert float(slopes[0].abs().min()) > 0.1
+
+
+# Several transmit channels
+
+
+def shimmed(excited=1.0, refocused=1.0):
+    """Make an echo of pulses that are felt as so many times what they are, complex numbers."""
+    rf, gz, rewinder = selective(
+        1.5 * abs(excited), "excitation", phase_offset=np.pi / 2 + np.angle(excited)
+    )
+    again, slab, _ = selective(
+        2.4 * abs(refocused), "refocusing", phase_offset=0.3 + np.angle(refocused)
+    )
+    sequence = pp.Sequence(SYSTEM)
+    sequence.add_block(rf, gz)
+    sequence.add_block(rewinder)
+    sequence.add_block(pp.make_delay(2e-3))
+    sequence.add_block(again, slab)
+    sequence.add_block(pp.make_delay(2e-3))
+    sequence.add_block(adc())
+    return sequence
+
+
+SHIM = torch.tensor([[1.0, 0.4j], [0.6, 0.3 - 0.4j]], dtype=torch.complex64)
+
+
+def two_channels(thickness=8e-3):
+    data = phantom(thickness, B0=(0.0, 30.0, -50.0))
+    fields = [[0.9, 0.7 + 0.2j, 0.8], [0.5, 0.4j, 0.6 - 0.3j]]
+    data.B1 = torch.tensor(fields, dtype=torch.complex64)
+    return data
+
+
+def with_shim(shim):
+    return dataclasses.replace(convert(shimmed(), pulses="played"), shim=shim)
+
+
+def test_shims_weight_the_fields_of_the_channels():
+    data, expected = two_channels(), 0
+    found = Simulator(data, 1e-4)(with_shim(SHIM)).signal[:, 0].numpy()
+    for voxel, felt in enumerate((SHIM @ data.B1).T.numpy()):
+        alone = phantom(8e-3, B0=(float(data.B0[voxel]),), PD=(float(data.PD[voxel]),))
+        alone.voxel_pos = data.voxel_pos[voxel : voxel + 1]
+        expected = expected + bloch(shimmed(*felt), alone, spins=601, step=1e-5)
+    assert distance(found, expected) < 1e-3
+
+
+def test_gradients_by_shims_are_finite_differences():
+    way = torch.tensor([[0.3, 1j], [1.0 - 0.5j, 0.2]], dtype=torch.complex64)
+
+    def loss(shim):
+        signal = Simulator(two_channels(), 1e-4, dtype=torch.float64)(with_shim(shim)).signal
+        return (WEIGHT[: len(signal)] * signal[:, 0]).real.sum()
+
+    shim = SHIM.to(torch.complex128).requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(shim), shim)
+    slope = float((gradient.conj() * way).real.sum())
+    with torch.no_grad():
+        change = loss(SHIM + 1e-4 * way.to(torch.complex128)) - loss(
+            SHIM - 1e-4 * way.to(torch.complex128)
+        )
+    assert slope == pytest.approx(float(change) / 2e-4, rel=2e-3)
 
 
 # What is refused
