@@ -219,6 +219,14 @@ def read_pipeline(results: Path) -> dict | None:
         "cpu_s": sum(job["cpu_s"] for job in used),
         "import_cpu_s": sum(job["import_cpu_s"] for job in used),
         "judge_cpu_s": sum(job["cpu_s"] for job in used if job["rule"] == "judge"),
+        "rules": {
+            rule: {
+                "jobs": sum(job["rule"] == rule for job in used),
+                "cpu_s": sum(job["cpu_s"] for job in used if job["rule"] == rule),
+                "largest_cpu_s": max(job["cpu_s"] for job in used if job["rule"] == rule),
+            }
+            for rule in sorted({job["rule"] for job in used})
+        },
     }
 
 

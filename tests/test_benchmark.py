@@ -45,6 +45,11 @@ def test_cpu_seconds_of_all_jobs_are_added_up(benchmark, results):
         "cpu_s": 50.0,
         "import_cpu_s": 4.5,
         "judge_cpu_s": 7.0,
+        "rules": {
+            "judge": {"jobs": 1, "cpu_s": 7.0, "largest_cpu_s": 7.0},
+            "optimize": {"jobs": 1, "cpu_s": 40.0, "largest_cpu_s": 40.0},
+            "phantom": {"jobs": 1, "cpu_s": 3.0, "largest_cpu_s": 3.0},
+        },
     }
 
 
@@ -80,6 +85,7 @@ def test_the_page_shows_what_was_measured(benchmark, results, tmp_path):
     text = " ".join((tmp_path / "page.md").read_text().split())
     assert "3 jobs, takes 50 CPU seconds" in text
     assert "4 until the jobs have imported what they need (1.5 a job), and 7 in the jobs" in text
+    assert "| optimize | 1 | 40 | 40 |" in text
     assert "8238 voxels" in text
     assert "| 0.011 |" in text
 
