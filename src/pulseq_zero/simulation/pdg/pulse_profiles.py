@@ -107,51 +107,38 @@ def stack_of(played: PlayedPulses, voxel_size: Tensor, accuracy: float) -> Stack
 
 def families_of(played: PlayedPulses) -> list[Family]:
     """Gather the pulses that differ by a real factor only, and depend on parameters likewise."""
-    families: list[Family] = []
-    scales: list[list[Tensor]] = []
-    for number, steps in enumerate(played.steps):
-        signal, time = played.signal[steps], played.time[steps]
-        moment, centre = played.moment[steps], played.centre[number]
-        size = float(signal.detach().abs().square().sum())
-        if played.scaled[number] and size > 0:
-            for family, scale in zip(families, scales, strict=True):
-                found = _factor_between(family, signal, time, moment, centre, size)
-                if found is not None:
-                    family.members.append(number)
-                    scale.append(found)
-                    break
-            else:
-                kept = signal.detach()
-                factor = (kept.conj() * signal).real.sum() / size
-                families.append(Family(kept, time, moment, centre, [number], factor))
-                scales.append([factor])
+    counts = list(played.step_count)
+    signals, times, moments = (
+        values.split(counts) for values in (played.signal, played.time, played.moment)
+    )
+    strong = [bool(signal.detach().any()) for signal in signals]
+    # What is differentiated by has to be the same number, and not another of the same value
+    apart = any(part.requires_grad for part in (played.time, played.moment, played.centre))
+    one = torch.ones(1, dtype=torch.float64)
+    families, left = [], {}
+    for number, count in enumerate(counts):
+        if played.scaled[number] and strong[number]:
+            left.setdefault(number if apart else -count, []).append(number)
         else:
-            one = torch.ones((), dtype=torch.float64)
-            families.append(Family(signal, time, moment, centre, [number], one))
-            scales.append([one])
-    return [
-        Family(f.signal, f.time, f.moment, f.centre, f.members, torch.stack(s))
-        for f, s in zip(families, scales, strict=True)
-    ]
-
-
-def _factor_between(
-    family: Family, signal: Tensor, time: Tensor, moment: Tensor, centre: Tensor, size: float
-) -> Tensor | None:
-    """Return the real factor between a signal and that of a family, None if there is none."""
-    known = family.signal
-    if family.signal.requires_grad or len(known) != len(signal):
-        return None
-    pairs = ((family.time, time), (family.moment, moment), (family.centre, centre))
-    # What is differentiated by has to be the same number, and not another of the same value.
-    for one, other in pairs:
-        if (one.requires_grad or other.requires_grad) and one is not other:
-            return None
-        if not torch.equal(one.detach(), other.detach()):
-            return None
-    factor = (known.conj() * signal).real.sum() / known.abs().square().sum()
-    rest = float((signal.detach() - factor.detach() * known).abs().square().sum())
-    return factor if rest <= _SAME**2 * size else None
+            own = signals[number], times[number], moments[number], played.centre[number]
+            families.append(Family(*own, [number], one))
+    for numbers in left.values():
+        while numbers:
+            first, among = numbers[0], torch.stack([signals[n] for n in numbers])
+            known, values = signals[first].detach(), among.detach()
+            factor = (among @ known.conj()).real / known.abs().square().sum()
+            rest = (values - factor.detach()[:, None] * known).abs().square().sum(1)
+            alike = rest <= _SAME**2 * values.abs().square().sum(1)
+            for parts in (times, moments):
+                same = torch.stack([parts[n].detach() for n in numbers]) == parts[first].detach()
+                alike &= same.flatten(1).all(1)
+            alike &= played.centre.detach()[numbers] == played.centre.detach()[first]
+            chosen = alike.tolist()
+            members = [n for n, like in zip(numbers, chosen, strict=True) if like]
+            own = known, times[first], moments[first], played.centre[first]
+            families.append(Family(*own, members, factor[alike]))
+            numbers = [n for n, like in zip(numbers, chosen, strict=True) if not like]
+    return families
 
 
 class Profiles:
