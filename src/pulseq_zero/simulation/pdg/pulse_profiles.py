@@ -115,7 +115,8 @@ def families_of(played: PlayedPulses) -> list[Family]:
     # What is differentiated by has to be the same number, and not another of the same value
     apart = any(part.requires_grad for part in (played.time, played.moment, played.centre))
     one = torch.ones(1, dtype=torch.float64)
-    families, left = [], {}
+    families: list[Family] = []
+    left: dict[int, list[int]] = {}
     for number, count in enumerate(counts):
         if played.scaled[number] and strong[number]:
             left.setdefault(number if apart else -count, []).append(number)
