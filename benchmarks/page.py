@@ -15,7 +15,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 from run import PHANTOMS
 
-from pulseq_zero.figures.style import BLUE, GREEN, ORANGE, save_figure, style
+from pulseq_zero.figures.style import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    chart_row,
+    legend_below,
+    panels,
+    save_figure,
+    style,
+)
 
 INTRODUCTION = """# Benchmark
 
@@ -197,22 +206,20 @@ def tracing_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def scaling_figure(rows: pd.DataFrame) -> Figure:
     """Draw time and memory over voxels and over states."""
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.subplots(2, 2, sharex="col")
-    for column, over in enumerate(("voxels", "states")):
-        part = rows[rows["case"] == f"scaling with {over}"].sort_values(over)
-        for name, color in (("forward", BLUE), ("backward", ORANGE)):
-            axes[0, column].plot(
-                part[over], 1e3 * part[f"ours_{name}_s"], "o-", color=color, label=name
-            )
-        axes[1, column].plot(part[over], part["ours_peak_mib"], "o-", color=GREEN)
-        axes[1, column].set_xlabel(f"number of {over}")
-        for axis in axes[:, column]:
-            axis.set_xlim(left=0)
-            axis.set_ylim(bottom=0)
-    axes[0, 0].set_ylabel("time [ms]")
-    axes[1, 0].set_ylabel("peak memory [MiB]")
-    axes[0, 0].legend()
+    with style():
+        figure, (times, memories) = panels(chart_row(1.0, 1.0), chart_row(1.0, 1.0))
+        for over, time, memory in zip(("voxels", "states"), times, memories, strict=True):
+            part = rows[rows["case"] == f"scaling with {over}"].sort_values(over)
+            for name, color in (("forward", BLUE), ("backward", ORANGE)):
+                time.plot(part[over], 1e3 * part[f"ours_{name}_s"], "o-", color=color, label=name)
+            memory.plot(part[over], part["ours_peak_mib"], "o-", color=GREEN)
+            time.set_ylabel("Time [ms]")
+            memory.set_ylabel("Peak memory [MiB]")
+            for axes in (time, memory):
+                axes.set_xlabel(f"Number of {over}")
+                highest = max(float(line.get_ydata().max()) for line in axes.lines)
+                axes.set(xlim=(0, None), ylim=(0, 1.1 * highest))
+        legend_below(times[0])
     return figure
 
 
@@ -239,8 +246,7 @@ def main(results: Path, page: Path) -> None:
     if len(tracing := rows[rows["case"] == "tracing"]):
         add(TRACING.format(pulses=int(tracing["pulses"].iloc[0])), tracing_table(tracing))
     if len(scaling := rows[rows["case"].str.startswith("scaling")]):
-        with style():
-            save_figure(scaling_figure(scaling), page.parent / "figures" / "benchmark.png")
+        save_figure(scaling_figure(scaling), page.parent / "figures" / "benchmark.png")
         largest = scaling.loc[scaling["voxels"].idxmax()]
         parts.append(SCALING.format(matrix=max(PHANTOMS), peak=largest["ours_peak_mib"]))
     page.write_text("".join(parts))

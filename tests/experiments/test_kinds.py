@@ -11,24 +11,30 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.text import Text
 
 from pulseq_zero.experiments import kinds
 from pulseq_zero.experiments.experiment import sequence_setup
 from pulseq_zero.experiments.kinds.kind import Kind, RunResults
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import ENDS
-from pulseq_zero.figures.style import save_figure
+from pulseq_zero.figures.style import column, save_figure
 from pulseq_zero.phantom import Phantom, TissuePool
 from support.refusal import check
 
 SEQUENCES = """
 import numpy as np
+import pypulseq as pp
 
 def times(wait=1.0): ...
 def angle(nominal=0.2, TR=0.1, TE=5e-3): ...
 def angles(refocusing=np.ones((2, 3))): ...
 def train(pulses=np.ones(4)): ...
-def pulse(amplitudes=np.ones(8)): ...
+def pulse(amplitudes=np.ones(8)):
+    sequence = pp.Sequence()
+    shape = np.repeat(amplitudes, 100)
+    sequence.add_block(pp.make_arbitrary_rf(shape, 0, no_signal_scaling=True, use="excitation"))
+    return sequence
 """
 
 LOSSES = """
@@ -126,6 +132,15 @@ def texts(figure) -> str:
     return "\n".join(artist.get_text() for artist in found)
 
 
+def smallest_letters(figure) -> float:
+    found = figure.findobj(Text)
+    return min(text.get_fontsize() for text in found if text.get_text().strip())
+
+
+def labels(figure) -> list[tuple[str, str, str]]:
+    return sorted((axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes)
+
+
 def test_the_kinds_are_the_modules():
     assert set(kinds.names()) == set(EXPERIMENTS)
     for name in kinds.names():
@@ -164,6 +179,13 @@ def test_a_kind_draws_whatever_its_parameter_is_called(make, phantom, tmp_path, 
         assert "fat" in said
     save_figure(figure, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 5_000
+    with column():
+        narrow = kind.draw(experiment, results_of(experiment, phantom))
+    save_figure(narrow, tmp_path / "narrow.png")
+    assert narrow.get_figwidth() < 0.5 * figure.get_figwidth()
+    # The same is in it, and nothing has become smaller to fit
+    assert labels(narrow) == labels(figure)
+    assert smallest_letters(narrow) == smallest_letters(figure) >= 7
 
 
 def test_the_null_is_that_of_the_tissue_that_is_to_be_dark(make, phantom):

@@ -85,7 +85,7 @@ def read(root, tmp_path_factory) -> dict[str, set[str]]:
         "results": results,
         "judges": dict.fromkeys(ENDS, files),
         "png": results.figure("validation", "png"),
-        "pdf": results.figure("validation", "pdf"),
+        "pdf": [results.figure("validation", "pdf"), results.figure("b", "pdf")],
     }
     recorded: dict[str, set[str]] = {}
 

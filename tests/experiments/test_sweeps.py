@@ -8,6 +8,7 @@ import pytest
 from pulseq_zero.experiments.experiment import load_loss_maker, sequence_setup
 from pulseq_zero.experiments.kinds.flip_angles import front_figure
 from pulseq_zero.experiments.kinds.inversion_time import inversion_time_sweep_figure
+from pulseq_zero.experiments.kinds.kind import setting_label
 from pulseq_zero.experiments.settings import Experiment, read
 from pulseq_zero.experiments.sweeps import (
     comparison_results,
@@ -194,11 +195,12 @@ def test_the_figures_draw(results, tmp_path, small_brain):
     baselines = regional.assign(baseline="constant", value=[1.0, 2.0]).drop(
         columns="point_spread_width_m"
     )
+    labels = {"phantom.tissues.csf.T1": "T1 of CSF [s]"}
     figures = {
-        "any": sweep_figure(results, list(SWEEP), ["TI"]),
-        "text": sweep_figure(results.assign(run=["a", "b"]), ["run"], []),
-        "several": sweep_figure(results, [*SWEEP, "iteration"], ["TI"]),
-        "times": inversion_time_sweep_figure(results, list(SWEEP), "csf"),
+        "any": sweep_figure(results, labels, {"TI": "TI [s]"}),
+        "text": sweep_figure(results.assign(run=["a", "b"]), {"run": "run"}, {}),
+        "several": sweep_figure(results, {**labels, "iteration": "iteration"}, {"TI": "TI [s]"}),
+        "times": inversion_time_sweep_figure(results, labels, "csf"),
         "front": front_figure(
             regional, compared, baselines, dict.fromkeys(names, image), image, 1e-5
         ),
@@ -214,3 +216,25 @@ def test_the_figures_draw(results, tmp_path, small_brain):
     for name, figure in figures.items():
         save_figure(figure, tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").stat().st_size > 5_000
+
+
+@pytest.mark.parametrize(
+    ("setting", "label"),
+    [
+        ("phantom.tissues.csf.T1", "T1 of CSF [s]"),
+        ("phantom.tissues.gm.D", "D of gm [1e-3 mm²/s]"),
+        ("phantom.scale.B1", "B1 [factor]"),
+        ("phantom.slice_position", "slice position [m]"),
+        ("parameters.TI.begin", "begin of TI [s]"),
+        ("loss.settings.sar_weight", "sar weight"),
+    ],
+)
+def test_a_setting_is_labelled_with_its_unit(setting, label):
+    experiment = Experiment(
+        title="any",
+        sequence={"function": "a.py:a"},
+        parameters={"TI": {"unit": "s"}},
+        loss={"function": "a.py:b"},
+        optimizer={"iterations": 1},
+    )
+    assert setting_label(setting, experiment) == label

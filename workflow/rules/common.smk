@@ -101,6 +101,7 @@ def final_results():
     figures += [f"{name}{shows}" for name in EXPERIMENTS for shows in kinds_of_figures]
     return [
         [RESULTS.figure(name, suffix) for name in figures for suffix in ("png", "pdf")],
+        [RESULTS.figure(name, "column.pdf") for name in figures if name != "schematic"],
         [run.seq(OPTIMIZED) for run in runs],
         [run.limits for run in runs],
         [RESULTS.sweep(name) for name in SWEEPS],

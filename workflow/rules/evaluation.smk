@@ -34,7 +34,11 @@ rule evaluate:
             category="Sequences",
             labels={"figure": "{experiment}", "shows": "k-space order"},
         ),
-        pdf=[FILES.figure(f"{{experiment}}{shows}", "pdf") for shows in ("", "_pulses", "_kspace")],
+        pdf=[
+            FILES.figure(f"{{experiment}}{shows}", suffix)
+            for shows in ("", "_pulses", "_kspace")
+            for suffix in ("pdf", "column.pdf")
+        ],
     log:
         "<logs>/{experiment}/evaluate.log",
     benchmark:
@@ -85,7 +89,7 @@ rule sweep:
             category="Sweeps",
             labels={"sweep": "{sweep}", "shows": "figure"},
         ),
-        pdf=FILES.figure("{sweep}", "pdf"),
+        pdf=[FILES.figure("{sweep}", suffix) for suffix in ("pdf", "column.pdf")],
     log:
         "<logs>/{sweep}/sweep.log",
     benchmark:
@@ -192,6 +196,7 @@ rule overview_figures:
             labels={"figure": "Schematic", "shows": "the loop"},
         ),
         pdf=[FILES.figure(name, "pdf") for name in ("phantom", "schematic")],
+        column=FILES.figure("phantom", "column.pdf"),
     log:
         "<logs>/overview_figures.log",
     benchmark:

@@ -46,7 +46,7 @@ rule validate:
             category="Validation",
             labels={"figure": "{experiment}", "shows": "images of simulation and judge"},
         ),
-        pdf=FILES.figure("{experiment}_validation", "pdf"),
+        pdf=[FILES.figure("{experiment}_validation", suffix) for suffix in ("pdf", "column.pdf")],
     log:
         "<logs>/{experiment}/validate.log",
     benchmark:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from pulseq_zero.experiments.stages import OPTIMIZATION, TIGHT
 
+# A figure for the screen, for the width of a page, and for that of a column
+FIGURES = ("png", "pdf", "column.pdf")
+
 
 @dataclass(frozen=True)
 class RunFiles:
@@ -153,7 +156,7 @@ class ResultFiles:
         return self.folder / folder / "nifti"
 
     def figure(self, name: str, suffix: str) -> Path:
-        """Figure of this name, ``png`` or ``pdf``."""
+        """Figure of this name, by one of `FIGURES`."""
         return self.folder / "figures" / f"{name}.{suffix}"
 
     def sweep(self, name: str) -> Path:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from pulseq_zero.figures.style import BLACK, RED, rows, show_image, style
+from pulseq_zero.figures.style import (
+    BLACK,
+    RED,
+    SIGNAL,
+    chart_row,
+    image_row,
+    legend_below,
+    panels,
+    show_pair,
+    style,
+    with_unit,
+)
 
 _NO_TERMS = ("iteration", "loss", "verified_loss", "accuracy", "seconds")
 
@@ -42,16 +53,14 @@ def history_figure(
     accuracy
         Accuracy of the simulation that the images were made with.
     """
-    brightest = float(max(start.abs().max(), optimized.abs().max()))
     with style():
-        figure = plt.figure(figsize=(7.2, 5.4))
-        upper, lower = rows(figure, 1.0, 1.0)
-        for axes, image, title in zip(
-            upper.subplots(1, 2), (start, optimized), ("Start", "Optimized"), strict=True
-        ):
-            show_image(axes, image.abs(), title, vmin=0, vmax=brightest)
-        _draw_courses(lower, history, parameters, units)
-        figure.supxlabel(f"Images simulated at accuracy {accuracy:g}", fontsize=7)
+        figure, (pictures, courses) = panels(
+            image_row(2),
+            chart_row(*(1.0,) * (1 + len(parameters))),
+            note=f"Images simulated at accuracy {accuracy:g}",
+        )
+        show_pair(pictures, start, optimized, ("Start", "Optimized"), SIGNAL)
+        _draw_courses(courses, history, parameters, units)
     return figure
 
 
@@ -64,19 +73,18 @@ def courses_figure(history: pd.DataFrame, parameters: Mapping[str, Tensor]) -> F
         As for `history_figure`.
     """
     with style():
-        figure = plt.figure(figsize=(7.2, 2.7))
-        (row,) = rows(figure, 1.0)
-        _draw_courses(row, history, parameters, {})
+        figure, (courses,) = panels(chart_row(*(1.0,) * (1 + len(parameters))))
+        _draw_courses(courses, history, parameters, {})
     return figure
 
 
 def _draw_courses(
-    figure: SubFigure,
+    axes: Sequence[Axes],
     history: pd.DataFrame,
     parameters: Mapping[str, Tensor],
     units: Mapping[str, str],
 ) -> None:
-    losses, *courses = figure.subplots(1, 1 + len(parameters), squeeze=False)[0]
+    losses, *courses = axes
     losses.plot(history["iteration"], history["loss"], color=BLACK, label="loss")
     for term in loss_terms(history):
         losses.plot(history["iteration"], history[term], label=term)
@@ -84,10 +92,10 @@ def _draw_courses(
         losses.plot(
             history["iteration"], history["verified_loss"], "x", color=RED, label="verified"
         )
-    losses.set(title="Loss", xlabel="Iteration")
-    losses.legend()
-    for axes, (name, values) in zip(courses, parameters.items(), strict=True):
-        axes.plot(history["iteration"], values.flatten(1) if values.ndim > 1 else values)
-        axes.set(title=f"{name} [{units[name]}]" if units.get(name) else name, xlabel="Iteration")
-    for axes in (losses, *courses):
-        axes.grid(True)
+    losses.set(title="Loss and its terms", xlabel="Iteration")
+    legend_below(losses)
+    for course, (name, values) in zip(courses, parameters.items(), strict=True):
+        course.plot(history["iteration"], values.flatten(1) if values.ndim > 1 else values)
+        course.set(title=with_unit(name, units.get(name)), xlabel="Iteration")
+    for each in axes:
+        each.grid(True)

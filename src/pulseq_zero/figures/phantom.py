@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
@@ -11,7 +10,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 from torch import Tensor
 
-from pulseq_zero.figures.style import BLACK, LINES, show_image, style
+from pulseq_zero.figures.style import BLACK, LINES, image_row, panels, show_image, style
 from pulseq_zero.phantom import MAP_UNITS, Phantom
 
 # CSF's T2 is twenty times that of the brain: only a logarithmic scale shows both.
@@ -41,10 +40,10 @@ def phantom_figure(phantom: Phantom) -> Figure:
     maps = phantom.maps()
     visible = maps["PD"] > _VISIBLE * maps["PD"].max()
     with style():
-        figure, axes = plt.subplots(2, 4, figsize=(9.6, 5.0))
-        for ax, (name, values) in zip(axes.flat, maps.items(), strict=False):
+        figure, (axes,) = panels(image_row(len(maps) + 1))
+        for ax, (name, values) in zip(axes, maps.items(), strict=False):
             _draw_map(ax, name, torch.where(visible, values, torch.nan))
-        _draw_regions(axes.flat[-1], phantom, visible)
+        _draw_regions(axes[-1], phantom, visible)
     return figure
 
 

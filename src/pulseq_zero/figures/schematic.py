@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from pulseq_zero.figures.style import BLACK, GREEN, show_image, style
+from pulseq_zero.figures.style import BLACK, GREEN, show_image, style, with_unit
 
 _MAPS = {
-    "PD": "viridis",
-    "T1": "viridis",
-    "T2": "viridis",
-    "T2'": "viridis",
-    "D": "viridis",
-    "B0": "cividis",
+    "PD": ("", "viridis"),
+    "T1": ("s", "viridis"),
+    "T2": ("s", "viridis"),
+    "T2'": ("s", "viridis"),
+    "D": ("µm²/ms", "viridis"),
+    "B0": ("Hz", "cividis"),
 }
+# Letters of the code [pt]
+_CODE = 6.0
 
 
 @dataclass(frozen=True)
@@ -53,58 +58,69 @@ class LoopPictures:
 
 
 def schematic_figure(pictures: LoopPictures) -> Figure:
-    """Draw parameters, sequence, simulation, loss and gradient descent as one loop."""
+    """Draw parameters, sequence, simulation, loss and gradient descent as one loop.
+
+    It is as wide as a page.
+    """
     with style(), plt.rc_context({"figure.constrained_layout.use": False}):
-        figure = plt.figure(figsize=(7.2, 6.6))
-        _box(figure, 0.30, 0.40, 0.32, 0.555, rounded=True)
-        figure.text(0.46, 0.967, "pulseq-zero", ha="center", weight="bold", style="italic", size=12)
-        code = _panel(figure, 0.32, 0.455, 0.28, 0.48, "Sequence code")
-        _write(figure, code, f"{pictures.parameters}, …\n\n{pictures.sequence_code}", 3.7)
-
-        figure.text(0.85, 0.967, "Phantom", ha="center", weight="bold")
-        for index, (name, colours) in enumerate(_MAPS.items()):
-            row, column = divmod(index, 3)
-            axes = figure.add_axes((0.70 + 0.098 * column, 0.825 - 0.135 * row, 0.092, 0.11))
-            show_image(axes, pictures.maps[name], name, colour_bar=False, cmap=colours)
-            axes.title.set_fontsize(7)
-
-        figure.text(
-            0.84, 0.545, "MR-zero\nPDG simulation", ha="center", va="center", size=12, weight="bold"
-        )
-
-        figure.text(0.84, 0.425, "Simulated signal", ha="center", weight="bold")
-        signal = figure.add_axes((0.72, 0.29, 0.26, 0.115))
-        signal.plot(pictures.signal.real.numpy(), lw=0.4)
-        signal.plot(pictures.signal.imag.numpy(), lw=0.4)
-        signal.tick_params(labelsize=6)
-        magnitude = figure.add_axes((0.71, 0.06, 0.13, 0.17))
-        show_image(magnitude, pictures.image.abs(), "Magnitude", colour_bar=False)
-        phase = figure.add_axes((0.85, 0.06, 0.13, 0.17))
-        show_image(phase, pictures.image.angle(), "Phase", colour_bar=False, cmap="twilight")
-        for axes in (magnitude, phase):
-            axes.title.set_fontsize(7)
-
-        loss = _panel(figure, 0.32, 0.055, 0.28, 0.27, "Loss")
-        _write(figure, loss, pictures.loss_code, 3.3)
-        target = figure.add_axes((0.37, 0.062, 0.18, 0.15))
+        figure = plt.figure(figsize=(7.0, 6.9))
+        _box(figure, 0.205, 0.40, 0.375, 0.555, rounded=True)
+        title: Any = {"ha": "center", "weight": "bold"}
+        figure.text(0.39, 0.967, "pulseq-zero", style="italic", size=11, **title)
+        code = _panel(figure, 0.22, 0.445, 0.345, 0.50, "Sequence code")
+        _write(figure, code, f"{pictures.parameters}, …\n\n{pictures.sequence_code}")
+        loss = _panel(figure, 0.22, 0.055, 0.345, 0.285, "Loss")
+        _write(figure, loss, pictures.loss_code)
+        target = figure.add_axes((0.41, 0.065, 0.145, 0.145))
         show_image(target, pictures.target, colour_bar=False)
         target.set_title("target", fontsize=7, color="0.92", pad=2)
 
-        _box(figure, 0.02, 0.53, 0.2, 0.1, rounded=True)
-        figure.text(0.12, 0.58, "Gradient descent", ha="center", va="center", weight="bold")
-        figure.text(0.13, 0.93, "Parameter\nstart values", ha="center", style="italic", color="0.4")
-        _arrow(figure, (0.20, 0.91), (0.315, 0.87), color="0.5")
-        _arrow(figure, (0.60, 0.87), (0.645, 0.935), color=GREEN)
-        scan = figure.text(0.66, 0.99, ".seq for\nscanning", ha="center", va="top", size=7)
-        scan.set(color=GREEN, weight="bold")
-        _arrow(figure, (0.84, 0.68), (0.84, 0.595))
-        _arrow(figure, (0.625, 0.55), (0.73, 0.55))
-        _arrow(figure, (0.84, 0.50), (0.84, 0.445))
-        _arrow(figure, (0.70, 0.20), (0.61, 0.20))
-        _arrow(figure, (0.46, 0.395), (0.46, 0.35))
-        _arrow(figure, (0.315, 0.19), (0.12, 0.525), bend=-0.35)
-        _arrow(figure, (0.12, 0.635), (0.315, 0.80), bend=-0.35)
+        figure.text(0.805, 0.967, "Phantom", size=9, **title)
+        for index, (name, (unit, colours)) in enumerate(_MAPS.items()):
+            row, column = divmod(index, 3)
+            axes = figure.add_axes((0.635 + 0.125 * column, 0.825 - 0.15 * row, 0.085, 0.105))
+            _picture(axes, pictures.maps[name], with_unit(name, unit), cmap=colours)
+
+        figure.text(0.805, 0.58, "MR-zero\nPDG simulation", size=10, va="center", **title)
+        figure.text(0.805, 0.49, "Simulated signal", size=9, **title)
+        signal = figure.add_axes((0.69, 0.335, 0.29, 0.135))
+        for part, label in ((pictures.signal.real, "real"), (pictures.signal.imag, "imaginary")):
+            signal.plot(part.numpy(), lw=0.5, label=label)
+        signal.set(xlabel="Sample", ylabel="Voxels of water")
+        signal.legend(loc="upper right", handlelength=1.2)
+        magnitude = figure.add_axes((0.655, 0.055, 0.125, 0.155))
+        _picture(magnitude, pictures.image.abs(), "Magnitude", cmap="gray", vmin=0)
+        phase = figure.add_axes((0.83, 0.055, 0.125, 0.155))
+        limits = {"vmin": -math.pi, "vmax": math.pi}
+        _picture(phase, pictures.image.angle(), "Phase [rad]", cmap="twilight", **limits)
+
+        _box(figure, 0.01, 0.50, 0.13, 0.1, rounded=True)
+        figure.text(0.075, 0.55, "Gradient\ndescent", size=9, va="center", **title)
+        figure.text(
+            0.085, 0.92, "Parameter\nstart values", ha="center", style="italic", color="0.4"
+        )
+        _arrow(figure, (0.135, 0.90), (0.215, 0.87), color="0.5")
+        figure.text(0.60, 0.99, ".seq for\nscanning", va="top", size=8, color=GREEN, **title)
+        _arrow(figure, (0.565, 0.90), (0.60, 0.945), color=GREEN)
+        _arrow(figure, (0.805, 0.67), (0.805, 0.62))
+        _arrow(figure, (0.585, 0.58), (0.675, 0.58))
+        _arrow(figure, (0.805, 0.545), (0.805, 0.51))
+        _arrow(figure, (0.805, 0.275), (0.805, 0.235))
+        _arrow(figure, (0.645, 0.17), (0.575, 0.17))
+        _arrow(figure, (0.39, 0.395), (0.39, 0.35))
+        _arrow(figure, (0.215, 0.17), (0.075, 0.495), bend=-0.35)
+        _arrow(figure, (0.075, 0.605), (0.215, 0.80), bend=-0.35)
     return figure
+
+
+def _picture(axes: Axes, image: Tensor, title: str, **settings: Any) -> None:
+    """Show an image with a slim colour bar."""
+    shown = show_image(axes, image, title, colour_bar=False, **settings)
+    axes.title.set_fontsize(7)
+    bar = axes.figure.colorbar(shown, cax=axes.inset_axes((1.03, 0.0, 0.07, 1.0)))
+    bar.ax.tick_params(labelsize=6, length=1.5, pad=1)
+    bar.locator = MaxNLocator(3)
+    bar.update_ticks()
 
 
 def _panel(figure: Figure, x: float, y: float, width: float, height: float, title: str) -> Axes:
@@ -114,18 +130,20 @@ def _panel(figure: Figure, x: float, y: float, width: float, height: float, titl
     return axes
 
 
-def _write(figure: Figure, axes: Axes, text: str, size: float) -> None:
-    # What the panel holds of a monospaced line, whose letters are 0.6 times as wide as high
-    width = int(axes.get_window_extent().width / figure.dpi * 72 / (0.6 * size)) - 2
+def _write(figure: Figure, axes: Axes, text: str) -> None:
+    # What the panel holds of monospaced lines, whose letters are 0.6 times as wide as high
+    box = axes.get_window_extent()
+    per_point = 72 / figure.dpi
+    width = int(box.width * per_point / (0.602 * _CODE)) - 2
+    count = int(box.height * per_point / (1.2 * _CODE)) - 1
     lines = [line if len(line) <= width else f"{line[:width]}…" for line in text.splitlines()]
     axes.text(
-        *(0.02, 0.985, "\n".join(lines)),
+        *(0.02, 0.985, "\n".join(lines[:count])),
         transform=axes.transAxes,
         va="top",
         family="monospace",
-        size=size,
+        size=_CODE,
         color="0.92",
-        clip_on=True,
     )
 
 
@@ -149,8 +167,8 @@ def _arrow(
             end,
             transform=figure.transFigure,
             arrowstyle="-|>",
-            mutation_scale=16,
-            lw=2.2,
+            mutation_scale=13,
+            lw=1.8,
             color=color,
             connectionstyle=f"arc3,rad={bend}",
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,7 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pulseq_zero.conversion.repetitions import Repetitions
-from pulseq_zero.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, style
+from pulseq_zero.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    chart_row,
+    page_size,
+    panels,
+    style,
+)
 
 if TYPE_CHECKING:
     import pypulseq
@@ -18,10 +30,14 @@ if TYPE_CHECKING:
 # Hz/m in a mT/m, and Hz in a µT, of protons (CODATA 2018: 42.577 478 518 MHz/T)
 _HZ_PER_M = 42577.478518
 _HZ_PER_UT = 42.577478518
+# The zoom goes on to further readouts while these lie within so many times of the first one's end.
+_FURTHER = 3.0
+# Positions along the third axis that differ by less than this are those of one plane [1/m].
+_ONE_PLANE = 1.0
 
 
 def pulse_diagram(sequence: pypulseq.Sequence, title: str) -> Figure:
-    """Draw RF, gradients and ADC: of the whole sequence, and around its first readouts.
+    """Draw RF, gradients and ADC: of the whole sequence, and from an excitation to its readouts.
 
     Parameters
     ----------
@@ -30,44 +46,76 @@ def pulse_diagram(sequence: pypulseq.Sequence, title: str) -> Figure:
     title
         Title of the figure.
     """
-    waveforms, _, _, sample_times, _ = sequence.waveforms_and_times(append_RF=True)
+    waveforms, excitations, _, sample_times, _ = sequence.waveforms_and_times(append_RF=True)
+    samples = np.asarray(sample_times)
     total = float(sequence.duration()[0])
-    rf_times = np.real(waveforms[3][0])
-    first_sample = float(sample_times[0]) if len(sample_times) else total
-    before = rf_times[rf_times < first_sample]
-    # The zoom begins with the excitation of the first readout and shows a few readouts
-    gaps = np.flatnonzero(np.diff(before) > 20e-3)
-    begin = before[gaps[-1] + 1] if len(gaps) else (before[0] if len(before) else 0.0)
-    windows = [(0.0, total), (begin - 0.5e-3, min(total, begin + 30e-3))]
+    begin, end = _first_readouts(sequence, np.asarray(excitations[0]), samples)
     with style():
-        figure, rows = plt.subplots(
-            5, 2, figsize=(7.2, 5.0), sharex="col", gridspec_kw={"width_ratios": [1, 2]}
-        )
-        for column, (start, stop) in enumerate(windows):
-            axes = rows[:, column]
-            _draw_channel(axes[0], rf_times, np.abs(waveforms[3][1]) / _HZ_PER_UT, BLACK)
-            for index, colour in enumerate((BLUE, ORANGE, GREEN)):
-                times, values = np.real(waveforms[index])
-                _draw_channel(axes[1 + index], times, values / _HZ_PER_M, colour)
-            axes[4].eventplot(np.asarray(sample_times) * 1e3, colors=PURPLE, lw=0.4)
-            axes[4].set(yticks=[], xlabel="Time [ms]", xlim=(start * 1e3, stop * 1e3))
-        labels = ("|B1| [µT]", "Gx [mT/m]", "Gy [mT/m]", "Gz [mT/m]", "ADC")
-        for axes, label in zip(rows[:, 0], labels, strict=True):
-            axes.set_ylabel(label)
-        rows[0, 0].set_title("Whole sequence")
-        rows[0, 1].set_title("First readouts")
+        (width, height), beside = page_size(11.0)
+        figure = plt.figure(figsize=(width, height if beside else 2 * height))
         figure.suptitle(title)
-        figure.align_ylabels()
+        layout: Any = {"nrows": 1, "ncols": 2, "width_ratios": (1, 1.6)}
+        parts: Any = figure.subfigures(**(layout if beside else {"nrows": 2}))
+        _draw(parts[0], "Whole sequence", waveforms, samples, (0.0, total))
+        _draw(parts[1], "From excitation to readout", waveforms, samples, (begin, end))
     return figure
 
 
-def _draw_channel(axes: Axes, times: np.ndarray, values: np.ndarray, colour: str) -> None:
-    axes.plot(np.asarray(times) * 1e3, values, color=colour, lw=0.8)
+def _first_readouts(
+    sequence: pypulseq.Sequence, excitations: np.ndarray, samples: np.ndarray
+) -> tuple[float, float]:
+    """Find the block of the excitation that is read out first, and the end of its readouts [s]."""
+    edges = np.cumsum([0.0, *sequence.block_durations.values()])
+    if not len(samples):
+        return 0.0, float(edges[-1])
+    before = excitations[excitations < samples[0]]
+    centre = before[-1] if len(before) else 0.0
+    begin = edges[np.searchsorted(edges, centre, side="right") - 1]
+    # An ADC is over at the end of its block
+    ends = edges[np.unique(np.searchsorted(edges, samples))]
+    within = ends[ends - begin <= _FURTHER * (ends[0] - begin)]
+    return float(begin), float(within[-1])
+
+
+def _draw(
+    figure: Figure,
+    title: str,
+    waveforms: Sequence[np.ndarray],
+    samples: np.ndarray,
+    window: tuple[float, float],
+) -> None:
+    """Draw what is played from one time to another [s], a channel below the other."""
+    begin, end = window
+    unit, scale = ("s", 1.0) if end - begin > 1 else ("ms", 1e3)
+    label = f"Time after {begin:.4g} s [{unit}]" if begin else f"Time [{unit}]"
+    axes = figure.subplots(6, 1, sharex=True, height_ratios=(1, 1, 1, 1, 1, 0.4))
+    # Arrays of complex numbers: times, and the field
+    times, field = np.real(waveforms[3][0]), waveforms[3][1]
+    _draw_channel(axes[0], scale * (times - begin), np.abs(field) / _HZ_PER_UT, "|B₁| [µT]", BLACK)
+    played = np.abs(field) > 1e-3 * np.abs(field).max(initial=0)
+    axes[1].plot(scale * (times[played] - begin), np.angle(field[played]), ".", color=RED, ms=1)
+    axes[1].set_yticks([-np.pi, 0, np.pi], ["−π", "0", "π"])
+    axes[1].set(ylabel="RF phase", ylim=(-1.15 * np.pi, 1.15 * np.pi))
+    for index, (name, colour) in enumerate((("x", BLUE), ("y", ORANGE), ("z", GREEN))):
+        times, values = np.real(waveforms[index])
+        channel = f"$G_{name}$ [mT/m]"
+        _draw_channel(axes[2 + index], scale * (times - begin), values / _HZ_PER_M, channel, colour)
+    axes[5].eventplot(scale * (samples - begin), colors=PURPLE, lw=0.4)
+    axes[5].set(yticks=[], ylabel="ADC", xlabel=label, xlim=(0, scale * (end - begin)))
+    axes[0].set_title(title)
+    figure.align_ylabels(axes)
+
+
+def _draw_channel(
+    axes: Axes, times: np.ndarray, values: np.ndarray, label: str, colour: str
+) -> None:
+    axes.plot(times, values, color=colour, lw=0.8)
     axes.axhline(0, color=BLACK, lw=0.4)
+    axes.set_ylabel(label)
 
 
 def kspace_figure(repetitions: Repetitions, title: str) -> Figure:
-    """Draw the k-space samples, coloured by the time since the excitation.
+    """Draw where in k-space the samples lie, and in which order they are taken.
 
     Parameters
     ----------
@@ -77,30 +125,38 @@ def kspace_figure(repetitions: Repetitions, title: str) -> Figure:
         Title of the figure.
     """
     detached = repetitions.detach()
-    kspace = detached.kspace()[:, :2].numpy()
-    end_of_event = detached.event_time.double().cumsum(0)
-    starts = (
-        end_of_event[list(detached.first_event)] - detached.event_time[list(detached.first_event)]
-    )
-    since = np.zeros(len(starts))
-    last = 0.0
-    for index, use in enumerate(detached.pulse_use):
-        last = float(starts[index]) if use in ("excitation", "undefined") else last
-        since[index] = last
-    times = end_of_event.numpy() - since[detached.repetition_of_event.numpy()]
-    times = times[detached.is_sample.numpy()]
+    kspace = detached.kspace()[:, :3].numpy()
+    since = 1e3 * _times_since_excitation(detached)
+    order = np.arange(1, len(kspace) + 1)
+    along_z = len(kspace) > 0 and bool(np.ptp(kspace[:, 2]) > _ONE_PLANE)
     with style():
-        figure, (plane, course) = plt.subplots(1, 2, figsize=(7.2, 3.2))
-        points = plane.scatter(*kspace.T, c=times * 1e3, s=2, cmap="cividis", rasterized=True)
-        figure.colorbar(points, ax=plane, label="Time since excitation [ms]")
+        figure, ((plane, *courses),) = panels(chart_row(1.15, 1.0, *(1.0,) * along_z, height=5.8))
+        look: Any = {"c": since, "s": 1.5, "lw": 0, "cmap": "cividis", "rasterized": True}
+        points = plane.scatter(*kspace[:, :2].T, **look)
         # A line of k-space has no width that a box could keep
         plane.set_aspect("equal", adjustable="datalim")
-        plane.set(xlabel="kx [1/m]", ylabel="ky [1/m]", title="Samples")
-        course.plot(times * 1e3, kspace[:, 1], ".", color=BLUE, ms=1.5, rasterized=True)
-        course.axhline(0, color=RED, lw=0.8, ls=":")
-        course.set(
-            xlabel="Time since excitation [ms]", ylabel="ky [1/m]", title="Phase encoding order"
-        )
-        course.grid(True)
+        plane.set(xlabel="$k_x$ [1/m]", ylabel="$k_y$ [1/m]", title="Samples")
+        for axes, axis in zip(courses, (1, 2), strict=False):
+            axes.scatter(order, kspace[:, axis], **look)
+            axes.axhline(0, color=RED, lw=0.8, ls=":")
+            name = "xyz"[axis]
+            axes.set(xlabel="Number of sample", ylabel=f"$k_{name}$ [1/m]")
+            axes.set_title(f"Order along {name}")
+            axes.grid(True)
+        plane.figure.colorbar(points, ax=plane, label="Time since excitation [ms]")
         figure.suptitle(title)
     return figure
+
+
+def _times_since_excitation(repetitions: Repetitions) -> np.ndarray:
+    """Return the time (samples,) from the last excitation to each sample [s]."""
+    end_of_event = repetitions.event_time.double().cumsum(0)
+    first = list(repetitions.first_event)
+    starts = end_of_event[first] - repetitions.event_time[first]
+    since = np.zeros(len(starts))
+    last = 0.0
+    for index, use in enumerate(repetitions.pulse_use):
+        last = float(starts[index]) if use in ("excitation", "undefined") else last
+        since[index] = last
+    times = end_of_event.numpy() - since[repetitions.repetition_of_event.numpy()]
+    return times[repetitions.is_sample.numpy()]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pulseq_zero.figures.style import show_image, style
+from pulseq_zero.figures.style import SIGNAL, chart_row, image_row, panels, show_image, style
 
 
 def signal_figure(signal: Tensor) -> Figure:
@@ -20,7 +19,7 @@ def signal_figure(signal: Tensor) -> Figure:
         (samples, coils) complex signal.
     """
     with style():
-        figure, axes = plt.subplots(figsize=(7.2, 2.2))
+        figure, ((axes,),) = panels(chart_row(1.0, height=4.6))
         _draw_signal(axes, signal)
     return figure
 
@@ -36,14 +35,22 @@ def acquisition_figure(image: Tensor, signal: Tensor) -> Figure:
         (samples, coils) complex signal.
     """
     with style():
-        figure, (magnitude, phase, course) = plt.subplots(1, 3, figsize=(9.6, 2.8))
-        show_image(magnitude, image.abs(), "Magnitude", vmin=0)
-        show_image(phase, image.angle(), "Phase [rad]", cmap="twilight", vmin=-np.pi, vmax=np.pi)
+        figure, ((magnitude, phase), (course,)) = panels(image_row(2), chart_row(1.0, height=4.2))
+        show_image(magnitude, image.abs(), "Magnitude", label=SIGNAL, vmin=0)
+        show_image(
+            phase,
+            image.angle(),
+            "Phase",
+            label="Phase [rad]",
+            cmap="twilight",
+            vmin=-np.pi,
+            vmax=np.pi,
+        )
         _draw_signal(course, signal)
     return figure
 
 
 def _draw_signal(axes: Axes, signal: Tensor) -> None:
-    axes.plot(signal.detach().abs().cpu().numpy(), lw=0.6)
-    axes.set(title="Signal", xlabel="Sample", ylabel="Magnitude [a.u.]", ylim=(0, None))
+    axes.plot(signal.detach().abs().cpu().numpy(), lw=0.5)
+    axes.set(title="Signal", xlabel="Sample", ylabel="Magnitude [voxels of water]", ylim=(0, None))
     axes.grid(True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -13,7 +12,19 @@ from pulseq_zero.experiments.closed_forms import ernst_contrast
 from pulseq_zero.experiments.experiment import SequenceSetup, loss_setting, sequence_setup
 from pulseq_zero.experiments.kinds import kind
 from pulseq_zero.experiments.settings import Experiment
-from pulseq_zero.figures.style import BLACK, BLUE, GREY, ORANGE, rows, show_image, style
+from pulseq_zero.figures.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    ORANGE,
+    SIGNAL,
+    chart_row,
+    image_row,
+    legend_below,
+    panels,
+    show_pair,
+    style,
+)
 
 
 class Kind(kind.Kind):
@@ -107,20 +118,16 @@ def ernst_angle_figure(
     degrees = torch.rad2deg(flip_angle).numpy()
     best = degrees[best_iteration]
     best_contrast = -history["loss"][best_iteration]
-    brightest = float(max(start.abs().max(), optimized.abs().max()))
     formula_deg = np.rad2deg(closed_form["flip_angle"])
     with style():
-        figure = plt.figure(figsize=(7.2, 5.8))
-        upper, lower = rows(figure, 1.0, 1.05)
-        for axes, image, title in zip(
-            upper.subplots(1, 2),
-            (start, optimized),
-            (f"Start, {degrees[0]:.0f}°", f"Optimized, {best:.1f}°"),
-            strict=True,
-        ):
-            show_image(axes, image.abs(), title, vmin=0, vmax=brightest)
+        figure, (pictures, (course, contrast)) = panels(
+            image_row(2),
+            chart_row(1.0, 1.5, height=6.0),
+            note=f"Images and scan simulated at accuracy {accuracy:g}",
+        )
+        titles = (f"Start, {degrees[0]:.0f}°", f"Optimized, {best:.1f}°")
+        show_pair(pictures, start, optimized, titles, SIGNAL)
 
-        course, contrast = lower.subplots(1, 2, width_ratios=(1.0, 1.5))
         course.plot(history["iteration"], degrees, color=BLUE)
         course.set(title="Flip angle", xlabel="Iteration", ylabel="Flip angle [°]")
 
@@ -133,11 +140,12 @@ def ernst_angle_figure(
         contrast.plot(
             np.rad2deg(scan["flip_angle"]), -scan["loss"], ".", ms=4, color=BLACK, label="scan"
         )
-        contrast.plot(best, best_contrast, "o", ms=7, mfc="none", color=BLUE, label="optimized")
+        contrast.plot(best, best_contrast, "o", ms=6, mfc="none", color=BLUE, label="optimized")
         contrast.axhline(0, color=BLACK, lw=0.6)
-        contrast.set(title=difference, xlabel="Flip angle [°]", ylabel="Contrast [a.u.]")
-        contrast.legend(loc="lower right")
+        contrast.set(
+            title=difference, xlabel="Flip angle [°]", ylabel=SIGNAL.replace("Signal", "Contrast")
+        )
+        legend_below(contrast)
         for axes in (course, contrast):
             axes.grid(True)
-        figure.supxlabel(f"Images and scan simulated at accuracy {accuracy:g}", fontsize=7)
     return figure

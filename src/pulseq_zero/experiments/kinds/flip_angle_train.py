@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -13,7 +12,20 @@ from pulseq_zero.experiments.experiment import SequenceSetup
 from pulseq_zero.experiments.kinds import kind
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.figures.history import loss_terms
-from pulseq_zero.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, rows, show_image, style
+from pulseq_zero.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    SIGNAL,
+    chart_row,
+    image_row,
+    legend_below,
+    panels,
+    show_pair,
+    style,
+)
 
 
 class Kind(kind.Kind):
@@ -62,30 +74,27 @@ def flip_angle_train_figure(
     """
     degrees = torch.rad2deg(flip_angles).numpy()
     pulses = np.arange(1, degrees.shape[1] + 1)
-    brightest = float(max(start.abs().max(), optimized.abs().max()))
     with style():
-        figure = plt.figure(figsize=(7.2, 5.8))
-        upper, lower = rows(figure, 1.0, 1.05)
+        figure, (pictures, (train, losses)) = panels(
+            image_row(2),
+            chart_row(1.3, 1.0, height=6.0),
+            note=f"Images simulated at accuracy {accuracy:g}",
+        )
         titles = ("Start", f"Optimized, iteration {best_iteration}")
-        for axes, image, title in zip(
-            upper.subplots(1, 2), (start, optimized), titles, strict=True
-        ):
-            show_image(axes, image.abs(), title, vmin=0, vmax=brightest)
+        show_pair(pictures, start, optimized, titles, SIGNAL)
 
-        train, losses = lower.subplots(1, 2, width_ratios=(1.3, 1.0))
         train.step(pulses, degrees[0], where="mid", color=GREY, ls="--", label="start")
         train.step(pulses, degrees[best_iteration], where="mid", color=BLUE, label="optimized")
         train.axvline(len(pulses) // 2 + 1, color=BLACK, lw=0.8, ls=":", label="centre of k-space")
         train.set(title="Train", xlabel="Pulse", ylabel="Flip angle [°]", ylim=(0, None))
-        train.legend()
+        legend_below(train, columns=3)
 
         losses.plot(history["iteration"], history["loss"], color=BLACK, label="loss")
         for term, colour in zip(loss_terms(history), (BLUE, ORANGE, GREEN), strict=False):
             losses.plot(history["iteration"], history[term], color=colour, label=term)
         losses.axvline(best_iteration, color=GREY, lw=0.8, ls=":")
-        losses.set(title="Loss and its terms", xlabel="Iteration", ylabel="[a.u.]")
-        losses.legend()
+        losses.set(title="Loss and its terms", xlabel="Iteration")
+        legend_below(losses)
         for axes in (train, losses):
             axes.grid(True)
-        figure.supxlabel(f"Images simulated at accuracy {accuracy:g}", fontsize=7)
     return figure

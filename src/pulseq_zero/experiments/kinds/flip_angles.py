@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from pulseq_zero.experiments.experiment import SequenceSetup
@@ -26,13 +26,20 @@ from pulseq_zero.figures.style import (
     ORANGE,
     PURPLE,
     RED,
-    rows,
+    SIGNAL,
+    chart_row,
+    image_row,
+    legend_below,
+    legend_outside,
+    panels,
     show_image,
     style,
 )
 
 # Of the runs of a sweep
 _SHOWN_IMAGES = 4
+# What losses call the term of RF power, and its label
+_POWER = {"sar": "SAR", "power": "RF power"}
 
 
 class Kind(kind.Kind):
@@ -136,38 +143,48 @@ def flip_angles_figure(
     difference = optimized.abs() - target.abs()
     largest = float(difference.abs().max())
     with style():
-        figure = plt.figure(figsize=(7.2, 8.2))
-        upper, middle, lower = rows(figure, 1.0, 1.05, 1.05)
-        first, second, third = upper.subplots(1, 3)
-        show_image(first, target.abs(), "Target", vmin=0, vmax=brightest)
+        figure, ((first, second, third), (angles,), (losses, kept, error)) = panels(
+            image_row(3), chart_row(1.0, height=6.2), chart_row(1.0, 1.0, 1.0, height=5.8)
+        )
+        show_image(first, target.abs(), "Target", label=SIGNAL, vmin=0, vmax=brightest)
         title = f"Optimized, iteration {best_iteration}"
-        show_image(second, optimized.abs(), title, vmin=0, vmax=brightest)
-        show_image(third, difference, "Difference", cmap="PuOr", vmin=-largest, vmax=largest)
+        show_image(second, optimized.abs(), title, label=SIGNAL, vmin=0, vmax=brightest)
+        show_image(
+            third,
+            difference,
+            "Difference",
+            label=SIGNAL,
+            cmap="PuOr",
+            vmin=-largest,
+            vmax=largest,
+        )
 
-        _draw_angles(middle.subplots(1, 1), middle, flip_angles)
+        _draw_angles(angles, flip_angles)
 
-        losses, error = lower.subplots(1, 2)
-        iteration, scale = history["iteration"], history["loss"].iloc[0]
-        losses.plot(iteration, history["loss"] / scale, color=BLUE, label="total")
-        terms = list(zip(loss_terms(history), (ORANGE, GREEN, PURPLE), strict=False))
-        for term, colour in reversed(terms):
-            label = {"sar": "SAR"}.get(term, term)
-            losses.plot(iteration, history[term] / scale, color=colour, label=label)
-        losses.axvline(best_iteration, color=GREY, lw=0.8, ls=":")
-        losses.set(title="Losses, relative to the start", xlabel="Iteration", ylim=(0, None))
-        losses.legend()
-        losses.grid(True)
+        iteration, at_start = history["iteration"], history["loss"].iloc[0]
+        losses.plot(iteration, history["loss"] / at_start, color=BLUE, label="total")
+        power = {name: label for name, label in _POWER.items() if name in history}
+        for name, label in power.items():
+            losses.plot(iteration, history[name] / at_start, color=PURPLE, label=label)
+        losses.set(title="Loss, relative to the start", ylim=(0, None))
+        # What changes of the image stand beside the power, which is larger by far
+        others = [name for name in loss_terms(history) if name not in power]
+        for name, colour in zip(others, (ORANGE, GREEN, RED), strict=False):
+            kept.plot(iteration, history[name] / at_start, color=colour, label=name)
+        kept.set(title="Other terms, on the same scale", ylim=(0, None))
 
         error.plot(quality["iteration"], quality["nrmse"], color=RED, label="NRMSE")
-        error.plot(quality["iteration"], 1 - quality["ssim"], color=PURPLE, label="1 - SSIM")
-        error.set(title=f"Image error at accuracy {accuracy:g}", xlabel="Iteration", ylim=(0, None))
-        error.axvline(best_iteration, color=GREY, lw=0.8, ls=":")
-        error.legend()
-        error.grid(True)
+        error.plot(quality["iteration"], 1 - quality["ssim"], color=PURPLE, label="1 − SSIM")
+        error.set(title=f"Image error at accuracy {accuracy:g}", ylim=(0, None))
+        for axes in (losses, kept, error):
+            axes.set_xlabel("Iteration")
+            axes.axvline(best_iteration, color=GREY, lw=0.8, ls=":")
+            axes.grid(True)
+            legend_below(axes)
     return figure
 
 
-def _draw_angles(axes: Axes, figure: SubFigure, flip_angles: Tensor) -> None:
+def _draw_angles(axes: Axes, flip_angles: Tensor) -> None:
     """Draw angles over iterations, coloured by their place in the echo train."""
     degrees = torch.rad2deg(flip_angles).numpy()
     iterations = np.arange(len(degrees))
@@ -184,9 +201,9 @@ def _draw_angles(axes: Axes, figure: SubFigure, flip_angles: Tensor) -> None:
     axes.set(title="Flip angles", xlabel="Iteration", ylabel="Flip angle [°]")
     axes.set_yticks(np.arange(0, 226, 45))
     axes.grid(True)
-    axes.legend(loc="lower left")
+    legend_below(axes)
     mappable = plt.cm.ScalarMappable(norm, colours)
-    figure.colorbar(mappable, ax=axes, label="Refocusing pulse")
+    axes.figure.colorbar(mappable, ax=axes, label="Refocusing pulse")
 
 
 def front_figure(
@@ -229,30 +246,33 @@ def front_figure(
     brightest = float(target.abs().max())
     power, error = _axes_of(results)
     with style():
-        figure = plt.figure(figsize=(7.2, 6.2))
-        upper, lower = rows(figure, 1.0, 1.6)
-        _fronts(upper.subplots(1, 3), results, compared, baselines)
-        panels, below = lower.subplots(2, len(shown) + 1)
-        show_image(panels[0], target.abs(), "Target", vmin=0, vmax=brightest, colour_bar=False)
+        count = len(shown) + 1
+        figure, (fronts, above, below) = panels(
+            chart_row(1.0, 1.0, 1.0, height=6.6),
+            image_row(count, in_page=count, in_column=3, titles=2),
+            image_row(count, in_page=count, in_column=3, titles=2),
+            note=f"Images simulated at accuracy {accuracy:g}",
+        )
+        _fronts(fronts, results, compared, baselines)
+        show_image(above[0], target.abs(), "Target", vmin=0, vmax=brightest, colour_bar=False)
         below[0].set_axis_off()
         for axes, under, image, difference, row in zip(
-            panels[1:], below[1:], shown.values(), differences, rows_shown, strict=True
+            above[1:], below[1:], shown.values(), differences, rows_shown, strict=True
         ):
-            title = f"{'' if row['run'] in set(results['run']) else row['run'] + ': '}SAR "
-            title += f"{row[power]:.2f}"
+            title = "" if row["run"] in set(results["run"]) else f"{row['run']}\n"
+            title += f"SAR {row[power]:.2f}"
             show_image(axes, image.abs(), title, vmin=0, vmax=brightest, colour_bar=False)
             drawn = show_image(
                 under,
                 difference,
-                f"{'brain ' if error == 'nrmse_brain' else ''}NRMSE {row[error]:.3f}",
+                f"{'Brain ' if error == 'nrmse_brain' else ''}NRMSE\n{row[error]:.3f}",
                 cmap="PuOr",
                 vmin=-largest,
                 vmax=largest,
                 colour_bar=False,
             )
         bar = below[0].inset_axes((0.75, 0.1, 0.08, 0.8))
-        lower.colorbar(drawn, cax=bar, label="Difference", ticklocation="left")
-        figure.supxlabel(f"Images simulated at accuracy {accuracy:g}", fontsize=7)
+        below[0].figure.colorbar(drawn, cax=bar, label="Difference", ticklocation="left")
     return figure
 
 
@@ -263,11 +283,11 @@ def _axes_of(results: pd.DataFrame) -> tuple[str, str]:
 
 
 def _fronts(
-    panels: np.ndarray, results: pd.DataFrame, compared: pd.DataFrame, baselines: pd.DataFrame
+    panels: Sequence[Axes], results: pd.DataFrame, compared: pd.DataFrame, baselines: pd.DataFrame
 ) -> None:
     power, error = _axes_of(results)
     named = "measured shots" if power == "relative_sar_measured" else "all shots"
-    in_brain = "Error in the brain (NRMSE)" if error == "nrmse_brain" else "Image error (NRMSE)"
+    in_brain = "Brain (NRMSE)" if error == "nrmse_brain" else "Image error (NRMSE)"
     for axes, x, y, title, label, factor in (
         (panels[0], power, error, in_brain, f"Relative SAR, {named}", 1.0),
         (panels[1], power, "nrmse_to_start", "Whole image (NRMSE)", f"Relative SAR, {named}", 1.0),
@@ -288,9 +308,9 @@ def _fronts(
                 ordered = family.sort_values("value")
                 axes.plot(ordered[x], factor * ordered[y], dashes, color=GREY, label=name)
             # The start is where power is 1 and nothing has changed
-            axes.plot(1, 0, "k+")
+            axes.plot(1, 0, "k+", clip_on=False)
             axes.set_ylim(0, None)
-    panels[0].legend(fontsize=6)
+    legend_outside(panels[0])
 
 
 def _spread(results: pd.DataFrame) -> list[int]:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,7 +15,21 @@ from pulseq_zero.experiments.experiment import SequenceSetup, loss_setting
 from pulseq_zero.experiments.kinds import kind
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.figures.history import loss_terms
-from pulseq_zero.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, rows, show_image, style
+from pulseq_zero.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    RED,
+    SIGNAL,
+    chart_row,
+    image_row,
+    legend_below,
+    panels,
+    show_pair,
+    style,
+)
 from pulseq_zero.phantom import Phantom
 
 
@@ -152,45 +165,40 @@ def inversion_time_figure(
     """
     optimum = float(minima["TI"][0])
     best, best_loss = float(inversion_time[best_iteration]), history["loss"][best_iteration]
-    brightest = float(max(start.abs().max(), optimized.abs().max()))
+    layout = [image_row(2), chart_row(1.0, 1.0, 1.0, height=6.0)]
+    if len(minima) > 1:
+        layout.append(chart_row(1.0, height=1.8 + 0.42 * len(minima)))
     with style():
-        varied = len(minima) > 1
-        figure = plt.figure(figsize=(7.2, 6.0 + varied * (0.7 + 0.2 * len(minima))))
-        heights = (1.0, 1.05, 0.25 + 0.08 * len(minima)) if varied else (1.0, 1.05)
-        upper, lower, *lowest = rows(figure, *heights)
-        first, second = upper.subplots(1, 2)
-        for axes, image, title in (
-            (first, start, f"Start, TI = {float(inversion_time[0]):.2f} s"),
-            (second, optimized, f"Optimized, TI = {best:.2f} s"),
-        ):
-            show_image(axes, image.abs(), title, vmin=0, vmax=brightest)
+        figure, (pictures, (course, losses, brute_force), *varied) = panels(
+            *layout, note=f"Images and scan simulated at accuracy {accuracy:g}"
+        )
+        titles = (f"Start, TI = {float(inversion_time[0]):.2f} s", f"Optimized, TI = {best:.2f} s")
+        show_pair(pictures, start, optimized, titles, SIGNAL)
 
-        course, losses, brute_force = lower.subplots(1, 3)
-        course.plot(history["iteration"], inversion_time, color=BLUE)
+        course.plot(history["iteration"], inversion_time, color=BLUE, label="TI")
         course.axhline(analytic_null, color=GREY, ls="--", lw=1, label=_null(dark))
         course.axhline(optimum, color=RED, ls=":", lw=1.2, label="scan minimum")
         course.set(title="Inversion time", xlabel="Iteration", ylabel="TI [s]")
-        course.legend(loc="lower right")
 
         losses.plot(history["iteration"], history["loss"], color=BLUE, label="loss")
         for term, colour in zip(reversed(loss_terms(history)), (ORANGE, GREEN, RED), strict=False):
             # What is made brighter is a negative term of the loss
             sign, label = (-1, f"mean {term}") if term == bright else (1, kind.tissue(term))
             losses.plot(history["iteration"], sign * history[term], color=colour, label=label)
-        losses.set(title="Loss and mean signals", xlabel="Iteration", ylabel="Signal [a.u.]")
-        losses.legend(loc="upper right", bbox_to_anchor=(1.0, 0.62))
+        losses.set(title="Loss and mean signals", xlabel="Iteration", ylabel=SIGNAL)
 
-        brute_force.plot(scan["TI"], scan["loss"], color=BLACK, lw=1)
+        brute_force.plot(scan["TI"], scan["loss"], color=BLACK, lw=1, label="scan")
         brute_force.plot(best, best_loss, "o", color=BLUE, label="optimized")
         brute_force.axvline(analytic_null, color=GREY, ls="--", lw=1)
         brute_force.axvline(optimum, color=RED, ls=":", lw=1.2)
-        brute_force.set(title="Scan of TI", xlabel="TI [s]", ylabel="Loss [a.u.]")
-        brute_force.legend(loc="upper right")
+        brute_force.set(
+            title="Scan of TI", xlabel="TI [s]", ylabel=SIGNAL.replace("Signal", "Loss")
+        )
         for axes in (course, losses, brute_force):
             axes.grid(True)
-        if varied:
-            _draw_minima(lowest[0].subplots(), minima, analytic_null)
-        figure.supxlabel(f"Images and scan simulated at accuracy {accuracy:g}", fontsize=7)
+            legend_below(axes)
+        for (axes,) in varied:
+            _draw_minima(axes, minima, analytic_null)
     return figure
 
 
@@ -200,13 +208,15 @@ def _draw_minima(axes: Axes, minima: pd.DataFrame, analytic_null: float) -> None
     axes.errorbar(minima["TI"], places, xerr=minima["uncertainty"], fmt="o", color=RED, ms=4, lw=1)
     axes.axvline(analytic_null, color=GREY, ls="--", lw=1)
     axes.axvline(minima["TI"][0], color=RED, ls=":", lw=1.2)
-    axes.set_title("Scan minimum with something changed, standard deviation over the pixels")
-    axes.set(xlabel="TI [s]", ylim=(len(minima) - 0.5, -0.5))
+    axes.set_title("Scan minimum, with something changed")
+    axes.set(xlabel="TI ± standard deviation over pixels [s]", ylim=(len(minima) - 0.5, -0.5))
     axes.set_yticks(places, minima["variant"])
     axes.grid(True)
 
 
-def inversion_time_sweep_figure(results: pd.DataFrame, settings: list[str], dark: str) -> Figure:
+def inversion_time_sweep_figure(
+    results: pd.DataFrame, settings: Mapping[str, str], dark: str
+) -> Figure:
     """Draw the found inversion times beside the minima of the scans and the analytic null.
 
     Parameters
@@ -214,20 +224,20 @@ def inversion_time_sweep_figure(results: pd.DataFrame, settings: list[str], dark
     results
         The table, with ``TI``, ``scan_optimum`` and ``analytic_null_s`` [s].
     settings
-        The swept settings; drawn is over the first.
+        The swept settings, each with its label; drawn is over the first.
     dark
         Name of the tissue that is nulled.
     """
-    table = results.sort_values(settings[0])
-    at = table[settings[0]]
+    (setting, label), *_ = settings.items()
+    table = results.sort_values(setting)
+    at = table[setting]
     with style():
-        figure = plt.figure(figsize=(7.2, 3.2))
-        times, deviation = figure.subplots(1, 2)
+        figure, ((times, deviation),) = panels(chart_row(1.0, 1.0, height=6.2))
         times.plot(at, table["scan_optimum"], "o", mfc="none", color=RED, label="scan minimum")
         times.plot(at, table["TI"], "x", color=BLUE, label="found by gradient descent")
         times.plot(at, table["analytic_null_s"], color=GREY, ls="--", label=_null(dark))
-        times.set(title="Inversion time", xlabel=settings[0], ylabel="TI [s]")
-        times.legend()
+        times.set(title="Inversion time", xlabel=label, ylabel="TI [s]")
+        legend_below(times)
         percent = 100 * (table["TI"] / table["scan_optimum"] - 1)
         deviation.plot(at, percent, "o-", color=BLUE)
         deviation.axhline(0, color=BLACK, lw=0.8)
@@ -236,8 +246,8 @@ def inversion_time_sweep_figure(results: pd.DataFrame, settings: list[str], dark
         largest = max(1.2, 1.1 * float(percent.abs().max()))
         deviation.set(
             title="Found against scan minimum",
-            xlabel=settings[0],
-            ylabel="deviation [%]",
+            xlabel=label,
+            ylabel="Deviation [%]",
             ylim=(-largest, largest),
         )
         for axes in (times, deviation):

@@ -14,8 +14,9 @@ from torch import Tensor
 from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments.experiment import SequenceSetup
 from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.figures.style import with_unit
 from pulseq_zero.figures.sweep import sweep_figure
-from pulseq_zero.phantom import Phantom
+from pulseq_zero.phantom import MAP_UNITS, Phantom
 
 # What a figure may need beside images and history, see `RunResults`
 SCAN, QUALITY, JUDGE, PHANTOM = "scan", "quality", "judge", "phantom"
@@ -66,7 +67,7 @@ class SweepResults:
     Attributes
     ----------
     settings
-        The swept settings.
+        The swept settings, each with its label.
     runs, compared
         The table of the sweep: its runs, and stages of other experiments.
     baselines
@@ -79,7 +80,7 @@ class SweepResults:
         Accuracy of their simulation.
     """
 
-    settings: list[str]
+    settings: Mapping[str, str]
     runs: pd.DataFrame
     compared: pd.DataFrame
     baselines: pd.DataFrame
@@ -116,7 +117,11 @@ class Kind(ABC):
     def draw_sweep(self, experiment: Experiment, results: SweepResults) -> Figure:
         """Draw a sweep."""
         rows = pd.concat([results.runs, results.compared])
-        found = [name for name in experiment.parameters if name in rows]
+        found = {
+            name: with_unit(name, settings.unit)
+            for name, settings in experiment.parameters.items()
+            if name in rows
+        }
         return sweep_figure(rows, results.settings, found)
 
     def closed_forms(self, experiment: Experiment, phantom: Phantom) -> dict[str, float]:
@@ -134,6 +139,8 @@ class Kind(ABC):
         return {}
 
 
+# Of settings that say what they are by themselves
+_UNITS = {"slice_position": "m", "slice_thickness": "m", "fov": "m"}
 _TISSUES = {"csf": "CSF", "gm": "grey matter", "wm": "white matter"}
 
 T = TypeVar("T")
@@ -142,6 +149,27 @@ T = TypeVar("T")
 def tissue(region: str) -> str:
     """Name of a region as a figure has it."""
     return _TISSUES.get(region, region)
+
+
+def setting_label(setting: str, experiment: Experiment) -> str:
+    """Write a setting as an axis of a figure is labelled, with its unit if that is known.
+
+    Parameters
+    ----------
+    setting
+        Its dotted name, such as ``phantom.tissues.csf.T1``.
+    experiment
+        The experiment that has it.
+    """
+    *path, last = setting.split(".")
+    name = last.replace("_", " ")
+    if path[:2] == ["phantom", "tissues"] or path == ["phantom", "scale"]:
+        of = f" of {path[2].upper() if path[2] == 'csf' else path[2]}" if len(path) > 2 else ""
+        unit = MAP_UNITS.get(last) if of else "factor"
+        return with_unit(f"{name}{of}", unit)
+    if path[:1] == ["parameters"] and last in ("start", "begin", "lower", "upper"):
+        return with_unit(f"{name} of {path[1]}", experiment.parameters[path[1]].unit)
+    return with_unit(name, _UNITS.get(last))
 
 
 def is_scanned(experiment: Experiment, setup: SequenceSetup) -> bool:

@@ -8,10 +8,10 @@ import pandas as pd
 
 from pulseq_zero.experiments import kinds
 from pulseq_zero.experiments.kinds.kind import JUDGE, PHANTOM, QUALITY, SCAN, RunResults
-from pulseq_zero.experiments.layout import ResultFiles, RunFiles
+from pulseq_zero.experiments.layout import FIGURES, ResultFiles, RunFiles
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import ENDS, FULL, OPTIMIZED, START
-from pulseq_zero.figures.style import save_figure
+from pulseq_zero.figures.style import save_in_widths
 from pulseq_zero.files.store import load_table, load_tensors
 from pulseq_zero.phantom import Phantom
 
@@ -56,5 +56,5 @@ def run(
         },
         phantom=Phantom.load(phantom) if PHANTOM in kind.needs else None,
     )
-    figures = [results.figure(files.name, suffix) for suffix in ("png", "pdf")]
-    save_figure(kind.draw(experiment, drawn), *figures)
+    figures = [results.figure(files.name, suffix) for suffix in FIGURES]
+    save_in_widths(lambda: kind.draw(experiment, drawn), *figures)

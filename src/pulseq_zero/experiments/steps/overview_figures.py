@@ -6,11 +6,11 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from pulseq_zero.experiments.layout import ResultFiles
+from pulseq_zero.experiments.layout import FIGURES, ResultFiles
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.figures.phantom import phantom_figure
 from pulseq_zero.figures.schematic import LoopPictures, schematic_figure
-from pulseq_zero.figures.style import save_figure
+from pulseq_zero.figures.style import save_figure, save_in_widths
 from pulseq_zero.files.loading import load_function
 from pulseq_zero.files.store import load_tensors
 from pulseq_zero.phantom import Phantom
@@ -41,9 +41,14 @@ def run(experiment: Experiment, phantom: Path, image: Path, results: ResultFiles
         target=stored["image"].abs(),
         parameters=", ".join(experiment.parameters),
     )
-    figures = {"phantom": phantom_figure(imaged), "schematic": schematic_figure(pictures)}
-    for name, figure in figures.items():
-        save_figure(figure, *(results.figure(name, suffix) for suffix in ("png", "pdf")))
+    save_in_widths(
+        lambda: phantom_figure(imaged), *(results.figure("phantom", suffix) for suffix in FIGURES)
+    )
+    # The loop does not fit into a column
+    *in_page, _ = FIGURES
+    save_figure(
+        schematic_figure(pictures), *(results.figure("schematic", suffix) for suffix in in_page)
+    )
 
 
 def _excerpt(function: Any, lines: int, from_line: str = "") -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pulseq_zero.conversion.repetitions import Repetitions
-from pulseq_zero.experiments.layout import ResultFiles, RunFiles
+from pulseq_zero.experiments.layout import FIGURES, ResultFiles, RunFiles
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import OPTIMIZED
 from pulseq_zero.figures.sequence import kspace_figure, pulse_diagram
-from pulseq_zero.figures.style import save_figure
+from pulseq_zero.figures.style import save_in_widths
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.files.store import load_tensors
 
@@ -27,10 +27,11 @@ def run(experiment: Experiment, files: RunFiles, results: ResultFiles) -> None:
         The files of all runs, of which the figures are made.
     """
     repetitions = Repetitions.from_tensors(*load_tensors(files.sequence(OPTIMIZED)))
-    figures = {
-        "pulses": pulse_diagram(read_seq(files.seq(OPTIMIZED)), experiment.title),
-        "kspace": kspace_figure(repetitions, experiment.title),
+    sequence = read_seq(files.seq(OPTIMIZED))
+    drawings = {
+        "pulses": lambda: pulse_diagram(sequence, experiment.title),
+        "kspace": lambda: kspace_figure(repetitions, experiment.title),
     }
-    for shows, figure in figures.items():
+    for shows, draw in drawings.items():
         name = f"{files.name}_{shows}"
-        save_figure(figure, *(results.figure(name, suffix) for suffix in ("png", "pdf")))
+        save_in_widths(draw, *(results.figure(name, suffix) for suffix in FIGURES))

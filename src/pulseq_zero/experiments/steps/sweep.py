@@ -10,13 +10,13 @@ import pandas as pd
 
 from pulseq_zero.experiments import kinds
 from pulseq_zero.experiments.baselines import baseline_table
-from pulseq_zero.experiments.kinds.kind import SweepResults
-from pulseq_zero.experiments.layout import ResultFiles
+from pulseq_zero.experiments.kinds.kind import SweepResults, setting_label
+from pulseq_zero.experiments.layout import FIGURES, ResultFiles
 from pulseq_zero.experiments.settings import Experiment, only_sections
 from pulseq_zero.experiments.stages import OPTIMIZED, START
 from pulseq_zero.experiments.steps.evaluate import measured_in, numbers_of
 from pulseq_zero.experiments.sweeps import comparison_results, sweep_results, sweep_table
-from pulseq_zero.figures.style import save_figure
+from pulseq_zero.figures.style import save_in_widths
 from pulseq_zero.files.store import load_json, load_table, load_tensors, save_json, save_table
 from pulseq_zero.phantom import Phantom
 
@@ -100,7 +100,7 @@ def run(
         )
     save_table(results.baselines(name), baselines)
     drawn = SweepResults(
-        settings=list(experiment.sweep),
+        settings={name: setting_label(name, experiment) for name in experiment.sweep},
         runs=own,
         compared=others,
         baselines=baselines,
@@ -108,5 +108,7 @@ def run(
         start=begin["image"],
         accuracy=max(each["accuracy"] for each in (metadata, *(m for _, m in loaded.values()))),
     )
-    figure = kinds.of(experiment.figure).draw_sweep(experiment, drawn)
-    save_figure(figure, *(results.figure(name, suffix) for suffix in ("png", "pdf")))
+    save_in_widths(
+        lambda: kinds.of(experiment.figure).draw_sweep(experiment, drawn),
+        *(results.figure(name, suffix) for suffix in FIGURES),
+    )

@@ -15,7 +15,7 @@ from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.settings import Experiment, JudgeSettings
 from pulseq_zero.experiments.stages import ENDS, FULL, OPTIMIZATION, START, judged_by
 from pulseq_zero.experiments.validation import judge_results, judged_phantom, validation_row
-from pulseq_zero.figures.style import save_figure
+from pulseq_zero.figures.style import save_in_widths
 from pulseq_zero.figures.validation import validation_figure
 from pulseq_zero.files.store import load_tensors, save_json
 from pulseq_zero.imaging.acquisition import acquire
@@ -37,7 +37,7 @@ def run(
     start: RunFiles,
     judges: Mapping[str, RunFiles],
     png: Path,
-    pdf: Path,
+    pdf: list[Path],
 ) -> None:
     """Validate the start and the optimized sequence.
 
@@ -112,4 +112,4 @@ def run(
         )
     rows = judge_results(rows)
     save_json(files.validation, rows)
-    save_figure(validation_figure(images, rows), png, pdf)
+    save_in_widths(lambda: validation_figure(images, rows), png, *pdf)

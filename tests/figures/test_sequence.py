@@ -1,0 +1,62 @@
+"""Pulse diagram and k-space of sequences whose times are known."""
+
+import numpy as np
+import pypulseq as pp
+import pytest
+
+from pulseq_zero.conversion import convert
+from pulseq_zero.figures.sequence import kspace_figure, pulse_diagram
+
+SYSTEM = pp.Opts(rf_ringdown_time=0.0, rf_dead_time=0.0, adc_dead_time=0.0)
+
+
+def echoes(TE, lines, TR=3.0, along_z=0.0):
+    """Spin echoes, a line of k-space each; a preparation comes first."""
+    seq = pp.Sequence(SYSTEM)
+    gx = pp.make_trapezoid("x", flat_area=160, flat_time=3.2e-3, system=SYSTEM)
+    adc = pp.make_adc(16, duration=gx.flat_time, delay=gx.rise_time, system=SYSTEM)
+    seq.add_block(pp.make_block_pulse(np.pi, duration=1e-3, system=SYSTEM, use="inversion"))
+    seq.add_block(pp.make_delay(0.5))
+    for line in range(lines):
+        seq.add_block(pp.make_block_pulse(1.5, duration=1e-3, system=SYSTEM, use="excitation"))
+        moments = [pp.make_trapezoid("y", area=100 * line, duration=2e-3, system=SYSTEM)]
+        if along_z:
+            moments.append(
+                pp.make_trapezoid("z", area=along_z * line, duration=2e-3, system=SYSTEM)
+            )
+        seq.add_block(*moments)
+        seq.add_block(pp.make_delay(TE - 2.5e-3 - pp.calc_duration(gx) / 2))
+        seq.add_block(gx, adc)
+        seq.add_block(pp.make_delay(TR - TE))
+    return seq, pp.calc_duration(gx)
+
+
+@pytest.mark.parametrize("TE", [0.02, 0.236])
+def test_the_zoom_goes_from_the_excitation_to_the_end_of_the_readout(TE):
+    sequence, readout = echoes(TE, lines=2)
+    figure = pulse_diagram(sequence, "title")
+    zoom = figure.subfigs[1].axes[-1]
+    begin = 0.501
+    assert zoom.get_xlabel() == f"Time after {begin:g} s [ms]"
+    end = TE + 0.5e-3 + readout / 2
+    assert zoom.get_xlim() == pytest.approx((0, 1e3 * end))
+    assert [axes.get_ylabel() for axes in figure.subfigs[1].axes][1] == "RF phase"
+
+
+def test_of_a_train_further_readouts_are_shown():
+    sequence, readout = echoes(0.02, lines=5, TR=0.025)
+    zoom = pulse_diagram(sequence, "title").subfigs[1].axes[-1]
+    first = 0.02 + 0.5e-3 + readout / 2
+    _, end = zoom.get_xlim()
+    assert 2e3 * first < end <= 3e3 * first
+
+
+def test_the_order_along_z_is_shown_where_there_is_one():
+    flat, _ = echoes(0.02, lines=2)
+    assert len(kspace_figure(convert(flat), "title").axes) == 3
+    deep, _ = echoes(0.02, lines=2, along_z=50.0)
+    figure = kspace_figure(convert(deep), "title")
+    order = next(axes for axes in figure.axes if axes.get_ylabel() == "$k_z$ [1/m]")
+    places = order.collections[0].get_offsets()
+    assert places[:, 0].tolist() == list(range(1, 33))
+    assert places[-1, 1] - places[0, 1] == pytest.approx(50, rel=1e-3)
