@@ -80,6 +80,23 @@ print(phantom["source"], *read_definition(phantom["definition"])["tissues"])
     assert said.split() == ["icbm152", "gm", "wm", "csf", "scalp"]
 
 
+@pytest.mark.pipeline
+def test_the_pipeline_is_laid_out_and_runs(command, tmp_path):
+    run(command, "pipeline", "mine", folder=tmp_path)
+    folder = tmp_path / "mine"
+    assert not list(folder.rglob("__pycache__"))
+    assert "--editable" not in (folder / "workflow/envs/pulseq_zero.post-deploy.sh").read_text()
+    phantom = "results/phantom/phantom.safetensors"
+    snakemake = [command.parent / "python", "-m", "snakemake", "--cores", "1", phantom]
+    run(*snakemake, folder=folder)
+    assert (folder / phantom).is_file()
+    # An edit of the library that is installed reruns what uses it
+    (library,) = command.parent.parent.rglob("site-packages/pulseq_zero/phantom/build.py")
+    assert "rule phantom" not in run(*snakemake, "--dry-run", folder=folder)
+    library.write_text(library.read_text() + "\n# edited\n")
+    assert "rule phantom" in run(*snakemake, "--dry-run", folder=folder)
+
+
 @pytest.mark.network
 def test_every_command_works_where_nothing_else_is_installed(wheel, tmp_path):
     python, _ = environment(tmp_path / "environment")

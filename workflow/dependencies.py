@@ -3,9 +3,12 @@
 import ast
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
-LIBRARY = Path(__file__).resolve().parent.parent / "src" / "pulseq_zero"
+_BESIDE = Path(__file__).resolve().parent.parent / "src" / "pulseq_zero"
+# A pipeline that is laid out from the package has no library beside it
+LIBRARY = _BESIDE if _BESIDE.is_dir() else Path(find_spec("pulseq_zero").origin).parent
 STEPS = LIBRARY / "experiments" / "steps"
 
 

@@ -274,7 +274,7 @@ def test_defaults_are_those_of_the_repository(root, tmp_path, monkeypatch):
 
 
 def test_every_command_explains_itself():
-    for command in ("new", "check", "run", "show", "export"):
+    for command in ("new", "pipeline", "check", "run", "show", "export"):
         text = call(command, "--help")
         assert f"  pulseq-zero {command} " in text.partition("Example:")[2]
 

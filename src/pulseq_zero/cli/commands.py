@@ -77,6 +77,26 @@ def new(name: str) -> None:
 
 
 @main.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def pipeline(folder: Path) -> None:
+    """Lay out the Snakemake pipeline, which runs many experiments, also on a cluster.
+
+    FOLDER gets the workflow with its configuration, and the experiments that it comes with, as
+    files to make your own of. Snakemake is needed: pip install 'pulseq-zero[pipeline]'. Nothing
+    is overwritten.
+
+    \b
+    Example:
+      pulseq-zero pipeline my_pipeline
+    """
+    from pulseq_zero.cli.pipeline import lay_out_pipeline
+
+    click.echo("\n".join(f"Wrote {path}" for path in lay_out_pipeline(folder)))
+    click.echo(f"\nWhat to run is in {folder / 'config' / 'config.yaml'}. Run it:")
+    click.echo(f"  cd {folder} && snakemake --cores 8")
+
+
+@main.command()
 @click.argument("experiment", type=_FILE)
 @_config
 def check(experiment: Path, config: Path | None) -> None:
