@@ -17,6 +17,10 @@ class SequenceError(PulseqZeroError, ValueError):
     """A sequence function or a sequence cannot be used as it is."""
 
 
+class UnsupportedFileError(SequenceError):
+    """A ``.seq`` file holds what PyPulseq does not read."""
+
+
 class TracingError(PulseqZeroError, RuntimeError):
     """A traced number met code that it cannot follow."""
 

@@ -25,7 +25,10 @@ def written():
     inversion_recovery().write("good.seq")
     text = Path("good.seq").read_text()
     Path("cut.seq").write_text(text[: len(text) // 2])
-    Path("altered.seq").write_text(text.replace("[BLOCKS]", "[BLOCKS]\n", 1))
+    Path("altered.seq").write_text(text.replace("major 1", "major  1", 1))
+    Path("unsigned.seq").write_text(text[: text.index("[SIGNATURE]")])
+    Path("odd.seq").write_text(text.replace("[RF]", "[RFX]"))
+    Path("circle.seq").write_text(f"{text}\n[EXTENSIONS]\n1 1 1 2\n2 1 1 1\n")
     Path("binary.seq").write_bytes(b"\xff\xfe" * 100)
     Path("empty.seq").write_text("")
     save_tensors("good.safetensors", {"a": torch.ones(3)}, {"best_iteration": 0})
@@ -61,13 +64,27 @@ def resume(path, **settings):
             "the sequence first",
         ),
         (
-            lambda: read_seq("cut.seq"),
-            "cut.seq is no .seq file, is cut, or was written without a signature; write it again",
+            lambda: read_seq("cut.seq", check_signature=True),
+            "cut.seq has no signature, so that it may be cut or altered; write it again",
         ),
         (
-            lambda: read_seq("altered.seq"),
+            lambda: read_seq("unsigned.seq", check_signature=True),
+            "unsigned.seq has no signature, so that it may be cut or altered; write it again",
+        ),
+        (
+            lambda: read_seq("altered.seq", check_signature=True),
             "altered.seq was altered after it was written: its signature does not fit; "
             "write it again",
+        ),
+        (
+            lambda: read_seq("odd.seq"),
+            "PyPulseq 1.5.0.post1 cannot read odd.seq, which is of Pulseq 1.5.0 (ValueError: "
+            "Unknown section code: [RFX]); write it again with this version, or for version 1.4, "
+            "if it is yours; pulseq_zero.simulate takes MRzeroCore's importer where that reads it",
+        ),
+        (
+            lambda: read_seq("circle.seq"),
+            "circle.seq is damaged: its list of extensions 1 never ends; get it again",
         ),
         (
             lambda: read_seq("binary.seq"),
@@ -75,7 +92,8 @@ def resume(path, **settings):
         ),
         (
             lambda: read_seq("empty.seq"),
-            "empty.seq is no .seq file, is cut, or was written without a signature; write it again",
+            "empty.seq is no .seq file, or is cut: it has no section [VERSION]; check which file "
+            "it is, or get it again",
         ),
         (
             lambda: resume("cut_checkpoint.safetensors"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
+import warnings
 from dataclasses import fields
 from pathlib import Path
 
@@ -191,11 +192,31 @@ def test_a_seq_file_with_a_changed_byte(place, change):
         before = read_seq(file)
         damage(file, place, change)
         try:
-            after = read_seq(file)
+            after = read_seq(file, check_signature=True)
         except PulseqZeroError as error:
             assert folder in str(error)
             return
         assert after.write(str(file)) == before.write(str(file))
+
+
+@FEW
+@given(place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255) | st.just("cut"))
+def test_a_seq_file_without_a_signature_with_a_changed_byte(place, change):
+    """Nothing tells that it changed: there is a sentence, or a sequence."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "a.seq"
+        inversion_recovery().write(str(file))
+        text = file.read_text()
+        file.write_text(text[: text.index("[SIGNATURE]")])
+        damage(file, place, change)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                found = read_seq(file)
+            except PulseqZeroError as error:
+                assert folder in str(error)
+                return
+        assert found.block_events
 
 
 @FEW

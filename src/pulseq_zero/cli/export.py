@@ -35,7 +35,7 @@ def export_results(files: RunFiles) -> list[Path]:
     written = []
     for stage in ENDS:
         tensors, metadata = load_tensors(files.image(stage))
-        sequence = read_seq(files.seq(stage))
+        sequence = read_seq(files.seq(stage), check_signature=True)
         extent = sequence.definitions.get("FOV", ())
         if len(extent) != 3:
             raise SequenceError(

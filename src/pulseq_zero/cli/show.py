@@ -53,7 +53,9 @@ def draw(files: RunFiles) -> list[Path]:
     }
     for stage in ENDS:
         title = f"{files.name}, {stage}"
-        figures[f"pulses_{stage}"] = pulse_diagram(read_seq(files.seq(stage)), title)
+        figures[f"pulses_{stage}"] = pulse_diagram(
+            read_seq(files.seq(stage), check_signature=True), title
+        )
     paths = []
     for name, figure in figures.items():
         paths.append(files.folder / "figures" / f"{name}.png")

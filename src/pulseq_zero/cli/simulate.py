@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pypulseq
 
+from pulseq_zero.errors import UnsupportedFileError
 from pulseq_zero.figures.sequence import kspace_figure, pulse_diagram
 from pulseq_zero.figures.signal import acquisition_figure
 from pulseq_zero.figures.style import save_figure
@@ -29,6 +30,8 @@ def simulate_file(
     report: Callable[[str], None] = print,
 ) -> list[Path]:
     """Simulate a file, and write what a person looks at and what other programs read.
+
+    Of a file that PyPulseq does not understand there are no pulse diagram and no ISMRMRD file.
 
     Parameters
     ----------
@@ -58,9 +61,12 @@ def simulate_file(
         If a file cannot be written.
     """
     system = None if field is None else pypulseq.Opts(B0=field)
-    sequence = read_seq(file, system=system)
+    try:
+        sequence = read_seq(file, system=system)
+    except UnsupportedFileError:
+        sequence = None
     imaged = build_phantom({}) if phantom is None else read_phantom(phantom)
-    acquisition = simulate(sequence, imaged, fov=fov, matrix=matrix)
+    acquisition = simulate(sequence or file, imaged, fov=fov, matrix=matrix)
     report(_summary(file, acquisition))
     return [
         *_draw(file.stem, folder, sequence, acquisition),
@@ -80,13 +86,14 @@ def _summary(file: Path, acquisition: Acquisition) -> str:
 
 
 def _draw(
-    title: str, folder: Path, sequence: pypulseq.Sequence, acquisition: Acquisition
+    title: str, folder: Path, sequence: pypulseq.Sequence | None, acquisition: Acquisition
 ) -> list[Path]:
     figures = {
         "image": acquisition_figure(acquisition.image, acquisition.signal),
         "kspace": kspace_figure(acquisition.repetitions, title),
-        "pulses": pulse_diagram(sequence, title),
     }
+    if sequence is not None:
+        figures["pulses"] = pulse_diagram(sequence, title)
     paths = [folder / f"{name}.png" for name in figures]
     for path, figure in zip(paths, figures.values(), strict=True):
         save_figure(figure, path)
@@ -94,13 +101,15 @@ def _draw(
 
 
 def _export(
-    folder: Path, sequence: pypulseq.Sequence, phantom: Phantom, acquisition: Acquisition
+    folder: Path, sequence: pypulseq.Sequence | None, phantom: Phantom, acquisition: Acquisition
 ) -> list[Path]:
     nifti, mrd = folder / "image.nii.gz", folder / "signal.mrd"
     fov = acquisition.reconstruction.fov
-    stated = sequence.definitions.get("FOV", ())
+    stated = [] if sequence is None else list(sequence.definitions.get("FOV", []))
     thickness = float(stated[2]) if len(stated) == 3 else phantom.slice_thickness
     save_image(nifti, acquisition.image, fov, thickness, phantom.position, phantom.orientation)
+    if sequence is None:
+        return [nifti]
     sequence.set_definition("FOV", [*fov, thickness])
     save_ismrmrd(mrd, acquisition.signal, sequence, acquisition.image.shape)
     return [nifti, mrd]

@@ -6,10 +6,14 @@ import numpy as np
 import pypulseq
 from numpy.typing import NDArray
 
+from pulseq_zero.conversion.pulses import sample_durations
+
 # Where a block's numbers of its events stand, in PyPulseq's list
 _PULSE, _GRADIENTS, _ADC = 1, slice(2, 5), 5
 # Where a pulse's frequency offset stands, and a gradient's amplitude
 _FREQUENCY, _AMPLITUDE = 8, 0
+# A pulse without a stated use excites if it turns by less than this [degrees].
+_EXCITES = 100
 # Slices that are apart by less [m] are one.
 _SAME_SLICE = 1e-4
 
@@ -51,8 +55,9 @@ def _slices(sequence: pypulseq.Sequence) -> list[int]:
     """Find for each readout the number of the place that was excited last; 0 before any was."""
     places: list[NDArray[np.float64]] = []
     current, found = 0, []
+    exciting = {pulse for pulse in sequence.rf_library.data if _excites(sequence, pulse)}
     for events in sequence.block_events.values():
-        place = _excited_at(sequence, events)
+        place = _excited_at(sequence, events) if events[_PULSE] in exciting else None
         if place is not None:
             apart = [np.abs(place - other).max() for other in places]
             if not apart or min(apart) > _SAME_SLICE:
@@ -67,10 +72,7 @@ def _slices(sequence: pypulseq.Sequence) -> list[int]:
 def _excited_at(
     sequence: pypulseq.Sequence, events: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
-    """Return where along its gradient a block excites [m], None if it excites no slice."""
-    pulse = events[_PULSE]
-    if not pulse or sequence.rf_library.type.get(pulse) != "e":
-        return None
+    """Return where along its gradient a block's pulse acts [m], None if it acts everywhere."""
     library = sequence.grad_library
     if any(number and library.type[number] != "t" for number in events[_GRADIENTS]):
         return None
@@ -80,5 +82,16 @@ def _excited_at(
     strength = gradient @ gradient
     if strength == 0:
         return None
-    place: NDArray[np.float64] = sequence.rf_library.data[pulse][_FREQUENCY] / strength * gradient
+    frequency = sequence.rf_library.data[events[_PULSE]][_FREQUENCY]
+    place: NDArray[np.float64] = frequency / strength * gradient
     return place
+
+
+def _excites(sequence: pypulseq.Sequence, pulse: int) -> bool:
+    """Tell whether a pulse excites, as `Repetitions.known_uses` has it where no use is stated."""
+    use = sequence.rf_library.type.get(pulse, "u")
+    if use != "u":
+        return bool(use == "e")
+    rf = sequence.rf_from_lib_data(sequence.rf_library.data[pulse], use)
+    turns = abs((rf.signal * sample_durations(rf)).sum())
+    return bool(360 * turns < _EXCITES)

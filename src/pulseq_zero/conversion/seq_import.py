@@ -1,7 +1,9 @@
-"""Exported ``.seq`` files, imported for the simulation."""
+"""``.seq`` files, imported for the simulation."""
 
 from __future__ import annotations
 
+import tempfile
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,15 +16,19 @@ from pulseq_zero.conversion.labels import sample_labels
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.conversion.pulses import frequency, keeps_its_phase
 from pulseq_zero.conversion.repetitions import Repetitions, repetitions_from_mr0
-from pulseq_zero.files.seq import read_seq
+from pulseq_zero.errors import UnsupportedFileError
+from pulseq_zero.files.seq import read_lines, read_seq
 
 
-def imported_repetitions(path: Path | str, pulses: Pulses = "instantaneous") -> Repetitions:
+def imported_repetitions(
+    path: Path | str, pulses: Pulses = "instantaneous", *, check_signature: bool = False
+) -> Repetitions:
     """Import a ``.seq`` file.
 
     MRzeroCore's importer, which shares no code with the conversion of scripts, makes one rotation
     of each pulse by the integral of its shape, and leaves out frequency offsets. Where that is not
-    what the file says, it is read by PyPulseq and converted as scripts are.
+    what the file says, it is read by PyPulseq and converted as scripts are. What PyPulseq does not
+    understand is left to MRzeroCore's importer, with a warning.
 
     Parameters
     ----------
@@ -30,19 +36,86 @@ def imported_repetitions(path: Path | str, pulses: Pulses = "instantaneous") -> 
         The file.
     pulses
         How they act, see `SequenceModel`.
+    check_signature
+        As for `pulseq_zero.files.seq.read_seq`.
 
     Raises
     ------
     SequenceError
         If the file is missing, cut, altered, or not understood.
     """
-    sequence = read_seq(path)
+    try:
+        sequence = read_seq(path, check_signature=check_signature)
+    except UnsupportedFileError as error:
+        return import_without_pypulseq(path, error)
     if pulses != "instantaneous" or not _is_understood(sequence):
         return convert(sequence, pulses=pulses)
     # The importer hands on the phases of pulses and receiver as the file has them. They have the
     # sense of Pulseq then, and not that of MRzeroCore's simulation.
     repetitions = repetitions_from_mr0(mr0.Sequence.import_file(str(path))).conjugate()
     return _with_labels(repetitions, sequence)
+
+
+def import_without_pypulseq(path: Path | str, reason: UnsupportedFileError) -> Repetitions:
+    """Import what PyPulseq does not understand by MRzeroCore's importer.
+
+    Parameters
+    ----------
+    path
+        The file.
+    reason
+        Why PyPulseq does not read it; raised if the importer does not, either.
+
+    Raises
+    ------
+    UnsupportedFileError
+        If neither reads it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "turned.seq"
+        file.write_text("\n".join(_with_inverse_rotations(read_lines(path))), encoding="utf-8")
+        try:
+            sequence = mr0.Sequence.import_file(str(file))
+        except Exception as error:
+            raise reason from error
+    if not len(sequence):
+        raise reason
+    warnings.warn(
+        f"{str(reason).partition(';')[0]}: MRzeroCore's importer does, which makes one rotation of "
+        "each pulse and leaves out frequency offsets and extensions that it does not know",
+        stacklevel=3,
+    )
+    labels = {name for repetition in sequence for name in repetition.adc_labels}
+    columns = {
+        name.upper(): torch.cat(
+            [
+                repetition.adc_labels.get(name, torch.zeros_like(repetition.adc_usage))
+                for repetition in sequence
+            ]
+        ).long()
+        for name in labels
+    }
+    repetitions = repetitions_from_mr0(sequence).conjugate()
+    return replace(
+        repetitions,
+        labels={
+            name: values[repetitions.is_sample] for name, values in columns.items() if values.any()
+        },
+    )
+
+
+def _with_inverse_rotations(lines: list[str]) -> list[str]:
+    """Invert the rotations of a file, whose gradients the importer turns the other way round."""
+    inverse, inside = [], False
+    for line in lines:
+        words = line.split()
+        if words and (words[0] == "extension" or words[0].startswith("[")):
+            inside = words[:2] == ["extension", "ROTATIONS"]
+        elif inside and len(words) == 5:
+            number, real, *axis = words
+            line = " ".join([number, real, *(str(-float(each)) for each in axis)])
+        inverse.append(line)
+    return inverse
 
 
 def _is_understood(sequence: pypulseq.Sequence) -> bool:

@@ -1,65 +1,183 @@
-"""Read ``.seq`` files, and refuse those that are cut or damaged."""
+"""Read ``.seq`` files of any origin, and say which of them are cut, damaged or beyond PyPulseq."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
+import tempfile
+import warnings
 from pathlib import Path
 
 import pypulseq
 
-from pulseq_zero.errors import SequenceError
+from pulseq_zero.errors import SequenceError, UnsupportedFileError
 
-_SIGNATURE = re.compile(r"\n\[SIGNATURE\]\n(?:#.*\n)*Type md5\nHash ([0-9a-f]{32})\s*$")
+_VERSION = re.compile(r"^\[VERSION\]\s+major\s+(\d+)\s+minor\s+(\d+)\s+revision\s+(\S+)", re.M)
+# The newline before its section belongs to the signature
+_SIGNATURE = re.compile(r"\n\[SIGNATURE\]\n")
+_HASH = re.compile(r"^Type md5\s+Hash ([0-9a-fA-F]{32})\s*$", re.M)
 
 
-def read_seq(path: Path | str, *, system: pypulseq.Opts | None = None) -> pypulseq.Sequence:
-    """Read a ``.seq`` file whose signature shows that it is whole.
+def read_seq(
+    path: Path | str, *, system: pypulseq.Opts | None = None, check_signature: bool = False
+) -> pypulseq.Sequence:
+    """Read a ``.seq`` file.
 
     A file without its last lines, or with other numbers, may well be readable: as another
-    sequence. The signature at its end, the MD5 sum of all before, tells.
+    sequence. The signature at its end, the MD5 sum of all before, tells. Files of the versions 1.2
+    and 1.3 have none.
 
     Parameters
     ----------
     path
         The file.
     system
-        What it was made for: its field strength and nucleus, where the file does not state them.
+        What it was made for: its field strength, nucleus and raster times, where the file does not
+        state them.
+    check_signature
+        Whether to refuse a file that no signature shows to be whole. Otherwise, that is warned of.
 
     Raises
     ------
     SequenceError
-        If the file is missing, cut, altered, or not understood by this version of PyPulseq.
+        If the file is missing or no ``.seq`` file, or if it is cut or altered, and that is refused.
+    UnsupportedFileError
+        If this version of PyPulseq does not understand it.
     """
     path = Path(path)
+    text = _text(path)
+    version = _VERSION.search(text)
+    doubt = None if version is None else _doubt(text)
+    if version is None or "\n[BLOCKS]" not in text:
+        missing = "[VERSION]" if version is None else "[BLOCKS]"
+        raise SequenceError(
+            f"{path} is no .seq file, or is cut: it has no section {missing}; check which file it "
+            "is, or get it again"
+        )
+    if doubt is not None and check_signature:
+        raise SequenceError(f"{path} {doubt}; write it again")
+    number = ".".join(version.groups())
+    sequence = pypulseq.Sequence(system=system)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tidy = Path(folder) / "tidy.seq"
+        tidy.write_text("\n".join(_tidy(text, path)), encoding="utf-8")
+        try:
+            sequence.read(str(tidy))
+            for block in sequence.block_events:
+                sequence.get_block(block)
+        except KeyError as error:
+            raise SequenceError(
+                f"{path} refers to an event or a shape {error.args[0]} that it lacks, so that it "
+                "is cut or damaged; get it again"
+            ) from error
+        except Exception as error:
+            raise UnsupportedFileError(
+                f"PyPulseq {pypulseq.__version__} cannot read {path}, which is of Pulseq {number} "
+                f"({type(error).__name__}: {' '.join(str(error).split())}); write it again with "
+                "this version, or for version 1.4, if it is yours; pulseq_zero.simulate takes "
+                "MRzeroCore's importer where that reads it"
+            ) from error
+    if not sequence.block_events:
+        raise SequenceError(f"{path} holds no blocks, so that it is cut or empty; get it again")
+    doubts = [] if doubt is None else [doubt]
+    if any("RasterTime found" in str(warning.message) for warning in caught):
+        doubts.append(
+            f"is of Pulseq {number}, which does not state raster times: those of its system count, "
+            f"{1e6 * sequence.grad_raster_time:g} us for gradients and "
+            f"{1e6 * sequence.rf_raster_time:g} us for pulses"
+        )
+    if doubts:
+        warnings.warn(f"{path} {', and '.join(doubts)}", stacklevel=2)
+    return sequence
+
+
+def read_lines(path: Path | str) -> list[str]:
+    """Read the lines of a ``.seq`` file, without comments, a blank one before each section.
+
+    Raises
+    ------
+    SequenceError
+        If the file is missing or damaged.
+    """
+    return _tidy(_text(Path(path)), Path(path))
+
+
+def read_definitions(path: Path | str) -> dict[str, list[str]]:
+    """Read the words of each definition of a ``.seq`` file, also of one beyond PyPulseq.
+
+    Raises
+    ------
+    SequenceError
+        If the file is missing or damaged.
+    """
+    lines = iter(read_lines(path))
+    stated = itertools.takewhile(bool, itertools.dropwhile("[DEFINITIONS]".__ne__, lines))
+    return {name: words for name, *words in map(str.split, stated)}
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as error:
         raise SequenceError(
             f"{path} cannot be read ({error.strerror}); check the path or export the sequence first"
         ) from error
     except UnicodeDecodeError as error:
         raise SequenceError(f"{path} is no .seq file: it holds no text; export it again") from error
-    text = text.replace("\r\n", "\n")
+
+
+def _doubt(text: str) -> str | None:
+    """Say why a file may not be what was written, None if its signature shows that it is."""
     signature = _SIGNATURE.search(text)
     if signature is None:
-        raise SequenceError(
-            f"{path} is no .seq file, is cut, or was written without a signature; write it again"
-        )
+        return "has no signature, so that it may be cut or altered"
+    stated = _HASH.search(text, signature.start())
+    if stated is None:
+        return "has a signature that is not of MD5, so that it may be cut or altered"
     content = text[: signature.start()]
-    if hashlib.md5(content.encode(), usedforsecurity=False).hexdigest() != signature[1]:
-        raise SequenceError(
-            f"{path} was altered after it was written: its signature does not fit; write it again"
-        )
-    sequence = pypulseq.Sequence(system=system)
-    try:
-        sequence.read(str(path))
-        for block in sequence.block_events:
-            sequence.get_block(block)
-    except Exception as error:
-        raise SequenceError(
-            f"PyPulseq {pypulseq.__version__} cannot read {path} "
-            f"({type(error).__name__}: {' '.join(str(error).split())}); write it again with this "
-            "version"
-        ) from error
-    return sequence
+    # JEMRIS counts the newline before the section, and Windows has another one
+    known = (content, f"{content}\n")
+    for written in (*known, *(each.replace("\n", "\r\n") for each in known)):
+        if hashlib.md5(written.encode(), usedforsecurity=False).hexdigest() == stated[1].lower():
+            return None
+    return "was altered after it was written: its signature does not fit"
+
+
+def _tidy(text: str, path: Path) -> list[str]:
+    """Leave out what PyPulseq stumbles over: comments within sections, and ends without a line.
+
+    It takes a blank line for the end of a section, and waits for it forever.
+    """
+    lines: list[str] = []
+    for line in text.split("\n"):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        if words[0].startswith("[") or words[0] in ("extension", "shape_id"):
+            lines.append("")
+        lines.append(" ".join(words))
+    _refuse_circles(lines, path)
+    return [*lines, "", ""]
+
+
+def _refuse_circles(lines: list[str], path: Path) -> None:
+    """Refuse lists of extensions that lead back to themselves, which PyPulseq follows forever."""
+    if "[EXTENSIONS]" not in lines:
+        return
+    following = {}
+    for line in lines[lines.index("[EXTENSIONS]") + 1 :]:
+        words = line.split()
+        if len(words) != 4:
+            break
+        following[words[0]] = words[3]
+    for number in following:
+        seen = set()
+        while number in following:
+            if number in seen:
+                raise SequenceError(
+                    f"{path} is damaged: its list of extensions {number} never ends; get it again"
+                )
+            seen.add(number)
+            number = following[number]

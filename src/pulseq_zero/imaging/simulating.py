@@ -11,8 +11,9 @@ import pypulseq
 from pulseq_zero.conversion import convert
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.conversion.repetitions import Repetitions
-from pulseq_zero.errors import SequenceError
-from pulseq_zero.files.seq import read_seq
+from pulseq_zero.conversion.seq_import import import_without_pypulseq
+from pulseq_zero.errors import SequenceError, UnsupportedFileError
+from pulseq_zero.files.seq import read_definitions, read_seq
 from pulseq_zero.imaging.acquisition import Acquisition, acquire, defined_fov
 from pulseq_zero.imaging.slices import excited_slice
 from pulseq_zero.phantom import Phantom, build_phantom
@@ -41,7 +42,8 @@ def simulate(
     Parameters
     ----------
     sequence
-        A ``.seq`` file, a sequence, or repetitions. What was made inside of ``with tracing():``
+        A ``.seq`` file, a sequence, or repetitions. What of files PyPulseq does not understand is
+        left to MRzeroCore's importer, with a warning. What was made inside of ``with tracing():``
         has an image that is differentiable by the tensors that the script used.
     phantom
         What is imaged; by default the embedded brain. Where pulses are played, the slice of a
@@ -73,7 +75,11 @@ def simulate(
     if system is not None and not isinstance(sequence, (str, Path)):
         raise SequenceError("a system is of a file; a sequence in Python has its own, system=")
     if isinstance(sequence, (str, Path)):
-        sequence = read_seq(sequence, system=system)
+        try:
+            sequence = read_seq(sequence, system=system)
+        except UnsupportedFileError as error:
+            fov = fov or _fov_of_file(sequence)
+            sequence = import_without_pypulseq(sequence, error)
     if isinstance(sequence, Repetitions):
         if fov is None:
             raise SequenceError("repetitions state no field of view; give it as fov=(x, y) in m")
@@ -86,3 +92,10 @@ def simulate(
         imaged = excited_slice(imaged, repetitions).simulation_data()
     simulator = Simulator(imaged, accuracy=accuracy, **(simulation or {}))
     return acquire(repetitions, simulator, matrix=matrix, fov=fov)
+
+
+def _fov_of_file(path: Path | str) -> tuple[float, float]:
+    """Field of view [m] that a file beyond PyPulseq defines."""
+    stated = pypulseq.Sequence()
+    stated.definitions = dict(read_definitions(path))
+    return defined_fov(stated)

@@ -35,7 +35,13 @@ _AXES = ("gx", "gy", "gz")
 _ON_A_LINE = 1e-3
 
 
-def read_course(path: Path | str, physics: Physics = "full", rf_step: float = 1e-5) -> Course:
+def read_course(
+    path: Path | str,
+    physics: Physics = "full",
+    rf_step: float = 1e-5,
+    *,
+    check_signature: bool = False,
+) -> Course:
     """Read what spins undergo in the sequence of a ``.seq`` file.
 
     Parameters
@@ -48,6 +54,8 @@ def read_course(path: Path | str, physics: Physics = "full", rf_step: float = 1e
         at its centre, the same for all spins.
     rf_step
         Longest step of a pulse that takes its time [s].
+    check_signature
+        As for `pulseq_zero.files.seq.read_seq`.
 
     Raises
     ------
@@ -55,7 +63,7 @@ def read_course(path: Path | str, physics: Physics = "full", rf_step: float = 1e
         If the file cannot be read, or a pulse cannot be simulated: with instantaneous pulses one
         that is no rotation (adiabatic, say).
     """
-    sequence, course = read_seq(path), Course()
+    sequence, course = read_seq(path, check_signature=check_signature), Course()
     system = system_of(sequence)
     for number in sequence.block_events:
         _play(sequence.get_block(number), system, physics, rf_step, course)

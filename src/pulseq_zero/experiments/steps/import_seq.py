@@ -39,7 +39,7 @@ def run(
     image
         ``image`` (x, y) as safetensors.
     """
-    repetitions = imported_repetitions(seq, experiment.sequence.pulses)
+    repetitions = imported_repetitions(seq, experiment.sequence.pulses, check_signature=True)
     imaged = excited_slice(Phantom.load(phantom), repetitions)
     acquisition = acquire(
         repetitions,

@@ -49,7 +49,7 @@ def run(
     imaged, begin = Phantom.load(phantom), time.perf_counter()
     is_full = physics == FULL
     found = converged_isochromats(
-        read_course(files.seq(stage), physics),
+        read_course(files.seq(stage), physics, check_signature=True),
         judged_phantom(imaged, settings.thickness * imaged.slice_thickness if is_full else None),
         tolerance=settings.full_tolerance if is_full else settings.tolerance,
         largest=settings.largest,

@@ -46,7 +46,7 @@ def run(
         # A file states no limits: those of the system that the script sets up
         values = stage_values(setup, stage, files.parameters)
         made = setup.sequence(values)
-        table = check_limits(read_seq(seq), made.system, rf_limits)
+        table = check_limits(read_seq(seq, check_signature=True), made.system, rf_limits)
         for row in table[table["passed"].eq(False)].itertuples():
             logger.warning(
                 "%s: %s is %g %s, above %g", stage, row.quantity, row.value, row.unit, row.limit

@@ -27,7 +27,7 @@ def run(experiment: Experiment, files: RunFiles, results: ResultFiles) -> None:
         The files of all runs, of which the figures are made.
     """
     repetitions = Repetitions.from_tensors(*load_tensors(files.sequence(OPTIMIZED)))
-    sequence = read_seq(files.seq(OPTIMIZED))
+    sequence = read_seq(files.seq(OPTIMIZED), check_signature=True)
     drawings = {
         "pulses": lambda: pulse_diagram(sequence, experiment.title),
         "kspace": lambda: kspace_figure(repetitions, experiment.title),

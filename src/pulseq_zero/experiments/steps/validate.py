@@ -93,7 +93,7 @@ def run(
         scatter[stage] = {kind: stored[kind][1] for kind in ("bloch", "bloch_full")}
         for kind, (pulses, simulates) in simulations.items():
             images[stage][kind] = acquire(
-                imported_repetitions(own.seq(stage), pulses),
+                imported_repetitions(own.seq(stage), pulses, check_signature=True),
                 simulates,
                 matrix=experiment.image.matrix,
                 fov=tuple(stored["tight"][1]["fov"]),

@@ -1,0 +1,139 @@
+"""Files of any version and origin are read, and doubts are told."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from pulseq_zero.conversion import convert, imported_repetitions
+from pulseq_zero.errors import SequenceError, UnsupportedFileError
+from pulseq_zero.files.seq import read_definitions, read_seq
+from support.seq_text import DWELL, FIRST_SAMPLE, KX, signed, text_of
+
+VERSIONS = ["1.2.0", "1.2.1", "1.3.0", "1.3.1", "1.4.0", "1.4.1", "1.5.0", "1.5.1"]
+_HALF = 0.5**0.5
+QUARTER_ABOUT_Z = f"""
+[EXTENSIONS]
+1 1 1 0
+
+extension ROTATIONS 1
+1 {_HALF} 0 0 {_HALF}
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, name="echo.seq"):
+        (tmp_path / name).write_bytes(text.encode())
+        return tmp_path / name
+
+    return write
+
+
+def silently(function, *args, **kwargs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        return function(*args, **kwargs)
+
+
+def check(repetitions, axis=0):
+    """Compare with what the file says."""
+    assert repetitions.pulse_angle.tolist() == pytest.approx([np.pi / 2], rel=1e-6)
+    assert repetitions.known_uses() == ("excitation",)
+    kspace = repetitions.kspace().numpy()
+    expected = np.zeros((8, 4))
+    expected[:, axis], expected[:, 3] = KX, FIRST_SAMPLE + DWELL * np.arange(8)
+    np.testing.assert_allclose(kspace, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_version_is_read(version, write):
+    file = write(text_of(version))
+    with pytest.warns(UserWarning, match="has no signature, so that it may be cut") as caught:
+        sequence = read_seq(file)
+    assert len(caught) == 1
+    said = str(caught[0].message)
+    assert ("10 us for gradients and 1 us for pulses" in said) == (version < "1.4")
+    assert sequence.duration()[0] == pytest.approx(0.5031)
+    check(convert(sequence))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check(imported_repetitions(file, "played"))
+        check(imported_repetitions(file, "instantaneous"))
+    with pytest.raises(SequenceError, match=r"has no signature.*; write it again"):
+        read_seq(file, check_signature=True)
+
+
+def test_signatures_of_other_programs_are_right(write):
+    text = text_of("1.5.0")
+    for content in (
+        signed(text),
+        # JEMRIS hashes the newline before the section, too
+        signed(text, of=f"{text}\n"),
+        signed(text).replace("\n", "\r\n"),
+        signed(text, of=text.replace("\n", "\r\n")).replace("\n", "\r\n"),
+        f"\ufeff{signed(text)}",
+    ):
+        check(convert(silently(read_seq, write(content), check_signature=True)))
+
+
+def test_an_altered_file_is_read_with_a_warning(write):
+    file = write(signed(text_of("1.4.0")).replace("1 1250 1 2", "1 1250.0 1 2"))
+    with pytest.warns(UserWarning, match="was altered after it was written"):
+        check(convert(read_seq(file)))
+    with pytest.raises(SequenceError, match="was altered after it was written"):
+        read_seq(file, check_signature=True)
+
+
+def test_comments_blanks_and_a_last_line_without_an_end_are_no_matter(write):
+    """PyPulseq takes a comment for data, and waits forever for a line after the last."""
+    text = text_of("1.4.0").rstrip()
+    text = text.replace("[TRAP]\n", "[TRAP]\n# id amplitude\n\n").replace(
+        "\n2 ", "\n# second\n2   "
+    )
+    text = text.replace("FOV 0.1 0.1", "FOV 0.1   0.1 ")
+    with pytest.warns(UserWarning, match="no signature"):
+        sequence = read_seq(write(text))
+    check(convert(sequence))
+    assert sequence.definitions["FOV"].tolist() == [0.1, 0.1, 0.005]
+
+
+def test_a_cut_file_says_what_it_lacks(write):
+    text = text_of("1.4.0")
+    for cut, message in (
+        (text[: text.index("[RF]")], r"refers to an event or a shape 1 that it lacks"),
+        (text[: text.index("shape_id 2")], r"refers to an event or a shape 2(\.0)? that it lacks"),
+        (text[: text.index("1 30 1")], "holds no blocks"),
+        (text[: text.index("[BLOCKS]")], r"has no section \[BLOCKS\]"),
+        ("a recipe", r"no \.seq file, or is cut: it has no section \[VERSION\]"),
+    ):
+        with pytest.raises(SequenceError, match=message):
+            read_seq(write(cut))
+
+
+def test_rotations_are_read_by_the_importer(write):
+    """A quarter of a turn about z leads x to y, right-handed: Hamilton's quaternions."""
+    file = write(text_of("1.5.1", QUARTER_ABOUT_Z, 1))
+    with pytest.raises(UnsupportedFileError, match="Unknown section code: extension ROTATIONS"):
+        read_seq(file)
+    for pulses in ("played", "instantaneous"):
+        with pytest.warns(UserWarning, match="MRzeroCore's importer does, which makes one"):
+            repetitions = imported_repetitions(file, pulses)
+        check(repetitions, axis=1)
+    assert read_definitions(file)["FOV"] == ["0.1", "0.1", "0.005"]
+
+
+def test_labels_of_the_importer_are_kept(write):
+    labels = "\n[EXTENSIONS]\n1 1 1 2\n2 2 1 0\n\nextension LABELSET 1\n1 3 ECO\n"
+    file = write(text_of("1.5.1", labels + "\nextension RF_SHIMS 2\n1 1 1 0\n", 1))
+    with pytest.warns(UserWarning, match="MRzeroCore's importer"):
+        repetitions = imported_repetitions(file)
+    assert {name: values.tolist() for name, values in repetitions.labels.items()} == {
+        "ECO": [3] * 8
+    }
+
+
+def test_what_nobody_reads_is_refused(write):
+    file = write(text_of("1.5.0").replace("[TRAP]", "[TRIPS]"))
+    with pytest.raises(UnsupportedFileError, match=r"Unknown section code: \[TRIPS\]"):
+        imported_repetitions(file)
