@@ -189,33 +189,6 @@ def test_gradients_of_a_pulse_s_samples_are_those_of_differences(root, bar):
     assert float(difference) == pytest.approx(float(slope.norm()), rel=0.01)
 
 
-SCRIPT = """
-import pypulseq as pp
-
-def main(plot, write_seq, seq_filename="out.seq"):
-    seq = pp.Sequence()
-    length = 1e-3  # a constant
-    twice = 2 * length
-    seq.add_block(pp.make_delay(twice))
-    if plot:
-        seq.plot()
-"""
-
-
-def test_constants_of_a_foreign_script_become_arguments(root, tmp_path):
-    file = tmp_path / "script.py"
-    file.write_text(SCRIPT)
-    main_of = load("sequences/pypulseq_tse.py:main_of", root)
-    main = main_of(file, ("length",), "seq")
-    sequence = main(plot=False, write_seq=False, length=5e-3)
-    assert sequence.duration()[0] == pytest.approx(1e-2)
-    assert main_of(file, (), "twice")(False, False) == 2e-3
-    assert [file] == list(tmp_path.iterdir())
-    assert file.read_text() == SCRIPT
-    with pytest.raises(ValueError, match="does not set each of"):
-        main_of(file, ("length", "width"), "seq")
-
-
 def test_a_script_that_was_not_fetched_is_asked_for(root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match="make gallery"):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pulseq_zero.conversion.repetitions import Repetitions as Repetitions
     from pulseq_zero.conversion.repetitions import repetitions_from_mr0 as repetitions_from_mr0
     from pulseq_zero.errors import PulseqZeroError as PulseqZeroError
+    from pulseq_zero.files.scripts import script as script
     from pulseq_zero.imaging.acquisition import Acquisition as Acquisition
     from pulseq_zero.imaging.model import ImagingModel as ImagingModel
     from pulseq_zero.imaging.reconstruction import reconstruct as reconstruct

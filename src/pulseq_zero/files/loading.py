@@ -8,6 +8,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from importlib.abc import Loader
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -38,7 +39,7 @@ def load_function(reference: str, base: Path | None = None) -> Callable[..., Any
     if not name.isidentifier() or not (is_file or all(part.isidentifier() for part in parts)):
         raise ConfigError(f"{reference!r} must look like 'module:function' or 'file.py:function'")
     if is_file:
-        module = _import_file((base or Path()) / source)
+        module = import_file((base or Path()) / source)
     else:
         try:
             module = importlib.import_module(source)
@@ -88,15 +89,28 @@ def check_arguments(function: Callable[..., Any], names: Iterable[str]) -> None:
         )
 
 
-def _import_file(path: Path) -> ModuleType:
-    """Import a Python file by its path, with its folder open for imports of its neighbours."""
+def import_file(path: Path, loader: Callable[[Path], Loader] | None = None) -> ModuleType:
+    """Import a Python file by its path, with its folder open for imports of its neighbours.
+
+    Parameters
+    ----------
+    path
+        The file.
+    loader
+        Makes the loader of the file's path; by default Python's own.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such file, or it cannot be imported.
+    """
     path = path.resolve()
     if not path.is_file():
         raise ConfigError(f"there is no Python file {path}; mend the name or create the file")
     folder = str(path.parent)
     if folder not in sys.path:
         sys.path.append(folder)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(path.stem, path, loader=loader and loader(path))
     if spec is None or spec.loader is None:
         raise ConfigError(f"{path} cannot be imported as Python")
     module = importlib.util.module_from_spec(spec)
@@ -109,6 +123,8 @@ def _import_file(path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         if sys.modules.get(path.stem) is module:
             del sys.modules[path.stem]
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError(_fails_on_import(path, error)) from error
     return module
 
