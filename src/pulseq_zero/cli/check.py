@@ -16,6 +16,7 @@ from rich.table import Table
 from torch import Tensor
 
 from pulseq_zero.cli.project import Project
+from pulseq_zero.conversion.rasters import timing_fault
 from pulseq_zero.errors import PulseqZeroError
 from pulseq_zero.experiments.experiment import SequenceSetup, sequence_setup
 from pulseq_zero.experiments.optimization import context_of, optimize_experiment
@@ -146,12 +147,13 @@ def _sequence(project: Project, setup: SequenceSetup, folder: Path) -> list[Chec
     runs = Check("sequence runs", True, f"{made.duration()[0]:.4g} s")
     timing_is_right, errors = made.check_timing()
     if not timing_is_right:
-        return [runs, Check("timing errors", False, str(len(errors)), "0", (str(errors[0]),))]
+        note = timing_fault(errors[0])
+        return [runs, Check("timing errors", False, str(len(errors)), "0", (note,))]
     # An optimizer goes to values between the rasters, where a script that does not round fails
     timing_is_right, errors = setup.sequence(_off_the_raster(setup)).check_timing()
     between = Check("timing errors between rasters", timing_is_right, str(len(errors)), "0")
     if not timing_is_right:
-        note = f"{_UNROUNDED}, where PyPulseq says: {' '.join(str(errors[0]).split())}"
+        note = f"{timing_fault(errors[0])}, where {_UNROUNDED}"
         return [runs, replace(between, notes=(note,))]
     made.write(str(folder / "plain.seq"))
     rf_limits = project.config.limits.model_dump(exclude_none=True)

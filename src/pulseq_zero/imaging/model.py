@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pulseq_zero.conversion import SequenceModel
 from pulseq_zero.conversion.options import Pulses
+from pulseq_zero.conversion.rasters import warn_of_unrounded
 from pulseq_zero.conversion.repetitions import PulseUse, Repetitions
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.imaging.acquisition import Acquisition, acquire, defined_fov
@@ -112,6 +113,8 @@ class ImagingModel:
     def __call__(self, parameters: Mapping[str, Tensor]) -> Acquisition:
         """Simulate and reconstruct the sequence at these parameters."""
         repetitions = self.sequence_model(parameters)
+        if not self._uses:
+            warn_of_unrounded(self.sequence_model.sequence, parameters)
         self._warn_of_other_uses(repetitions)
         self._reach_as_far_as_excited(repetitions)
         fov = self._fov or defined_fov(self.sequence_model.sequence)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pypulseq
 
+from pulseq_zero.conversion.rasters import timing_fault
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.experiments.experiment import plain, sequence_setup, stage_values
 from pulseq_zero.experiments.settings import Experiment
@@ -93,7 +94,8 @@ def export_stage(
     timing_is_right, timing_errors = sequence.check_timing()
     if not timing_is_right:
         raise SequenceError(
-            f"the sequence of stage {stage} breaks PyPulseq's timing check: {timing_errors[0]}"
+            f"the sequence of stage {stage} breaks PyPulseq's timing check: "
+            f"{timing_fault(timing_errors[0])}"
         )
     with atomic_path(seq) as path:
         sequence.write(str(path))

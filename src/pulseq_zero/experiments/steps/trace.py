@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from pulseq_zero.conversion import SequenceModel
+from pulseq_zero.conversion.rasters import off_raster
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.experiments.experiment import sequence_setup, stage_values
 from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.files.loading import failure
 from pulseq_zero.files.store import atomic_path, save_tensors
 from pulseq_zero.imaging.acquisition import defined_fov
 
@@ -48,7 +50,6 @@ def run(
             model.sequence.write(str(path))
         except AssertionError as error:
             raise SequenceError(
-                f"PyPulseq cannot write the sequence at {stage}, as a block's duration is no "
-                "multiple of the raster; round it in the sequence function, as in "
-                "round(time / raster) * raster"
+                f"PyPulseq cannot write the sequence at {stage}: "
+                f"{off_raster(model.sequence) or failure(error, setup.function)}"
             ) from error
