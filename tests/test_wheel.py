@@ -63,7 +63,12 @@ def command(wheel, tmp_path_factory):
 def test_the_installed_command_lays_out_an_experiment(command, tmp_path):
     run(command, "new", "echo", folder=tmp_path)
     laid_out = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert laid_out == {EXPERIMENT, "losses/echo_loss.py", "sequences/echo.py"}
+    assert laid_out == {
+        EXPERIMENT,
+        "config/experiment.schema.json",
+        "losses/echo_loss.py",
+        "sequences/echo.py",
+    }
 
 
 def test_what_is_not_python_is_in_the_wheel(command, tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.exceptions import NoSuchOption
 from click.testing import CliRunner
 
 from pulseq_zero.cli import main
@@ -31,7 +32,8 @@ def project(tmp_path, monkeypatch):
         "unknown": {**good, "sequnce": {}},
         "no_file": {**good, "sequence": {"function": "none.py:f"}},
         "no_function": {**good, "loss": {"function": "losses/echo_loss.py:none"}},
-        "no_experiments": {"results": "results"},
+        # Which experiments there are does not matter to a command
+        "no_experiments": {"results": "results", "simulation": {"device": "abacus"}},
         "in_a_file": {**config, "results": "blank"},
     }.items():
         Path(f"{name}.yaml").write_text(yaml.safe_dump(content))
@@ -77,15 +79,19 @@ def project(tmp_path, monkeypatch):
             "Invalid value for '--config': File 'none.yaml' does not exist.",
         ),
         (
-            f"run {EXPERIMENT} --config no_experiments.yaml",
-            "no_experiments.yaml: the file: 'experiments' is a required property",
+            f"check {EXPERIMENT} --config no_experiments.yaml",
+            "no_experiments.yaml: simulation.device: 'abacus' must be cpu or cuda",
+        ),
+        (
+            f"run {EXPERIMENT} --iterations 0",
+            f"{EXPERIMENT}: optimizer.iterations: 0 is less than the minimum of 1",
         ),
         (
             f"run {EXPERIMENT} --config in_a_file.yaml",
             "blank/echo/experiment.yaml cannot be written (Not a directory); check the folder, "
             "its permissions and the space left",
         ),
-        (f"run {EXPERIMENT} --fast", "No such option '--fast'."),
+        (f"run {EXPERIMENT} --fast", NoSuchOption("--fast").format_message()),
         ("show none", "Invalid value for 'RESULTS': Directory 'none' does not exist."),
         ("show blank", "Invalid value for 'RESULTS': Directory 'blank' is a file."),
         (

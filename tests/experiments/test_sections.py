@@ -8,7 +8,12 @@ from inspect import signature
 import pytest
 
 from pulseq_zero.experiments.layout import ResultFiles
-from pulseq_zero.experiments.settings import Experiment, JudgeSettings, SimulationSettings
+from pulseq_zero.experiments.settings import (
+    Experiment,
+    JudgeSettings,
+    LimitSettings,
+    SimulationSettings,
+)
 from pulseq_zero.experiments.stages import ENDS, FULL, OPTIMIZATION, START, TIGHT
 from pulseq_zero.phantom import build_phantom
 
@@ -79,7 +84,7 @@ def read(root, tmp_path_factory) -> dict[str, set[str]]:
         "settings": judge,
         "others": {"coarse": {"matrix": 16}},
         "stages": ENDS,
-        "rf_limits": {},
+        "limit_settings": LimitSettings(),
         "files": files,
         "start": files,
         "results": results,

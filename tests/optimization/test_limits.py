@@ -123,7 +123,7 @@ def test_limits_are_judged_from_both_sides(written):
     assert passed(table)["b1_peak"] is True
     assert passed(table)["b1_rms"] is False
     assert passed(table)["rf_energy"] is None
-    assert all(passed(table)[name] for name in ("gradient_amplitude", "gradient_slew", "pns"))
+    assert all(passed(table)[name] for name in ("gradient_amplitude", "gradient_slew"))
     weaker = pp.Opts(max_grad=5, grad_unit="mT/m", max_slew=10, slew_unit="T/m/s")
     found = passed(check_limits(seq, weaker))
     assert found["gradient_amplitude"] is found["gradient_slew"] is False
@@ -138,8 +138,25 @@ def test_timing_is_checked_with_the_systems_dead_times(written):
     assert passed(check_limits(written(seq), strict))["timing_errors"] is False
 
 
-def test_nerve_stimulation_grows_with_the_slew_rate_and_fails_beyond_one(written):
-    """A long linear ramp on x reaches (a1 + a2 + a3) g_scale / limit = 0.35 / 30 of its slew."""
+@pytest.fixture
+def asc_file(tmp_path):
+    """Write what a scanner's file says of nerve stimulation: the same on all axes."""
+    lines = ['asCOMP.tName = "none"']
+    for axis in "XYZ":
+        for number, (tau, weight) in enumerate(((0.2, 0.5), (10.0, 0.2), (3.0, 0.3))):
+            lines += [f"flGSWDTau{axis}[{number}] = {tau}", f"flGSWDA{axis}[{number}] = {weight}"]
+        lines += [f"flGSWDStimulationLimit{axis} = 25.0"]
+        lines += [f"flGSWDStimulationThreshold{axis} = 20.0"]
+        lines += [f"asGPAParameters[0].sGCParameters.flGScaleFactor{axis} = 0.5"]
+    (tmp_path / "scanner.asc").write_text("\n".join(lines))
+    return tmp_path / "scanner.asc"
+
+
+def test_nerve_stimulation_grows_with_the_slew_rate_and_fails_beyond_one(written, asc_file):
+    """A long linear ramp on x reaches (a1 + a2 + a3) g_scale / limit = 0.5 / 25 of its slew.
+
+    Of the example, that is 0.35 / 30.
+    """
     found = []
     for number, slew in enumerate((40.0, 100.0)):
         ramp = 30e-3
@@ -153,10 +170,23 @@ def test_nerve_stimulation_grows_with_the_slew_rate_and_fails_beyond_one(written
         )
         seq = pp.Sequence(pp.Opts(max_grad=1e12, max_slew=1e12))
         seq.add_block(gradient)
-        found.append(check_limits(written(seq, f"{number}.seq"), seq.system))
-        assert values(found[-1])["pns"] == pytest.approx(0.35 / 30 * slew, rel=1e-2)
+        found.append(check_limits(written(seq, f"{number}.seq"), seq.system, None, asc_file))
+        assert values(found[-1])["pns"] == pytest.approx(0.5 / 25 * slew, rel=1e-2)
+        # No scanner is given: what is stated is that of an example, and judges nothing
+        example = check_limits(written(seq, f"{number}.seq"), seq.system)
+        assert values(example)["pns"] == pytest.approx(0.35 / 30 * slew, rel=1e-2)
+        assert passed(example)["pns"] is None
     assert passed(found[0])["pns"] is True
     assert passed(found[1])["pns"] is False
+
+
+def test_a_file_that_is_no_scanner_s_is_refused(tmp_path):
+    seq = pulses([1.0])
+    with pytest.raises(ConfigError, match=r"pns_hardware: .*none.asc does not exist; correct"):
+        check_limits(seq, SYSTEM, None, tmp_path / "none.asc")
+    (tmp_path / "other.asc").write_text('asCOMP[0].tName = "other"\n')
+    with pytest.raises(ConfigError, match=r"other.asc has no values for nerve stimulation"):
+        check_limits(seq, SYSTEM, None, tmp_path / "other.asc")
 
 
 def test_nerves_forget_what_lies_long_before_a_wait():

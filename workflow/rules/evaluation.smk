@@ -56,7 +56,7 @@ rule evaluate:
         experiment=setting("evaluate"),
         stages=lambda wildcards: PLAN.stages(wildcards.experiment),
         simulator=SIMULATOR,
-        rf_limits=PLAN.config.limits.model_dump(exclude_none=True),
+        limit_settings=PLAN.config.limits.model_dump(exclude_none=True),
         files=files_of,
         start=start_of,
         results=RESULTS,

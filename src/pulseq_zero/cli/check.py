@@ -70,13 +70,15 @@ class Check:
     notes: tuple[str, ...] = field(default=())
 
 
-def check_experiment(project: Project) -> list[Check]:
+def check_experiment(project: Project, say: Callable[[str], None]) -> list[Check]:
     """Check an experiment whose files have been read.
 
     Parameters
     ----------
     project
         The experiment.
+    say
+        Called with a line of text at every step.
 
     Returns
     -------
@@ -86,10 +88,14 @@ def check_experiment(project: Project) -> list[Check]:
     setup = sequence_setup(project.experiment.sequence, project.experiment.parameters)
     with TemporaryDirectory() as name, _warnings_once():
         folder = Path(name)
+        say("Running the sequence")
         checks = _attempt("sequence runs", lambda: _sequence(project, setup, folder))
         if (folder / "plain.seq").is_file():
+            say("Tracing it")
             checks += _attempt("tracing", lambda: _tracing(project, folder))
+            say("Comparing gradients of its events with finite differences")
             checks += _attempt("gradients of events", lambda: _gradients(setup))
+            say("Simulating it, and taking a step of the optimization")
             checks += _attempt("first step", lambda: _first_step(project, setup))
     return checks
 
@@ -144,22 +150,25 @@ def _attempt(name: str, checks: Callable[[], list[Check]]) -> list[Check]:
 
 def _sequence(project: Project, setup: SequenceSetup, folder: Path) -> list[Check]:
     made = setup.sequence(setup.start)
-    runs = Check("sequence runs", True, f"{made.duration()[0]:.4g} s")
+    runs = [
+        Check("sequence runs", True),
+        Check("scan time", None, f"{made.duration()[0]:.4g} s"),
+    ]
     timing_is_right, errors = made.check_timing()
     if not timing_is_right:
         note = timing_fault(errors[0])
-        return [runs, Check("timing errors", False, str(len(errors)), "0", (note,))]
+        return [*runs, Check("timing errors", False, str(len(errors)), "0", (note,))]
     # An optimizer goes to values between the rasters, where a script that does not round fails
     timing_is_right, errors = setup.sequence(_off_the_raster(setup)).check_timing()
     between = Check("timing errors between rasters", timing_is_right, str(len(errors)), "0")
     if not timing_is_right:
         note = f"{timing_fault(errors[0])}, where {_UNROUNDED}"
-        return [runs, replace(between, notes=(note,))]
+        return [*runs, replace(between, notes=(note,))]
     made.write(str(folder / "plain.seq"))
-    rf_limits = project.config.limits.model_dump(exclude_none=True)
-    limits = check_limits(read_seq(folder / "plain.seq"), made.system, rf_limits)
+    given = project.config.limits
+    limits = check_limits(read_seq(folder / "plain.seq"), made.system, given.rf, given.pns_hardware)
     return [
-        runs,
+        *runs,
         between,
         *(
             Check(

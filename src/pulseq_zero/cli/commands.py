@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,27 @@ from pulseq_zero.errors import ConfigError, PulseqZeroError
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
+
+def _show_log(_context: click.Context, _option: click.Parameter, verbose: bool) -> None:
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+
+
 _config = click.option(
     "--config",
     type=_FILE,
     help="Phantom, accuracy of the simulation, limits and results folder. By default "
     "config/config.yaml, if there is one, and otherwise the default brain and ./results.",
 )
+
+
+_device = click.option(
+    "--device", metavar="NAME", help="Where to simulate, cpu or cuda, in place of the config's."
+)
+_verbose = click.option(
+    "-v", "--verbose", is_flag=True, callback=_show_log, expose_value=False, is_eager=True,
+    help="Say more about what is done.",
+)  # fmt: skip
 
 
 class _Group(click.Group):
@@ -99,7 +115,9 @@ def pipeline(folder: Path) -> None:
 @main.command()
 @click.argument("experiment", type=_FILE)
 @_config
-def check(experiment: Path, config: Path | None) -> None:
+@_device
+@_verbose
+def check(experiment: Path, config: Path | None, device: str | None) -> None:
     """Check an experiment before it runs; the exit code is 1 if something failed.
 
     Whether EXPERIMENT (a YAML file) and the config make sense; whether the sequence runs, keeps
@@ -116,7 +134,8 @@ def check(experiment: Path, config: Path | None) -> None:
     from pulseq_zero.cli.check import check_experiment, remarks, table
     from pulseq_zero.cli.project import read_project
 
-    checks = check_experiment(read_project(experiment, config))
+    checks = check_experiment(read_project(experiment, config, device=device), click.echo)
+    click.echo()
     Console().print(table(checks))
     for remark in remarks(checks):
         click.echo(f"\n{remark}")
@@ -131,7 +150,10 @@ def check(experiment: Path, config: Path | None) -> None:
 @main.command()
 @click.argument("experiment", type=_FILE)
 @_config
-def run(experiment: Path, config: Path | None) -> None:
+@click.option("--iterations", type=int, help="How many, in place of the experiment's.")
+@_device
+@_verbose
+def run(experiment: Path, config: Path | None, iterations: int | None, device: str | None) -> None:
     """Optimize an experiment, and say where the results are.
 
     EXPERIMENT is a YAML file. The sequence is simulated on the phantom, its parameters are
@@ -148,7 +170,7 @@ def run(experiment: Path, config: Path | None) -> None:
     from pulseq_zero.cli.project import read_project
     from pulseq_zero.cli.run import run_experiment, summary
 
-    project = read_project(experiment, config)
+    project = read_project(experiment, config, iterations=iterations, device=device)
     files = run_experiment(project, click.echo)
     click.echo("\n" + summary(project, files))
 

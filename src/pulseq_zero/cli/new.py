@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from pulseq_zero.errors import ConfigError
-from pulseq_zero.files.store import atomic_path
+from pulseq_zero.experiments.settings import Experiment, schema
+from pulseq_zero.files.store import atomic_path, save_json
 
 _TEMPLATES = Path(__file__).parent / "templates"
 # What the experiment of the templates is called
@@ -17,10 +18,12 @@ _FILES = (
     f"losses/{_TEMPLATE_NAME}_loss.py",
     f"sequences/{_TEMPLATE_NAME}.py",
 )
+# What editors complete and explain the keys of an experiment by
+_SCHEMA = "config/experiment.schema.json"
 
 
 def new_experiment(name: str, folder: Path) -> list[Path]:
-    """Write sequence, loss and experiment file of a runnable experiment.
+    """Write sequence, loss and experiment file of a runnable experiment, and its schema.
 
     Parameters
     ----------
@@ -56,4 +59,6 @@ def new_experiment(name: str, folder: Path) -> list[Path]:
     for file, text in texts.items():
         with atomic_path(file) as temporary:
             temporary.write_text(text.replace(_TEMPLATE_NAME, name), encoding="utf-8")
-    return list(texts)
+    # Always that of this version: nobody writes in it
+    save_json(folder / _SCHEMA, schema(Experiment))
+    return [*texts, folder / _SCHEMA]

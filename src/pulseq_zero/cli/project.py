@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,13 @@ class Project:
     phantoms: list[dict[str, Any]]
 
 
-def read_project(file: Path, config_file: Path | None) -> Project:
+def read_project(
+    file: Path,
+    config_file: Path | None,
+    *,
+    iterations: int | None = None,
+    device: str | None = None,
+) -> Project:
     """Read an experiment and the config, and check both.
 
     Parameters
@@ -46,7 +53,10 @@ def read_project(file: Path, config_file: Path | None) -> Project:
     file
         The experiment file.
     config_file
-        The config; by default that of the working directory, or else the defaults.
+        The config; by default that of the working directory, or else the defaults. Which
+        experiments it lists does not matter.
+    iterations, device
+        In place of what the files say.
 
     Raises
     ------
@@ -55,11 +65,14 @@ def read_project(file: Path, config_file: Path | None) -> Project:
     """
     if config_file is None and CONFIG.is_file():
         config_file = CONFIG
-    if config_file is None:
-        config = Config(experiments=[file.stem])
-    else:
-        config = read(Config, read_yaml(config_file), str(config_file))
-    experiment = read(Experiment, read_yaml(file), str(file))
+    settings = {"experiments": [file.stem]}
+    if config_file is not None:
+        settings |= read_yaml(config_file)
+    config = read(
+        Config, _with(settings, "simulation", device=device), str(config_file or "--device")
+    )
+    content = _with(read_yaml(file), "optimizer", iterations=iterations)
+    experiment = read(Experiment, content, str(file))
     if experiment.sweep:
         raise ConfigError(
             f"{file} is a sweep of many runs, which the pipeline runs: name it under experiments "
@@ -75,3 +88,12 @@ def read_project(file: Path, config_file: Path | None) -> Project:
     except PulseqZeroError as error:
         raise ConfigError(f"{file}: {error}") from error
     return Project(file.stem, experiment, config, phantoms)
+
+
+def _with(content: Mapping[str, Any], section: str, **values: Any) -> dict[str, Any]:
+    """Replace what is given in a section of a file's content."""
+    given = {name: value for name, value in values.items() if value is not None}
+    inside = content.get(section, {})
+    if not given or not isinstance(inside, Mapping):
+        return dict(content)
+    return {**content, section: {**inside, **given}}

@@ -57,8 +57,8 @@ def run_experiment(project: Project, say: Callable[[str], None]) -> RunFiles:
                 files.image(name, accuracy),
             )
         made = export_stage(experiment, name, seq, optimization)
-        rf_limits = project.config.limits.model_dump(exclude_none=True)
-        limits = check_limits(read_seq(seq), made.system, rf_limits)
+        given = project.config.limits
+        limits = check_limits(read_seq(seq), made.system, given.rf, given.pns_hardware)
         for row in limits[limits["passed"].eq(False)].itertuples():
             say(
                 f"Warning: {row.quantity} of {seq} is {row.value:g} {row.unit}, above {row.limit:g}"

@@ -111,7 +111,7 @@ class JudgeSettings(Section):
 
 
 class LimitSettings(Section):
-    """Limits of the RF pulses of exported sequences; without one, a value is only stated."""
+    """Limits of exported sequences; without one, a value is only stated."""
 
     rf_energy: Positive | None = None
     """T² s"""
@@ -119,6 +119,13 @@ class LimitSettings(Section):
     """T"""
     b1_peak: Positive | None = None
     """T"""
+    pns_hardware: Annotated[str | None, Field(min_length=1)] = None
+    """A Siemens scanner's .asc file, whose nerve stimulation limits are judged"""
+
+    @property
+    def rf(self) -> dict[str, float]:
+        """Limits of the RF pulses."""
+        return self.model_dump(exclude={"pns_hardware"}, exclude_none=True)
 
 
 class NoiseSettings(Section):

@@ -15,6 +15,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,6 +26,8 @@ from numpy.typing import NDArray
 from pypulseq.Sequence.calc_pns import calc_pns
 from pypulseq.utils import safe_pns_prediction
 from pypulseq.utils.safe_pns_prediction import safe_example_hw
+from pypulseq.utils.siemens.asc_to_hw import asc_to_hw
+from pypulseq.utils.siemens.readasc import readasc
 from scipy.signal import lfilter
 from torch import Tensor
 
@@ -108,14 +111,18 @@ class PulseShapes:
 
 
 def check_limits(
-    sequence: pypulseq.Sequence, system: pypulseq.Opts, rf_limits: Mapping[str, float] | None = None
+    sequence: pypulseq.Sequence,
+    system: pypulseq.Opts,
+    rf_limits: Mapping[str, float] | None = None,
+    pns_hardware: Path | str | None = None,
 ) -> pd.DataFrame:
     """Check a sequence against the limits that a scanner has.
 
     Gradients are checked against the system that the sequence was made for, timing by
     PyPulseq, and peripheral nerve stimulation (PNS) by the SAFE model (Hebrank and Gebhardt,
-    Proc. ISMRM 8, 2000, 2007) with the example hardware of safe_pns_prediction (Szczepankiewicz
-    and Witzel), which is no real scanner: for one, its own values have to be taken.
+    Proc. ISMRM 8, 2000, 2007) with the values of a scanner. Without these, it is stated for the
+    example hardware of safe_pns_prediction (Szczepankiewicz and Witzel), which is no real
+    scanner, and not judged.
 
     Parameters
     ----------
@@ -126,6 +133,8 @@ def check_limits(
     rf_limits
         Limits of ``rf_energy`` [T² s], ``b1_rms`` [T] and ``b1_peak`` [T]; without one, the
         value is stated and not judged.
+    pns_hardware
+        A Siemens scanner's ``.asc`` file of its gradient system.
 
     Returns
     -------
@@ -136,7 +145,7 @@ def check_limits(
     Raises
     ------
     ConfigError
-        If there is no such quantity.
+        If there is no such quantity, or if the file is missing or has no values for PNS.
     SequenceError
         If the sequence is empty.
     """
@@ -144,6 +153,7 @@ def check_limits(
     unknown = sorted(set(limits) - set(RF_LIMITS))
     if unknown:
         raise ConfigError(f"there is no RF limit {unknown[0]!r}; the limits are {list(RF_LIMITS)}")
+    hardware = _hardware(pns_hardware) if pns_hardware else safe_example_hw()
     if not sequence.block_events:
         raise SequenceError("the sequence holds no blocks, so there is nothing to check")
     # A file states neither limits nor dead times
@@ -162,7 +172,7 @@ def check_limits(
         ("gradient_amplitude", amplitude, "T/m", system.max_grad / system.gamma),
         ("gradient_slew", slew, "T/m/s", system.max_slew / system.gamma),
         ("timing_errors", len(sequence.check_timing()[1]), "", 0),
-        ("pns", _nerve_stimulation(sequence), "", 1.0),
+        ("pns", _nerve_stimulation(sequence, hardware), "", 1.0 if pns_hardware else None),
     ]
     table = pd.DataFrame(rows, columns=["quantity", "value", "unit", "limit"])
     passed = table["value"] <= table["limit"] * (1 + _DIGITS)
@@ -210,7 +220,23 @@ def _gradients(sequence: pypulseq.Sequence) -> tuple[float, float]:
     return amplitude / sequence.system.gamma, slew / sequence.system.gamma
 
 
-def _nerve_stimulation(sequence: pypulseq.Sequence) -> float:
+def _hardware(path: Path | str) -> SimpleNamespace:
+    """Read the values of a scanner that its nerve stimulation is computed with."""
+    try:
+        values, _ = readasc(str(path))
+        return asc_to_hw(values)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"limits.pns_hardware: {path} does not exist; correct the path"
+        ) from error
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise ConfigError(
+            f"limits.pns_hardware: {path} has no values for nerve stimulation ({error}); give the "
+            ".asc file of the scanner's gradient system, of which these are a part"
+        ) from error
+
+
+def _nerve_stimulation(sequence: pypulseq.Sequence, hardware: SimpleNamespace) -> float:
     """Largest stimulation over the sequence, 1 at the limit."""
     if all(gradient is None for gradient in sequence.get_gradients()):
         return 0.0
@@ -224,7 +250,7 @@ def _nerve_stimulation(sequence: pypulseq.Sequence) -> float:
     for name in ("safe_pns_model", "safe_gwf_to_pns"):
         model[name] = on_globals(model[name], model)
     _, stimulation, _, _ = on_globals(calc_pns, calc_pns.__globals__ | model)(
-        brief, safe_example_hw(), do_plots=False
+        brief, hardware, do_plots=False
     )
     return float(stimulation.max())
 

@@ -13,7 +13,7 @@ from pulseq_zero.errors import SequenceError
 from pulseq_zero.experiments.evaluation import evaluate, measured_shots
 from pulseq_zero.experiments.experiment import sequence_setup
 from pulseq_zero.experiments.layout import ResultFiles, RunFiles
-from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.experiments.settings import Experiment, LimitSettings
 from pulseq_zero.experiments.stages import ENDS, OPTIMIZATION, OPTIMIZED, START
 from pulseq_zero.experiments.steps import experiment_figure, limits, sequence_figures
 from pulseq_zero.files.store import load_json, load_table, load_tensors, save_json
@@ -27,7 +27,7 @@ def run(
     experiment: Experiment,
     stages: Sequence[str],
     simulator: Mapping[str, Any],
-    rf_limits: Mapping[str, float],
+    limit_settings: LimitSettings,
     phantom: Path,
     files: RunFiles,
     start: RunFiles,
@@ -39,13 +39,13 @@ def run(
     ----------
     experiment, stages, simulator, phantom, files, start
         As for `numbers_of`. ``evaluation`` and ``limits`` of the run are made.
-    rf_limits
-        Limits of the RF pulses, see `pulseq_zero.optimization.limits.check_limits`.
+    limit_settings
+        The limits, see `pulseq_zero.optimization.limits.check_limits`.
     results
         The files of all runs, of which the figures are made.
     """
     save_json(files.evaluation, numbers_of(experiment, stages, simulator, phantom, files, start))
-    limits.run(experiment, rf_limits, files, start)
+    limits.run(experiment, limit_settings, files, start)
     sequence_figures.run(experiment, files, results)
     experiment_figure.run(experiment, phantom, files, start, results)
 

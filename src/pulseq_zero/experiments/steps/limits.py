@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
 
 import pandas as pd
 
 from pulseq_zero.experiments.experiment import sequence_setup, stage_values
 from pulseq_zero.experiments.layout import RunFiles
-from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.experiments.settings import Experiment, LimitSettings
 from pulseq_zero.experiments.stages import OPTIMIZED, START
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.files.store import save_table
@@ -24,7 +23,7 @@ SECTIONS = ("sequence", "parameters", "loss")
 
 def run(
     experiment: Experiment,
-    rf_limits: Mapping[str, float],
+    given: LimitSettings,
     files: RunFiles,
     start: RunFiles,
 ) -> None:
@@ -34,8 +33,8 @@ def run(
     ----------
     experiment
         The experiment.
-    rf_limits
-        Limits of the RF pulses, see `pulseq_zero.optimization.limits.check_limits`.
+    given
+        The limits, see `pulseq_zero.optimization.limits.check_limits`.
     files, start
         The files of the run, of which ``limits`` is made, and of the run that has its start.
     """
@@ -46,7 +45,8 @@ def run(
         # A file states no limits: those of the system that the script sets up
         values = stage_values(setup, stage, files.parameters)
         made = setup.sequence(values)
-        table = check_limits(read_seq(seq, check_signature=True), made.system, rf_limits)
+        sequence = read_seq(seq, check_signature=True)
+        table = check_limits(sequence, made.system, given.rf, given.pns_hardware)
         for row in table[table["passed"].eq(False)].itertuples():
             logger.warning(
                 "%s: %s is %g %s, above %g", stage, row.quantity, row.value, row.unit, row.limit
