@@ -47,6 +47,8 @@ html_copy_source = False
 html_show_sphinx = False
 html_math_renderer = "mathml"
 html_extra_path = ["_static/index.html"]
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 
 def setup(app):

@@ -94,6 +94,10 @@ def flip_angle_train_figure(
             losses.plot(history["iteration"], history[term], color=colour, label=term)
         losses.axvline(best_iteration, color=GREY, lw=0.8, ls=":")
         losses.set(title="Loss and its terms", xlabel="Iteration")
+        # Terms of power and sharpness begin far above what they end at
+        shown = ["loss", *loss_terms(history)]
+        ends = float(history[shown].iloc[-1].abs().max()) or 1.0
+        losses.set_yscale("symlog", linthresh=ends)
         legend_below(losses)
         for axes in (train, losses):
             axes.grid(True)
