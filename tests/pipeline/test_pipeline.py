@@ -150,7 +150,6 @@ def test_the_limits_of_start_and_optimized_sequence_are_checked(pipeline):
         "gradient_amplitude",
         "gradient_slew",
         "timing_errors",
-        "pns",
     }
     assert (judged["passed"] == True).all()  # noqa: E712 - a column of objects
     energy = table[table["quantity"] == "rf_energy"].set_index("stage")["value"]
