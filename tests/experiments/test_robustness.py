@@ -12,9 +12,11 @@ from pulseq_zero.experiments.robustness import robustness_table
 from pulseq_zero.experiments.settings import Experiment, NoiseSettings
 from pulseq_zero.experiments.summary import out_of_sample_table
 from pulseq_zero.files.yaml import read_yaml
-from pulseq_zero.optimization.losses import LossContext, loss_of
+from pulseq_zero.optimization.loss import loss_of
+from pulseq_zero.optimization.losses import LossContext
 from pulseq_zero.phantom import build_phantom
 from pulseq_zero.phantom.settings import changed
+from support.acquisitions import showing
 
 SMALL = {"source": "icbm152", "matrix": 32}
 
@@ -86,7 +88,7 @@ def test_the_gain_in_noise_is_that_of_scans_with_the_noise_that_was_asked_for(ts
         for _ in range(400):
             drawn = generator.normal(0, sigma, (2, *image.shape))
             noisy = image + torch.from_numpy(drawn[0] + 1j * drawn[1])
-            yield loss_of(loss, parameters, noisy)
+            yield loss_of(loss, parameters, showing(noisy))
 
     before = np.array(list(losses(setup.start, images[0])))
     after = np.array(list(losses(values, images[1])))
@@ -94,7 +96,7 @@ def test_the_gain_in_noise_is_that_of_scans_with_the_noise_that_was_asked_for(ts
     error = row["noisy_gain_sd"] / np.sqrt(200)
     assert row["noisy_gain"] == pytest.approx((before - after).mean(), abs=4 * error)
     assert row["gain"] == pytest.approx(
-        loss_of(loss, setup.start, images[0]) - loss_of(loss, values, images[1])
+        loss_of(loss, setup.start, showing(images[0])) - loss_of(loss, values, showing(images[1]))
     )
 
 

@@ -16,6 +16,7 @@ from pulseq_zero.experiments.settings import Experiment, with_sections
 from pulseq_zero.experiments.steps import scan as step
 from pulseq_zero.files.store import load_table, save_tensors
 from pulseq_zero.phantom import build_phantom
+from support.acquisitions import showing
 
 
 def test_the_optimum_of_a_scan_lies_between_its_points():
@@ -44,7 +45,8 @@ def test_the_uncertainty_is_the_standard_error_of_the_pixels(monkeypatch):
         return image[inside].mean()
 
     parameters = [{"x": value} for value in values]
-    found = optimum_uncertainty(values, loss, parameters, images, [inside, other])
+    shown = [showing(image) for image in images]
+    found = optimum_uncertainty(values, loss, parameters, shown, [inside, other])
     alike = minima[inside & ~other]
     expected = float(alike.std(correction=0)) * math.sqrt(len(alike)) / int(inside.sum())
     assert found == pytest.approx(expected, rel=0.05)

@@ -11,7 +11,8 @@ from pulseq_zero.experiments.validation import (
     validation_row,
     validation_table,
 )
-from pulseq_zero.optimization.losses import loss_of
+from pulseq_zero.optimization.loss import loss_of
+from support.acquisitions import showing
 
 IMAGE = torch.linspace(0.5, 1, 36).reshape(6, 6) + 0j
 KINDS = ("optimizer", "tight", "imported", "pdg", "pdg_played", "bloch", "bloch_full")
@@ -43,7 +44,7 @@ def rows(optimized_under_the_judge: float, imported: float = 0.5, full: float = 
                 images,
                 stages["start"],
                 {
-                    kind: loss_of(darkness, flip, images[kind])
+                    kind: loss_of(darkness, flip, showing(images[kind]))
                     for kind in ("optimizer", "tight", "bloch", "bloch_full")
                 },
                 {"bloch": JUDGE, "bloch_full": JUDGE},

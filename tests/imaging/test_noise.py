@@ -8,8 +8,12 @@ import pytest
 import torch
 
 from pulseq_zero.imaging.model import ImagingModel
-from pulseq_zero.imaging.noise import noise_deviation, noisy_images
+from pulseq_zero.imaging.noise import noise_deviation, noisy_acquisitions
 from pulseq_zero.phantom import Phantom
+
+
+def noisy_images(acquisition, deviation, **drawn):
+    return [each.image for each in noisy_acquisitions(acquisition, deviation, **drawn)]
 
 
 def with_coils(phantom: Phantom, count: int) -> Phantom:
@@ -35,7 +39,7 @@ def brain(small_brain):
 @pytest.mark.parametrize("snr", [5.0, 40.0])
 def test_the_ratio_is_that_of_the_mean_magnitude_to_the_real_part(acquired, brain, snr):
     deviation = noise_deviation(acquired, brain, snr)
-    images = torch.stack(list(noisy_images(acquired, deviation, count=200, seed=0)))
+    images = torch.stack(noisy_images(acquired, deviation, count=200, seed=0))
     noise = images - acquired.image
     mean = float(acquired.image.abs()[brain].mean())
     for part in (noise.real, noise.imag):
@@ -47,7 +51,7 @@ def test_the_ratio_is_that_of_the_mean_magnitude_to_the_real_part(acquired, brai
 
 def test_realizations_are_independent_and_those_of_a_seed(acquired):
     def drawn(seed):
-        images = list(noisy_images(acquired, 1.0, count=3, seed=seed))
+        images = noisy_images(acquired, 1.0, count=3, seed=seed)
         return torch.stack(images) - acquired.image
 
     first, again, other = drawn(0), drawn(0), drawn(1)
@@ -75,7 +79,7 @@ def test_coils_have_noise_of_their_own(tse, small_brain, brain):
         model = ImagingModel(tse, with_coils(small_brain, 4), accuracy=1e-2)
         acquired = model({})
     deviation = noise_deviation(acquired, brain, 50.0)
-    images = torch.stack(list(noisy_images(acquired, deviation, count=50, seed=0)))
+    images = torch.stack(noisy_images(acquired, deviation, count=50, seed=0))
     spread = images.abs().std(0)[brain]
     mean = float(acquired.image.abs()[brain].mean())
     assert mean / float(spread.square().mean().sqrt()) == pytest.approx(50.0, rel=0.05)

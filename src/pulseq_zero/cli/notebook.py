@@ -71,7 +71,8 @@ def optimization_html(result: OptimizationResult) -> str:
 def acquisition_html(acquisition: Acquisition) -> str:
     """Show the image and the signal."""
     figure = acquisition_figure(acquisition.image, acquisition.signal)
-    return _page(_simulation_table(acquisition.simulation), figure)
+    simulation = acquisition.simulation
+    return _page(pd.DataFrame() if simulation is None else _simulation_table(simulation), figure)
 
 
 def simulation_html(simulation: Simulation) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, get_args
 
 import numpy as np
@@ -14,6 +15,7 @@ from pypulseq.calc_rf_center import calc_rf_center
 from torch import Tensor
 
 from pulseq_zero.conversion.assembly import Assembly, assemble
+from pulseq_zero.conversion.costs import CostProgram
 from pulseq_zero.conversion.gradients import SAME_TIME
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.conversion.played import PlayedPulses
@@ -104,9 +106,20 @@ class SequenceModel:
         SequenceError
             If the function has not run yet.
         """
+        return self.conversion.sequence
+
+    @property
+    def conversion(self) -> Conversion:
+        """The conversion that the last call's repetitions came from.
+
+        Raises
+        ------
+        SequenceError
+            If the function has not run yet.
+        """
         if not self._runs:
             raise SequenceError("the sequence function has not run yet; call the model first")
-        return self._runs[0][1].sequence
+        return self._runs[0][1]
 
     @property
     def traced_at(self) -> list[dict[str, Tensor]]:
@@ -133,7 +146,7 @@ class SequenceModel:
         Raises
         ------
         GradientLostError
-            If a parameter reaches nothing that the simulation sees.
+            If a parameter reaches nothing that the simulation sees, nor the sequence's cost.
         """
         broken: list[GuardBroken] = []
         for run in self._runs:
@@ -176,7 +189,7 @@ class SequenceModel:
             sub_pulses=self._sub_pulses,
             pulses=self._pulses,
         )
-        lost = conversion.program.inputs_without_effect()
+        lost = conversion.inputs_without_effect()
         if lost:
             raise GradientLostError(
                 f"the parameters {lost} reach nothing that the simulation sees: "
@@ -266,6 +279,16 @@ class Conversion:
         time, moment = wires[2:4]
         self._moving = torch.from_numpy((time != 0) | (moment != 0).any(1))
         self._scaled = _scaled(self.program, self._assembly)
+
+    @cached_property
+    def cost(self) -> CostProgram:
+        """What the sequence costs, as a function of the parameters."""
+        return CostProgram(self.sequence)
+
+    def inputs_without_effect(self) -> list[str]:
+        """Name the parameters that neither the repetitions nor the costs depend on."""
+        unseen = self.program.inputs_without_effect()
+        return [name for name in unseen if name in self.cost.program.inputs_without_effect()]
 
     def __call__(self, parameters: Mapping[str, Tensor]) -> Repetitions:
         """Compute the repetitions for some parameters."""

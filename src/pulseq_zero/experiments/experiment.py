@@ -25,7 +25,8 @@ from pulseq_zero.experiments.stages import START, iteration_of
 from pulseq_zero.files.loading import check_arguments, failure, load_function
 from pulseq_zero.files.store import load_tensors
 from pulseq_zero.imaging.model import ImagingModel, SequenceFunction
-from pulseq_zero.optimization.losses import LossContext, LossFunction, LossMaker
+from pulseq_zero.optimization.loss import LossFunction, check_loss_function
+from pulseq_zero.optimization.losses import LossContext, LossMaker
 from pulseq_zero.optimization.parameters import Parameter
 from pulseq_zero.optimization.steppers import Values
 from pulseq_zero.phantom import Phantom
@@ -248,6 +249,10 @@ def make_loss(loss: LossSettings, context: LossContext, base: Path | None = None
             f"{loss.function!r} must return a function of (parameters, image); it is called "
             "with the loss context and the settings"
         )
+    try:
+        check_loss_function(made)
+    except OptimizationError as error:
+        raise ConfigError(f"{loss.function!r}: {error}") from error
     return made
 
 

@@ -14,8 +14,9 @@ from pulseq_zero.experiments.experiment import Values, make_loss, sequence_setup
 from pulseq_zero.experiments.settings import Experiment, NoiseSettings
 from pulseq_zero.imaging.acquisition import Acquisition
 from pulseq_zero.imaging.metrics import nrmse, ssim
-from pulseq_zero.imaging.noise import noise_deviation, noisy_images
-from pulseq_zero.optimization.losses import LossContext, LossFunction, loss_of
+from pulseq_zero.imaging.noise import noise_deviation, noisy_acquisitions
+from pulseq_zero.optimization.loss import LossFunction, loss_of
+from pulseq_zero.optimization.losses import LossContext
 from pulseq_zero.phantom import Phantom
 
 
@@ -72,8 +73,8 @@ def robustness_table(
             at_start, at_end = model(setup.start), model(optimized)
         context = LossContext(phantom, at_start.image, setup.start)
         loss = make_loss(experiment.loss, context)
-        before = loss_of(loss, setup.start, at_start.image)
-        after = loss_of(loss, optimized, at_end.image)
+        before = loss_of(loss, setup.start, at_start)
+        after = loss_of(loss, optimized, at_end)
         row = {
             "phantom": name,
             "loss_start": before,
@@ -102,8 +103,8 @@ def _noisy_losses(
     noise: NoiseSettings,
 ) -> np.ndarray:
     """(realizations,) loss of a scan; realizations are the same for all scans."""
-    images = noisy_images(acquisition, deviation, count=noise.count, seed=noise.seed)
-    return np.array([loss_of(loss, values, image) for image in images])
+    noisy = noisy_acquisitions(acquisition, deviation, count=noise.count, seed=noise.seed)
+    return np.array([loss_of(loss, values, each) for each in noisy])
 
 
 def _noisy_gain(before: np.ndarray, after: np.ndarray) -> dict[str, float]:

@@ -15,14 +15,9 @@ from tqdm import tqdm
 from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments.experiment import make_loss, sequence_setup
 from pulseq_zero.experiments.settings import Experiment
-from pulseq_zero.optimization.losses import (
-    LossContext,
-    LossFunction,
-    Parameters,
-    loss_of,
-    sum_of,
-    terms_of,
-)
+from pulseq_zero.imaging.acquisition import Acquisition
+from pulseq_zero.optimization.loss import LossFunction, Parameters, evaluate_loss, loss_of
+from pulseq_zero.optimization.losses import LossContext
 from pulseq_zero.phantom import Phantom
 
 # Enough for 7 % of the standard deviation
@@ -119,12 +114,11 @@ def scan(
         loss_function = make_loss(experiment.loss, context)
         values = torch.linspace(settings.first, settings.last, settings.count, dtype=torch.float64)
         parameters = [{**setup.start, name: value} for value in values]
-        images, rows = [], []
+        acquisitions, rows = [], []
         for each in tqdm(parameters, unit="point"):
-            images.append(model(each).image)
-            terms = terms_of(loss_function(each, images[-1]))
-            shown = {term: float(part) for term, part in terms.items()}
-            rows.append({name: float(each[name]), **shown, "loss": float(sum_of(terms))})
+            acquisitions.append(model(each))
+            found = evaluate_loss(loss_function, each, acquisitions[-1])
+            rows.append({name: float(each[name]), **found.numbers, "loss": float(found.total)})
     table = pd.DataFrame(rows)
     uncertainty = np.nan
     if context.regions:
@@ -134,7 +128,7 @@ def scan(
             values[near],
             loss_function,
             parameters[near],
-            torch.stack(images[near]),
+            acquisitions[near],
             context.regions,
         )
     return Scan(table, scan_optimum(table, name), uncertainty)
@@ -157,7 +151,7 @@ def optimum_uncertainty(
     values: Tensor,
     loss_function: LossFunction,
     parameters: Sequence[Parameters],
-    images: Tensor,
+    acquisitions: Sequence[Acquisition],
     regions: Sequence[Tensor],
     seed: int = 0,
 ) -> float:
@@ -173,8 +167,8 @@ def optimum_uncertainty(
         (values,) evenly spaced values of the parameter.
     loss_function
         A loss that looks at pixels by themselves.
-    parameters, images
-        For each value the parameters, and the (values, x, y) images.
+    parameters, acquisitions
+        Of each value.
     regions
         (x, y) bool: the regions that the loss looks at.
     seed
@@ -185,13 +179,19 @@ def optimum_uncertainty(
     # Pixels in the same regions stand for each other
     patterns, pattern = torch.unique(membership, dim=1, return_inverse=True)
     groups = [(pattern == n).nonzero()[:, 0] for n in patterns.any(0).nonzero()[:, 0].tolist()]
+    images = torch.stack([acquisition.image for acquisition in acquisitions])
     pixels, optima = images.flatten(1), []
     for _ in range(_RESAMPLES):
         source = torch.arange(pixels.shape[1])
         for group in groups:
             source[group] = group[torch.randint(len(group), (len(group),), generator=generator)]
         drawn = pixels[:, source].view_as(images)
-        losses = [loss_of(loss_function, *at) for at in zip(parameters, drawn, strict=True)]
+        losses = [
+            loss_of(loss_function, values_there, acquisition.showing(image))
+            for values_there, acquisition, image in zip(
+                parameters, acquisitions, drawn, strict=True
+            )
+        ]
         optima.append(_lowest(values.numpy(), np.array(losses)))
     return float(np.std(optima, ddof=1))
 

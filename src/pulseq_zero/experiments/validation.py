@@ -30,6 +30,9 @@ AS_CHANGED = (1e-2, 0.1)
 # amplitudes and the rasters of the file leave less than a tenth of this.
 AS_EXPORTED = 1e-2
 
+# What losses are computed of
+JUDGED = ("optimizer", "tight", "bloch", "bloch_full")
+
 
 def judged_phantom(phantom: Phantom, thickness: float | None = None) -> mr0.SimData:
     """Return the phantom as both simulations take it: box voxels, no diffusion.
@@ -89,8 +92,7 @@ def validation_row(
         "optimized_vs_start_full_nrmse": nrmse(images["bloch_full"], start["bloch_full"]),
         "optimized_vs_start_full_ssim": ssim(images["bloch_full"], start["bloch_full"]),
     }
-    names = ("optimizer", "tight", "bloch", "bloch_full")
-    row |= {f"loss_{name}": float(losses[name]) for name in names}
+    row |= {f"loss_{name}": float(losses[name]) for name in JUDGED}
     for name, found in judge.items():
         row |= {f"{name}_{key}": float(found[key]) for key in ("scatter", "spins", "seconds")}
     return row

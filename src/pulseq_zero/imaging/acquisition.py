@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SequenceError
-from pulseq_zero.imaging.reconstruction import noise_gain, reconstruct
+from pulseq_zero.imaging.reconstruction import noise_gain, reconstruct, reconstruct_coils
 from pulseq_zero.imaging.samples import samples_of_image
 from pulseq_zero.imaging.trajectory import resolved_matrix
 from pulseq_zero.simulation import Simulation, Simulator
@@ -18,6 +21,8 @@ from pulseq_zero.simulation import Simulation, Simulator
 if TYPE_CHECKING:
     import MRzeroCore as mr0
     import pypulseq
+
+    from pulseq_zero.conversion.costs import SequenceCost
 
 
 @dataclass(frozen=True)
@@ -75,38 +80,149 @@ class Reconstruction:
             voxel_size=self.voxel_size,
         )
 
+    def of_coils(self, signal: Tensor) -> Tensor:
+        """Reconstruct the (coils, x, y) images of a (samples, coils) signal."""
+        return reconstruct_coils(
+            signal[self.samples],
+            self.kspace,
+            matrix=self.matrix,
+            fov=self.fov,
+            voxel_size=self.voxel_size,
+        )
+
     @property
     def noise_gain(self) -> float:
         """Noise of a pixel, relative to that of a sample; see `reconstruction.noise_gain`."""
         return noise_gain(self.kspace, self.matrix, self.fov, voxel_size=self.voxel_size)
 
 
-@dataclass(frozen=True)
+# What an acquisition computes of its sequence alone, and shares with those of other signals
+_OF_SEQUENCE = ("reconstruction", "kspace", "sequence")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Acquisition:
-    """What one run of the imaging model yields.
+    """What a sequence yields on a phantom, and what is made of it.
+
+    This is what the imaging model makes, and what reconstructions and losses read. Whatever is not
+    among the attributes is computed when it is asked for first, and differentiable.
 
     Attributes
     ----------
-    image
-        (x, y) complex image, 1 for undephased magnetisation 1 of proton density 1. Several
-        receive coils are combined by the root of the sum of squares.
-    simulation
-        The simulated signal (samples, coils) and its error estimate.
+    signal
+        (samples, coils) complex signal.
     repetitions
         The sequence as it was simulated.
-    reconstruction
-        How the image was made of the signal.
+    data
+        What was imaged.
+    matrix
+        Pixels of the image in x and y, or None for as many as k-space resolves.
+    fov
+        Field of view in x and y [m].
+    simulation
+        What the signal comes from, with its error estimate; None where it does not come from a
+        `Simulator`.
+    sequence_cost
+        Computes `sequence`.
+    shown
+        (x, y) what `image` is instead of a reconstruction.
     """
 
-    image: Tensor
-    simulation: Simulation
+    signal: Tensor
     repetitions: Repetitions
-    reconstruction: Reconstruction
+    data: mr0.SimData
+    matrix: tuple[int, int] | None
+    fov: tuple[float, float]
+    simulation: Simulation | None = None
+    sequence_cost: Callable[[], SequenceCost] | None = None
+    shown: Tensor | None = None
+
+    def __repr__(self) -> str:
+        samples, coils = self.signal.shape
+        return f"Acquisition({samples} samples, {coils} coils, {len(self.data.PD)} voxels)"
+
+    @cached_property
+    def reconstruction(self) -> Reconstruction:
+        """How the image is made of the signal.
+
+        Raises
+        ------
+        SequenceError
+            If the sequence has no ADC samples, or samples more than one image.
+        """
+        with self._differentiable():
+            return Reconstruction.of(self.repetitions, self.data, matrix=self.matrix, fov=self.fov)
+
+    @cached_property
+    def image(self) -> Tensor:
+        """(x, y) complex image, 1 for undephased magnetisation 1 of proton density 1.
+
+        Several receive coils are combined by the root of the sum of squares. Errors as of
+        `reconstruction`.
+        """
+        if self.shown is not None:
+            return self.shown
+        with self._differentiable():
+            return self.reconstruction(self.signal)
+
+    @cached_property
+    def coil_images(self) -> Tensor:
+        """(coils, x, y) complex image of each receive coil; errors as of `reconstruction`."""
+        with self._differentiable():
+            return self.reconstruction.of_coils(self.signal)
+
+    @cached_property
+    def kspace(self) -> Tensor:
+        """(samples, 4) kx, ky, kz [1/m] and time [s] of all samples, see `Repetitions.kspace`."""
+        with self._differentiable():
+            return self.repetitions.kspace()
 
     @property
-    def signal(self) -> Tensor:
-        """(samples, coils) complex signal."""
-        return self.simulation.signal
+    def labels(self) -> Mapping[str, Tensor]:
+        """(samples,) int64 for each Pulseq label in use."""
+        return self.repetitions.labels
+
+    @cached_property
+    def sequence(self) -> SequenceCost:
+        """What the sequence takes: duration, RF energy of the pulses as played, gradients.
+
+        Raises
+        ------
+        SequenceError
+            If that is not known, as of repetitions that were given without their sequence.
+        """
+        if self.sequence_cost is None:
+            raise SequenceError(
+                "of this acquisition the repetitions are known, and not the sequence with its "
+                "pulses; let a pulseq_zero.ImagingModel of the sequence function acquire it"
+            )
+        with self._differentiable():
+            return self.sequence_cost()
+
+    def showing(self, image: Tensor) -> Acquisition:
+        """Return the same acquisition with another (x, y) image."""
+        return self._with(shown=image)
+
+    def with_signal(self, signal: Tensor) -> Acquisition:
+        """Return the same acquisition with another (samples, coils) signal, as one with noise."""
+        return self._with(signal=signal, shown=None)
+
+    def _with(self, **changes: Tensor | None) -> Acquisition:
+        made = replace(self, **changes)  # type: ignore[arg-type]
+        known = {name: value for name, value in vars(self).items() if name in _OF_SEQUENCE}
+        vars(made).update(known)
+        return made
+
+    def _differentiable(self) -> torch.set_grad_enabled:
+        """Compute what is kept with its gradient, even where it is first asked for without."""
+        tensors = (
+            self.signal,
+            self.repetitions.pulse_angle,
+            self.repetitions.event_time,
+            self.repetitions.gradient_moment,
+        )
+        wanted = any(tensor.requires_grad for tensor in tensors)
+        return torch.set_grad_enabled(wanted or torch.is_grad_enabled())
 
 
 def acquire(
@@ -115,8 +231,9 @@ def acquire(
     *,
     matrix: tuple[int, int] | None,
     fov: tuple[float, float],
+    sequence_cost: Callable[[], SequenceCost] | None = None,
 ) -> Acquisition:
-    """Simulate and reconstruct one sequence.
+    """Simulate one sequence.
 
     Parameters
     ----------
@@ -124,20 +241,13 @@ def acquire(
         The sequence.
     simulator
         Simulates it.
-    matrix
-        Pixels of the image in x and y, or None for as many as k-space resolves.
-    fov
-        Field of view in x and y [m].
-
-    Raises
-    ------
-    SequenceError
-        If the sequence has no ADC samples, or samples more than one image.
+    matrix, fov, sequence_cost
+        As in `Acquisition`.
     """
     simulation = simulator(repetitions)
-    reconstruction = Reconstruction.of(repetitions, simulator.data, matrix=matrix, fov=fov)
-    image = reconstruction(simulation.signal)
-    return Acquisition(image, simulation, repetitions, reconstruction)
+    return Acquisition(
+        simulation.signal, repetitions, simulator.data, matrix, fov, simulation, sequence_cost
+    )
 
 
 def image_of(

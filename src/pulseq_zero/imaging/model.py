@@ -111,14 +111,21 @@ class ImagingModel:
         return other
 
     def __call__(self, parameters: Mapping[str, Tensor]) -> Acquisition:
-        """Simulate and reconstruct the sequence at these parameters."""
+        """Simulate the sequence at these parameters."""
         repetitions = self.sequence_model(parameters)
         if not self._uses:
             warn_of_unrounded(self.sequence_model.sequence, parameters)
         self._warn_of_other_uses(repetitions)
         self._reach_as_far_as_excited(repetitions)
         fov = self._fov or defined_fov(self.sequence_model.sequence)
-        acquisition = acquire(repetitions, self.simulator, matrix=self._matrix, fov=fov)
+        conversion = self.sequence_model.conversion
+        acquisition = acquire(
+            repetitions,
+            self.simulator,
+            matrix=self._matrix,
+            fov=fov,
+            sequence_cost=lambda: conversion.cost(parameters),
+        )
         self._remember_graph(parameters)
         return acquisition
 

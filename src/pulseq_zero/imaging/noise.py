@@ -35,10 +35,10 @@ def noise_deviation(acquisition: Acquisition, region: Tensor, snr: float) -> flo
     return mean / snr / acquisition.reconstruction.noise_gain
 
 
-def noisy_images(
+def noisy_acquisitions(
     acquisition: Acquisition, deviation: float, *, count: int, seed: int
-) -> Iterator[Tensor]:
-    """Reconstruct a signal again and again, each time with other noise.
+) -> Iterator[Acquisition]:
+    """Acquire a signal again and again, each time with other noise.
 
     Acquisitions with as many samples get the same noise of the same seed, one after the other.
 
@@ -49,18 +49,18 @@ def noisy_images(
     deviation
         Standard deviation of the real and of the imaginary part of the noise of a sample.
     count
-        Number of images.
+        Number of acquisitions.
     seed
         Of the random numbers.
 
     Yields
     ------
-    Tensor
-        (x, y) complex image.
+    Acquisition
+        With noise.
     """
     signal = acquisition.signal
     generator = torch.Generator().manual_seed(seed)
     for _ in range(count):
         drawn = torch.randn((*signal.shape, 2), generator=generator, dtype=signal.real.dtype)
         noise = torch.view_as_complex(drawn).to(signal.device)
-        yield acquisition.reconstruction(signal + deviation * noise)
+        yield acquisition.with_signal(signal + deviation * noise)

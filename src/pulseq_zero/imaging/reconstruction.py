@@ -61,8 +61,7 @@ def reconstruct(
     Tensor
         (x, y) complex.
     """
-    images = reconstruct_coils(signal, kspace, matrix, fov)
-    images = images * _voxel_factor(voxel_size, matrix, fov)
+    images = reconstruct_coils(signal, kspace, matrix, fov, voxel_size=voxel_size)
     if sensitivities is not None:
         if sensitivities.shape != images.shape:
             raise SimulationError(
@@ -103,6 +102,8 @@ def reconstruct_coils(
     kspace: Tensor,
     matrix: tuple[int, int] = (64, 64),
     fov: tuple[float, float] = (0.224, 0.224),
+    *,
+    voxel_size: tuple[float, float] | None = None,
 ) -> Tensor:
     """Reconstruct the image of each coil; see `reconstruct`.
 
@@ -113,7 +114,8 @@ def reconstruct_coils(
     """
     _check(signal, kspace, matrix, fov)
     areas = sample_areas(kspace, fov).to(signal.device, signal.real.dtype)
-    return adjoint(signal * areas[:, None], kspace, matrix, fov) / math.prod(matrix)
+    images = adjoint(signal * areas[:, None], kspace, matrix, fov) / math.prod(matrix)
+    return images * _voxel_factor(voxel_size, matrix, fov)
 
 
 def _voxel_factor(

@@ -1,26 +1,23 @@
-"""Loss functions for images and contrasts.
+"""Loss makers for images and contrasts.
 
-A *loss function* takes the parameters and the image of an iteration and returns a scalar, or
-named scalars of which the loss is the sum. A *loss maker* builds one for an experiment from
-its phantom, its start image and its settings. The functions here are loss makers; an own one
-looks just like them.
+A *loss maker* builds a loss function, see `pulseq_zero.optimization.loss`, for an experiment from
+its phantom, its start image and its settings. An own one looks just like those here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pulseq_zero.errors import ConfigError, OptimizationError
+from pulseq_zero.errors import ConfigError
+from pulseq_zero.optimization.loss import Loss as Loss
+from pulseq_zero.optimization.loss import LossFunction as LossFunction
+from pulseq_zero.optimization.loss import Parameters as Parameters
 from pulseq_zero.optimization.penalties import relative_sar
 from pulseq_zero.phantom import Phantom
-
-Parameters = Mapping[str, Tensor]
-Loss = Tensor | Mapping[str, Tensor]
-LossFunction = Callable[[Parameters, Tensor], Loss]
 
 
 @dataclass(frozen=True)
@@ -48,41 +45,6 @@ class LossContext:
 
 
 LossMaker = Callable[..., LossFunction]
-
-
-def terms_of(given: Loss) -> dict[str, Tensor]:
-    """Name the terms of what a loss function returned; the loss is their sum.
-
-    Raises
-    ------
-    OptimizationError
-        If it returned anything but real scalars, or no term at all.
-    """
-    terms = dict(given) if isinstance(given, Mapping) else {"loss": given}
-    for term in terms.values():
-        if not isinstance(term, Tensor) or term.numel() != 1 or term.is_complex():
-            what = repr(term)
-            if isinstance(term, Tensor):
-                kind = "complex tensor" if term.is_complex() else "tensor"
-                what = f"a {kind} of shape {tuple(term.shape)}"
-            raise OptimizationError(
-                f"the loss function returned {what}, but every loss must be a real scalar "
-                "tensor; take the mean, or the magnitude"
-            )
-    if not terms:
-        raise OptimizationError("the loss function returned no terms; return at least one")
-    return terms
-
-
-def sum_of(terms: Mapping[str, Tensor]) -> Tensor:
-    """Loss of which these are the terms, in double precision."""
-    return torch.stack([term.double().reshape(()) for term in terms.values()]).sum()
-
-
-def loss_of(loss: LossFunction, parameters: Parameters, image: Tensor) -> float:
-    """Loss of an image, its terms added up."""
-    with torch.no_grad():
-        return float(sum_of(terms_of(loss(parameters, image))))
 
 
 def contrast(

@@ -12,7 +12,7 @@ from pulseq_zero.errors import OptimizationError
 from pulseq_zero.files.loading import check_arguments
 from pulseq_zero.imaging.model import SequenceFunction
 from pulseq_zero.optimization.checkpoints import FORMAT, checksum, fingerprint, identity
-from pulseq_zero.optimization.losses import LossFunction
+from pulseq_zero.optimization.loss import LossFunction
 from pulseq_zero.optimization.parameters import Parameter, as_parameters
 from pulseq_zero.optimization.problem import Ensemble, Imaged, members_of
 from pulseq_zero.optimization.run import OptimizationResult, Run
@@ -36,9 +36,10 @@ def optimize(
     sequence_function
         A plain PyPulseq function that takes the parameters and returns its ``Sequence``.
     loss_function
-        Takes the parameters and the complex image (x, y) of an iteration and returns a scalar
-        tensor, or a mapping of named ones whose sum is the loss. For an ensemble of phantoms,
-        one for all or one for each.
+        Takes what it names of the parameters, the complex image (x, y), the `Acquisition` and the
+        number of the iteration, as in ``loss(parameters, image)`` or ``loss(acquisition)``, see
+        `pulseq_zero.optimization.loss`. Returns a scalar tensor, or a mapping of named ones whose
+        sum is the loss. For an ensemble of phantoms, one for all or one for each.
     parameters
         For each parameter its start value, or a `Parameter` with bounds and learning rate.
     phantom

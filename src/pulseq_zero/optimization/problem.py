@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import MRzeroCore as mr0
 import torch
 from torch import Tensor
 
-from pulseq_zero.errors import NotFiniteError, OptimizationError, PulseqZeroError
-from pulseq_zero.files.loading import failure
+from pulseq_zero.errors import NotFiniteError, OptimizationError
 from pulseq_zero.imaging.model import ImagingModel, SequenceFunction
-from pulseq_zero.optimization.losses import LossFunction, sum_of, terms_of
+from pulseq_zero.optimization.loss import LossFunction, check_loss_function, evaluate_loss
 from pulseq_zero.optimization.settings import OptimizationSettings
 from pulseq_zero.optimization.steppers import Evaluation, Values
 from pulseq_zero.phantom import Phantom
@@ -38,18 +37,8 @@ class Problem:
             If the loss or its gradient is not finite.
         """
         leaves = {n: v.detach().clone().requires_grad_(with_gradient) for n, v in values.items()}
-        image = self.model(leaves).image
-        try:
-            given = self.loss_function(leaves, image)
-        except PulseqZeroError:
-            raise
-        except Exception as error:
-            raise OptimizationError(
-                f"the loss function fails in iteration {iteration}: "
-                f"{failure(error, self.loss_function)}"
-            ) from error
-        terms = terms_of(given)
-        loss = sum_of(terms)
+        found = evaluate_loss(self.loss_function, leaves, self.model(leaves), iteration)
+        loss = found.total
         if not bool(loss.isfinite()):
             raise NotFiniteError(_not_finite("loss", float(loss.detach()), iteration, values))
         gradient: Values = {}
@@ -59,10 +48,8 @@ class Problem:
                 if not bool(slope.isfinite().all()):
                     what = f"gradient of {name!r}"
                     raise NotFiniteError(_not_finite(what, math.nan, iteration, values))
-        named = terms if isinstance(given, Mapping) else {}
-        scalars = {name: float(term.detach()) for name, term in named.items()}
         detached = {name: leaf.detach() for name, leaf in leaves.items()}
-        return Evaluation(detached, float(loss.detach()), scalars, gradient)
+        return Evaluation(detached, float(loss.detach()), found.numbers, gradient)
 
 
 class Ensemble:
@@ -143,10 +130,7 @@ def members_of(
                 "pulseq_zero.build_phantom makes one"
             )
     for loss in losses:
-        if not callable(loss):
-            raise OptimizationError(
-                f"the loss function must be a function of (parameters, image), not {loss!r}"
-            )
+        check_loss_function(loss)
     return list(zip(phantoms, losses, strict=True))
 
 

@@ -43,8 +43,9 @@ def run(
     phantom
         What is imaged.
     files
-        The files of the run, of which `RunFiles.judge` is made: ``image`` (x, y), with ``scatter``
-        between two runs, ``spins`` in a voxel, and ``seconds``.
+        The files of the run, of which `RunFiles.judge` is made: ``image`` (x, y) and
+        ``signal`` (samples, coils), with ``scatter`` between two runs, ``spins`` in a voxel, and
+        ``seconds``.
     """
     imaged, begin = Phantom.load(phantom), time.perf_counter()
     is_full = physics == FULL
@@ -67,4 +68,4 @@ def run(
     mean = imaging(found.signal)
     scatter = nrmse(one - other + mean, mean)
     told = {"scatter": scatter, "spins": found.spins, "seconds": seconds}
-    save_tensors(files.judge(stage, physics), {"image": mean}, told)
+    save_tensors(files.judge(stage, physics), {"image": mean, "signal": found.signal}, told)

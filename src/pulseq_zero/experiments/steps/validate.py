@@ -10,16 +10,18 @@ from torch import Tensor
 
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.conversion.seq_import import imported_repetitions
+from pulseq_zero.experiments.acquisitions import stored_acquisition
 from pulseq_zero.experiments.experiment import make_loss, sequence_setup, stage_values
 from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.settings import Experiment, JudgeSettings
 from pulseq_zero.experiments.stages import ENDS, FULL, OPTIMIZATION, START, judged_by
-from pulseq_zero.experiments.validation import judge_results, judged_phantom, validation_row
+from pulseq_zero.experiments.validation import JUDGED, judge_results, judged_phantom, validation_row
 from pulseq_zero.figures.style import save_in_widths
 from pulseq_zero.figures.validation import validation_figure
 from pulseq_zero.files.store import load_tensors, save_json
-from pulseq_zero.imaging.acquisition import acquire
-from pulseq_zero.optimization.losses import LossContext, loss_of
+from pulseq_zero.imaging.acquisition import Acquisition, acquire
+from pulseq_zero.optimization.loss import loss_of
+from pulseq_zero.optimization.losses import LossContext
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.simulation import Simulator
 
@@ -79,16 +81,18 @@ def run(
     }
     as_optimized, *_ = judged_by(setup.pulses)
     images: dict[str, dict[str, Tensor]] = {}
-    scatter = {}
+    acquired: dict[str, dict[str, Acquisition]] = {}
+    scatter, data = {}, imaged.simulation_data()
     for stage in ENDS:
         own, judge = start if stage == START else files, judges[stage]
-        stored = {
-            "optimizer": load_tensors(own.image(stage, OPTIMIZATION)),
-            "tight": load_tensors(own.image(stage)),
-            "imported": load_tensors(own.imported(stage)),
-            "bloch": load_tensors(judge.judge(stage, as_optimized)),
-            "bloch_full": load_tensors(judge.judge(stage, FULL)),
+        files_of = {
+            "optimizer": own.image(stage, OPTIMIZATION),
+            "tight": own.image(stage),
+            "imported": own.imported(stage),
+            "bloch": judge.judge(stage, as_optimized),
+            "bloch_full": judge.judge(stage, FULL),
         }
+        stored = {kind: load_tensors(file) for kind, file in files_of.items()}
         images[stage] = {kind: tensors["image"] for kind, (tensors, _) in stored.items()}
         scatter[stage] = {kind: stored[kind][1] for kind in ("bloch", "bloch_full")}
         for kind, (pulses, simulates) in simulations.items():
@@ -98,15 +102,22 @@ def run(
                 matrix=experiment.image.matrix,
                 fov=tuple(stored["tight"][1]["fov"]),
             ).image
+        sequence, seq = own.sequence(stage), own.seq(stage)
+        acquired[stage] = {
+            kind: stored_acquisition(files_of[kind], sequence, seq, experiment.image, data)
+            for kind in JUDGED
+        }
     # Each simulation is held against its own start image
     losses = {
         kind: make_loss(experiment.loss, LossContext(imaged, images[START][kind], setup.start))
-        for kind in ("optimizer", "tight", "bloch", "bloch_full")
+        for kind in JUDGED
     }
     rows = []
     for stage in ENDS:
         values = stage_values(setup, stage, files.parameters)
-        found = {kind: loss_of(loss, values, images[stage][kind]) for kind, loss in losses.items()}
+        found = {
+            kind: loss_of(loss, values, acquired[stage][kind]) for kind, loss in losses.items()
+        }
         rows.append(
             validation_row(name, stage, images[stage], images[START], found, scatter[stage])
         )
