@@ -135,19 +135,20 @@ class SequenceModel:
         for parameters in traced_at:
             self.trace(parameters)
 
-    def __call__(self, parameters: Mapping[str, Tensor]) -> Repetitions:
+    def __call__(self, parameters: Mapping[str, Any]) -> Repetitions:
         """Compute the repetitions for some parameters.
 
         Parameters
         ----------
         parameters
-            By name; all are differentiable.
+            By name: tensors, all of which are differentiable, arrays or numbers.
 
         Raises
         ------
         GradientLostError
             If a parameter reaches nothing that the simulation sees, nor the sequence's cost.
         """
+        parameters = as_tensors(parameters)
         broken: list[GuardBroken] = []
         for run in self._runs:
             if run[1].program.fits(parameters):
@@ -168,8 +169,9 @@ class SequenceModel:
             _warn_of_moved_centres(before, self.sequence)
         return self._runs[0][1](parameters)
 
-    def trace(self, parameters: Mapping[str, Tensor]) -> TracedSequence:
+    def trace(self, parameters: Mapping[str, Any]) -> TracedSequence:
         """Run the function, for replay and for the sequence that it makes."""
+        parameters = as_tensors(parameters)
         try:
             run = trace(
                 self._function,
@@ -368,6 +370,16 @@ def _largest_gradient(
         allow_unused=True,
     )
     return max((float(g.abs().max()) for g in found if g is not None), default=0.0)
+
+
+def as_tensors(values: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Make tensors of arrays and numbers, in double precision."""
+    return {
+        name: value
+        if isinstance(value, Tensor)
+        else torch.from_numpy(np.array(value, dtype=np.float64))
+        for name, value in values.items()
+    }
 
 
 def check_pulses(pulses: str, sub_pulses: SubPulses) -> None:

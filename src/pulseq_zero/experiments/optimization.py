@@ -60,8 +60,13 @@ def optimize_experiment(
         For each phantom that is optimized for, what its loss is made of.
     **changes
         Settings of `optimize` that are others, or that no experiment has.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If it was interrupted.
     """
-    return optimize(
+    result = optimize(
         setup.function,
         [make_loss(experiment.loss, context) for context in contexts],
         setup.parameters,
@@ -75,3 +80,7 @@ def optimize_experiment(
         simulation=simulation.simulator,
         **{**experiment.optimizer.model_dump(), **changes},
     )
+    if result.interrupted:
+        # Not to be taken for the result of the whole experiment; its checkpoint stands
+        raise KeyboardInterrupt
+    return result

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -124,6 +124,8 @@ class Acquisition:
         `Simulator`.
     sequence_cost
         Computes `sequence`.
+    own_reconstruction
+        Makes `image`, of an acquisition that reconstructs its own by the adjoint.
     shown
         (x, y) what `image` is instead of a reconstruction.
     """
@@ -135,6 +137,7 @@ class Acquisition:
     fov: tuple[float, float]
     simulation: Simulation | None = None
     sequence_cost: Callable[[], SequenceCost] | None = None
+    own_reconstruction: ReconstructionFunction | None = None
     shown: Tensor | None = None
 
     def __repr__(self) -> str:
@@ -158,11 +161,13 @@ class Acquisition:
         """(x, y) complex image, 1 for undephased magnetisation 1 of proton density 1.
 
         Several receive coils are combined by the root of the sum of squares. Errors as of
-        `reconstruction`.
+        `reconstruction`. If there is an own reconstruction, it is what that makes.
         """
         if self.shown is not None:
             return self.shown
         with self._differentiable():
+            if self.own_reconstruction is not None:
+                return self.own_reconstruction(self._with(own_reconstruction=None))
             return self.reconstruction(self.signal)
 
     @cached_property
@@ -207,8 +212,8 @@ class Acquisition:
         """Return the same acquisition with another (samples, coils) signal, as one with noise."""
         return self._with(signal=signal, shown=None)
 
-    def _with(self, **changes: Tensor | None) -> Acquisition:
-        made = replace(self, **changes)  # type: ignore[arg-type]
+    def _with(self, **changes: Any) -> Acquisition:
+        made = replace(self, **changes)
         known = {name: value for name, value in vars(self).items() if name in _OF_SEQUENCE}
         vars(made).update(known)
         return made
@@ -225,6 +230,9 @@ class Acquisition:
         return torch.set_grad_enabled(wanted or torch.is_grad_enabled())
 
 
+ReconstructionFunction = Callable[[Acquisition], Tensor]
+
+
 def acquire(
     repetitions: Repetitions,
     simulator: Simulator,
@@ -232,6 +240,7 @@ def acquire(
     matrix: tuple[int, int] | None,
     fov: tuple[float, float],
     sequence_cost: Callable[[], SequenceCost] | None = None,
+    own_reconstruction: ReconstructionFunction | None = None,
 ) -> Acquisition:
     """Simulate one sequence.
 
@@ -241,12 +250,19 @@ def acquire(
         The sequence.
     simulator
         Simulates it.
-    matrix, fov, sequence_cost
+    matrix, fov, sequence_cost, own_reconstruction
         As in `Acquisition`.
     """
     simulation = simulator(repetitions)
     return Acquisition(
-        simulation.signal, repetitions, simulator.data, matrix, fov, simulation, sequence_cost
+        simulation.signal,
+        repetitions,
+        simulator.data,
+        matrix,
+        fov,
+        simulation,
+        sequence_cost,
+        own_reconstruction,
     )
 
 

@@ -12,11 +12,17 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.conversion import SequenceModel
+from pulseq_zero.conversion.model import as_tensors
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.conversion.rasters import warn_of_unrounded
 from pulseq_zero.conversion.repetitions import PulseUse, Repetitions
 from pulseq_zero.errors import SimulationError
-from pulseq_zero.imaging.acquisition import Acquisition, acquire, defined_fov
+from pulseq_zero.imaging.acquisition import (
+    Acquisition,
+    ReconstructionFunction,
+    acquire,
+    defined_fov,
+)
 from pulseq_zero.imaging.slices import excited_slice
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.simulation import Simulator
@@ -46,6 +52,9 @@ class ImagingModel:
         Pixels of the image in x and y; by default as many as the k-space samples resolve.
     fov
         Field of view in x and y [m]; by default the sequence's definition ``FOV``.
+    reconstruction
+        Makes the image of the `Acquisition`, whose own image is that of the adjoint: a function or
+        a `torch.nn.Module`; by default the adjoint is the image.
     accuracy
         Accuracy of the simulation, see `pulseq_zero.simulation.simulate`.
     pulses
@@ -63,6 +72,7 @@ class ImagingModel:
         arguments: Mapping[str, Any] | None = None,
         matrix: tuple[int, int] | None = None,
         fov: tuple[float, float] | None = None,
+        reconstruction: ReconstructionFunction | None = None,
         accuracy: float = DEFAULT_ACCURACY,
         pulses: Pulses = "played",
         simulation: Mapping[str, Any] | None = None,
@@ -72,6 +82,7 @@ class ImagingModel:
             "arguments": arguments,
             "matrix": matrix,
             "fov": fov,
+            "reconstruction": reconstruction,
             "pulses": pulses,
         }
         data = phantom.simulation_data() if isinstance(phantom, Phantom) else phantom
@@ -90,6 +101,7 @@ class ImagingModel:
         self._thickness = 0.0 if self._slice is None else self._slice.slice_thickness
         self._moments: Tensor | None = None
         self._matrix, self._fov = matrix, fov
+        self._reconstruction = reconstruction
         self._uses: tuple[PulseUse, ...] = ()
         # What the graph that the simulator keeps was made of, and how to come by it again.
         self._graph: tuple[Repetitions | None, dict[str, Any]] = (None, {})
@@ -110,8 +122,9 @@ class ImagingModel:
         other.sequence_model = self.sequence_model
         return other
 
-    def __call__(self, parameters: Mapping[str, Tensor]) -> Acquisition:
-        """Simulate the sequence at these parameters."""
+    def __call__(self, parameters: Mapping[str, Any]) -> Acquisition:
+        """Simulate the sequence at these parameters: tensors, arrays or numbers by name."""
+        parameters = as_tensors(parameters)
         repetitions = self.sequence_model(parameters)
         if not self._uses:
             warn_of_unrounded(self.sequence_model.sequence, parameters)
@@ -125,6 +138,7 @@ class ImagingModel:
             matrix=self._matrix,
             fov=fov,
             sequence_cost=lambda: conversion.cost(parameters),
+            own_reconstruction=self._reconstruction,
         )
         self._remember_graph(parameters)
         return acquisition

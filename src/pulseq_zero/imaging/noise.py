@@ -58,9 +58,26 @@ def noisy_acquisitions(
     Acquisition
         With noise.
     """
-    signal = acquisition.signal
     generator = torch.Generator().manual_seed(seed)
     for _ in range(count):
-        drawn = torch.randn((*signal.shape, 2), generator=generator, dtype=signal.real.dtype)
-        noise = torch.view_as_complex(drawn).to(signal.device)
-        yield acquisition.with_signal(signal + deviation * noise)
+        yield with_noise(acquisition, deviation, generator)
+
+
+def with_noise(
+    acquisition: Acquisition, deviation: float, generator: torch.Generator
+) -> Acquisition:
+    """Add noise to a signal.
+
+    Parameters
+    ----------
+    acquisition
+        Without noise.
+    deviation
+        Standard deviation of the real and of the imaginary part of the noise of a sample.
+    generator
+        Of the random numbers.
+    """
+    signal = acquisition.signal
+    drawn = torch.randn((*signal.shape, 2), generator=generator, dtype=signal.real.dtype)
+    noise = torch.view_as_complex(drawn).to(signal.device)
+    return acquisition.with_signal(signal + deviation * noise)

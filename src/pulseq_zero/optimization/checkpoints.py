@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 # Of what `optimization.run.Run` keeps; a checkpoint of another one is refused.
-FORMAT = 2
+FORMAT = 3
 
 
 def fingerprint(settings: Any) -> str:
@@ -32,7 +32,7 @@ def fingerprint(settings: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def identity(function: Callable[..., Any]) -> Any:
+def identity(function: Callable[..., Any] | None) -> Any:
     """Describe a function, JSON-like: its name, its file's code, and the values that it holds.
 
     What a loss maker puts into its loss function (weights, a target image) counts as much as
@@ -126,6 +126,8 @@ def _content(value: Any, seen: list[Any]) -> Any:
         return repr(value)
     if isinstance(value, partial):
         return _content([value.func, value.args, value.keywords], seen)
+    if inspect.isclass(value):
+        return [f"{value.__module__}.{value.__qualname__}", _code(value)]
     if not inspect.isroutine(value) or any(value is one for one in seen):
         return ""
     seen.append(value)

@@ -8,6 +8,8 @@ A *loss function* asks for what it needs by the names of its arguments:
   of the coils, and what the sequence takes;
 - ``iteration``: the number of the iteration, 0 where there is none.
 
+Of several sequences, image and acquisition are mappings by the sequences' names.
+
 Arguments of other names get parameters and image, in this order. It returns a scalar tensor, or a
 mapping of named ones whose sum is the loss.
 """
@@ -17,18 +19,24 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from pulseq_zero.errors import OptimizationError, PulseqZeroError
 from pulseq_zero.files.loading import failure
-from pulseq_zero.imaging.acquisition import Acquisition
+
+if TYPE_CHECKING:
+    # Losses do not wait for the simulation
+    from pulseq_zero.imaging.acquisition import Acquisition
 
 Parameters = Mapping[str, Tensor]
 Loss = Tensor | Mapping[str, Tensor]
 LossFunction = Callable[..., Loss]
+
+# Of one sequence, or of several by their names
+Acquired: TypeAlias = "Acquisition | Mapping[str, Acquisition]"
 
 _BY_NAME = ("parameters", "image", "acquisition", "iteration")
 _IN_ORDER = ("parameters", "image")
@@ -59,7 +67,7 @@ class LossValue:
 def evaluate_loss(
     loss_function: LossFunction,
     parameters: Parameters,
-    acquisition: Acquisition,
+    acquisition: Acquired,
     iteration: int = 0,
 ) -> LossValue:
     """Call a loss function with what it asks for.
@@ -77,9 +85,14 @@ def evaluate_loss(
         If it fails, or returns what is no loss.
     """
     signature, asked = _asked(loss_function)
+    known: dict[str, Any]
     known = {"parameters": parameters, "acquisition": acquisition, "iteration": iteration}
     if any("image" in each for each in asked.values()):
-        known["image"] = acquisition.image
+        known["image"] = (
+            {name: each.image for name, each in acquisition.items()}
+            if isinstance(acquisition, Mapping)
+            else acquisition.image
+        )
     bound = signature.bind_partial()
     for argument, names in asked.items():
         values = tuple(known[name] for name in names)
@@ -99,7 +112,7 @@ def evaluate_loss(
     return LossValue(total, terms if isinstance(found, Mapping) else {})
 
 
-def loss_of(loss_function: LossFunction, parameters: Parameters, acquisition: Acquisition) -> float:
+def loss_of(loss_function: LossFunction, parameters: Parameters, acquisition: Acquired) -> float:
     """Loss of an acquisition, its terms added up; errors as of `evaluate_loss`."""
     with torch.no_grad():
         return float(evaluate_loss(loss_function, parameters, acquisition).total)

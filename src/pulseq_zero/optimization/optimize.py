@@ -4,29 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
 
 from pulseq_zero.errors import OptimizationError
-from pulseq_zero.files.loading import check_arguments
 from pulseq_zero.imaging.model import SequenceFunction
 from pulseq_zero.optimization.checkpoints import FORMAT, checksum, fingerprint, identity
 from pulseq_zero.optimization.loss import LossFunction
 from pulseq_zero.optimization.parameters import Parameter, as_parameters
-from pulseq_zero.optimization.problem import Ensemble, Imaged, members_of
+from pulseq_zero.optimization.problem import (
+    Ensemble,
+    Extras,
+    Imaged,
+    ImagedByIteration,
+    is_by_iteration,
+)
 from pulseq_zero.optimization.run import OptimizationResult, Run
+from pulseq_zero.optimization.sequences import Sequences
 from pulseq_zero.optimization.settings import OptimizationSettings
 from pulseq_zero.optimization.steppers import make_stepper
+from pulseq_zero.optimization.training import Training
 
 __all__ = ["OptimizationResult", "optimize"]
 
 
 def optimize(
-    sequence_function: SequenceFunction,
+    sequence_function: SequenceFunction | Mapping[str, SequenceFunction],
     loss_function: LossFunction | Sequence[LossFunction],
     parameters: Mapping[str, Any],
-    phantom: Imaged | Sequence[Imaged],
+    phantom: Imaged | Sequence[Imaged] | ImagedByIteration,
     **settings: Any,
 ) -> OptimizationResult:
     """Find sequence parameters with a lower loss, by gradient descent through the simulation.
@@ -34,7 +42,8 @@ def optimize(
     Parameters
     ----------
     sequence_function
-        A plain PyPulseq function that takes the parameters and returns its ``Sequence``.
+        A plain PyPulseq function that takes the parameters and returns its ``Sequence``; or several
+        by their names, each of which takes those of the parameters that are its arguments.
     loss_function
         Takes what it names of the parameters, the complex image (x, y), the `Acquisition` and the
         number of the iteration, as in ``loss(parameters, image)`` or ``loss(acquisition)``, see
@@ -43,7 +52,8 @@ def optimize(
     parameters
         For each parameter its start value, or a `Parameter` with bounds and learning rate.
     phantom
-        What is imaged; of an ensemble of several, the mean of the losses is made lower.
+        What is imaged; of an ensemble of several, the mean of the losses is made lower. Or a
+        function that takes the number of the iteration and returns one or several.
     **settings
         ``iterations``, ``method``, ``verify_every``, ...: see `OptimizationSettings`.
 
@@ -60,19 +70,29 @@ def optimize(
     """
     given = _settings(settings)
     started_from = _with_learning_rates(as_parameters(parameters), given.learning_rate)
-    check_arguments(sequence_function, [*started_from, *(given.arguments or {})])
-    members = members_of(phantom, loss_function)
-    problem = Ensemble.at_accuracy(given.accuracy, sequence_function, members, given)
-    verification = None
-    if given.verify_every is not None:
-        verification = Ensemble.at_accuracy(
-            given.verification_accuracy, sequence_function, members, given
-        )
+    sequences = Sequences(sequence_function, started_from, given.arguments or {})
     torch.manual_seed(given.seed)
-    stepper = make_stepper(given.method, started_from)
-    functions = [sequence_function, *(loss for _, loss in members)]
-    shared = _shared(functions, started_from, given, problem)
-    run = Run(given, problem, verification, stepper, started_from, shared)
+    training = Training(given.modules, given.module_optimizer)
+    extras = Extras(tuple(training.tensors), given.noise, given.seed)
+    accuracies = [given.accuracy]
+    if given.verify_every is not None:
+        accuracies.append(given.verification_accuracy)
+    # The verification has to see the very phantom that is verified
+    imaged = lru_cache(maxsize=4)(phantom) if is_by_iteration(phantom) else phantom
+    problem, *verification = (
+        Ensemble.at_accuracy(accuracy, sequences, imaged, loss_function, given, extras)
+        for accuracy in accuracies
+    )
+    stepper = make_stepper(given.method, started_from, given.optimizer, given.scheduler)
+    functions = [
+        *sequences.functions.values(),
+        *(member.loss_function for member in problem.members),
+    ]
+    shared = _shared(functions, started_from, given, problem, training, phantom)
+    run = Run(
+        given, problem, verification[0] if verification else None, stepper, training,
+        started_from, shared,
+    )  # fmt: skip
     run.resume()
     return run.finish()
 
@@ -103,6 +123,8 @@ def _shared(
     parameters: Mapping[str, Parameter],
     settings: OptimizationSettings,
     problem: Ensemble,
+    training: Training,
+    phantom: Any,
 ) -> str:
     """Fingerprint of all that two runs of which one goes on from the other's state have alike."""
     return fingerprint(
@@ -110,18 +132,32 @@ def _shared(
             "checkpoint": FORMAT,
             "functions": [identity(function) for function in functions],
             "parameters": {
-                n: [p.start.tolist(), *list(vars(p).values())[1:]] for n, p in parameters.items()
+                name: [
+                    value.tolist() if isinstance(value, torch.Tensor) else value
+                    for value in vars(parameter).values()
+                ]
+                for name, parameter in parameters.items()
             },
-            "method": settings.method,
+            "method": [settings.method, *map(identity, (settings.optimizer, settings.scheduler))],
+            "modules": [
+                [[name, tuple(value.shape)] for name, value in module.state_dict().items()]
+                for module in training.modules
+            ],
+            "module_optimizer": identity(settings.module_optimizer),
             "imaging": [
                 dict(settings.arguments or {}),
                 settings.matrix,
                 settings.fov,
+                identity(settings.reconstruction),
+                settings.noise,
                 settings.accuracy,
                 settings.pulses,
                 dict(settings.simulation or {}),
             ],
-            "phantom": [checksum(member.model.simulator.data) for member in problem.members],
+            "phantom": [
+                identity(phantom) if is_by_iteration(phantom) else "",
+                *(checksum(model.simulator.data) for model in problem.models),
+            ],
             "verification": [
                 settings.verify_every,
                 settings.verify_accuracy,

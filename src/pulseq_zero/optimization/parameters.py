@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +15,19 @@ from pulseq_zero.errors import OptimizationError
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a sequence function.
+    """One parameter of a sequence function, or of the loss alone.
 
     Attributes
     ----------
     start
         Start value or values, in the unit of the sequence function (SI).
     lower, upper
-        Bounds, the same for all elements.
+        Bounds, the same for all elements, or for each element its own.
     learning_rate
         Step size of Adam in the parameter's unit; for L-BFGS, the parameter's scale. None
         means the optimizer's default.
+    in_sequence
+        Whether it is an argument of the sequence function; otherwise only the loss gets it.
 
     Raises
     ------
@@ -34,32 +36,64 @@ class Parameter:
     """
 
     start: Tensor
-    lower: float = -math.inf
-    upper: float = math.inf
+    lower: float | Tensor = -math.inf
+    upper: float | Tensor = math.inf
     learning_rate: float | None = None
+    in_sequence: bool = True
 
     def __post_init__(self) -> None:
         try:
-            start = torch.as_tensor(self.start, dtype=torch.float64)
+            start = torch.as_tensor(self.start, dtype=torch.float64).detach()
         except (TypeError, ValueError, RuntimeError) as error:
             raise OptimizationError(f"start values must be numbers, not {self.start!r}") from error
         object.__setattr__(self, "start", start)
         if not bool(self.start.isfinite().all()):
             raise OptimizationError("start values must be finite numbers")
-        for name in ("lower", "upper", "learning_rate"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float | None):
-                raise OptimizationError(f"{name} must be a number, not {value!r}")
-        if not self.lower < self.upper:
+        for name in ("lower", "upper"):
+            object.__setattr__(self, name, self._bound(name))
+        if not isinstance(self.learning_rate, int | float | None):
+            raise OptimizationError(f"learning_rate must be a number, not {self.learning_rate!r}")
+        if not bool(torch.as_tensor(self.lower < self.upper).all()):
             raise OptimizationError(
-                f"the lower bound {self.lower} must lie below the upper bound {self.upper}"
+                f"the lower bound {_shown(self.lower)} must lie below the upper bound "
+                f"{_shown(self.upper)}"
             )
         if bool((self.start < self.lower).any() or (self.start > self.upper).any()):
             raise OptimizationError(
-                f"a start value lies outside the bounds from {self.lower} to {self.upper}"
+                f"a start value lies outside the bounds from {_shown(self.lower)} to "
+                f"{_shown(self.upper)}"
             )
         if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
             raise OptimizationError(f"the learning rate {self.learning_rate} is not positive")
+
+    def within(self, values: Tensor) -> Tensor:
+        """Return the nearest values within the bounds."""
+        if isinstance(self.lower, Tensor) or isinstance(self.upper, Tensor):
+            lower, upper = (torch.as_tensor(x, dtype=values.dtype) for x in self.bounds)
+            return values.clamp(lower, upper)
+        return values.clamp(self.lower, self.upper)
+
+    @property
+    def bounds(self) -> tuple[float | Tensor, float | Tensor]:
+        """The lower and the upper bound."""
+        return self.lower, self.upper
+
+    def _bound(self, name: str) -> float | Tensor:
+        value: Any = getattr(self, name)
+        if isinstance(value, int | float):
+            return value
+        try:
+            bound = torch.as_tensor(value, dtype=torch.float64).detach()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise OptimizationError(f"{name} must be a number, not {value!r}") from error
+        if bound.ndim == 0:
+            return float(bound)
+        if bound.shape != self.start.shape:
+            raise OptimizationError(
+                f"{name} has shape {tuple(bound.shape)}, but must be a number or have the shape of "
+                f"the start values, {tuple(self.start.shape)}"
+            )
+        return bound
 
 
 def as_parameters(given: Mapping[str, Any]) -> dict[str, Parameter]:
@@ -101,31 +135,57 @@ class Bounded:
     MARGIN = 1e-6
 
     def __init__(self, parameter: Parameter) -> None:
-        self.lower, self.upper = parameter.lower, parameter.upper
+        lower, upper = (
+            torch.as_tensor(bound, dtype=torch.float64).expand(parameter.start.shape)
+            for bound in parameter.bounds
+        )
         self.scale = parameter.learning_rate or 1.0
+        below, above = lower.isfinite(), upper.isfinite()
+        # For each kind of bounds, which elements have them, and the bounds of these
+        self._kinds = [
+            (chosen, lower[chosen], upper[chosen])
+            for chosen in (below & above, below & ~above, above & ~below, ~below & ~above)
+        ]
 
     def value(self, free: Tensor) -> Tensor:
         """Parameter of the free variable."""
-        if math.isfinite(self.lower) and math.isfinite(self.upper):
-            return self.lower + (self.upper - self.lower) * torch.sigmoid(free)
-        if math.isfinite(self.lower):
-            return self.lower + self.scale * torch.nn.functional.softplus(free)
-        if math.isfinite(self.upper):
-            return self.upper - self.scale * torch.nn.functional.softplus(free)
-        return self.scale * free
+        softplus = torch.nn.functional.softplus
+        return self._by_kind(
+            free,
+            lambda u, lower, upper: lower + (upper - lower) * torch.sigmoid(u),
+            lambda u, lower, upper: lower + self.scale * softplus(u),
+            lambda u, lower, upper: upper - self.scale * softplus(u),
+            lambda u, lower, upper: self.scale * u,
+        )
 
     def free(self, value: Tensor) -> Tensor:
         """Free variable of the parameter."""
-        if math.isfinite(self.lower) and math.isfinite(self.upper):
-            fraction = (value - self.lower) / (self.upper - self.lower)
-            return torch.logit(fraction.clamp(self.MARGIN, 1 - self.MARGIN))
-        if math.isfinite(self.lower):
-            return _inverse_softplus((value - self.lower) / self.scale)
-        if math.isfinite(self.upper):
-            return _inverse_softplus((self.upper - value) / self.scale)
-        return value / self.scale
+        margin = self.MARGIN
+        return self._by_kind(
+            value,
+            lambda x, lower, upper: torch.logit(
+                ((x - lower) / (upper - lower)).clamp(margin, 1 - margin)
+            ),
+            lambda x, lower, upper: _inverse_softplus((x - lower) / self.scale),
+            lambda x, lower, upper: _inverse_softplus((upper - x) / self.scale),
+            lambda x, lower, upper: x / self.scale,
+        )
+
+    def _by_kind(
+        self, values: Tensor, *functions: Callable[[Tensor, Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        result = torch.zeros_like(values)
+        for (chosen, lower, upper), function in zip(self._kinds, functions, strict=True):
+            if bool(chosen.any()):
+                part = function(values[chosen], lower, upper)
+                result = result.masked_scatter(chosen, part)
+        return result
 
 
 def _inverse_softplus(value: Tensor) -> Tensor:
     positive = value.clamp_min(Bounded.MARGIN)
     return positive + torch.log(-torch.expm1(-positive))
+
+
+def _shown(bound: float | Tensor) -> str:
+    return f"{bound}" if isinstance(bound, float | int) else f"{bound.tolist()}"

@@ -3,28 +3,90 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeGuard
 
 import MRzeroCore as mr0
+import numpy as np
 import torch
 from torch import Tensor
 
 from pulseq_zero.errors import NotFiniteError, OptimizationError
-from pulseq_zero.imaging.model import ImagingModel, SequenceFunction
-from pulseq_zero.optimization.loss import LossFunction, check_loss_function, evaluate_loss
+from pulseq_zero.imaging.model import ImagingModel
+from pulseq_zero.imaging.noise import with_noise
+from pulseq_zero.optimization.loss import (
+    Acquired,
+    LossFunction,
+    check_loss_function,
+    evaluate_loss,
+)
+from pulseq_zero.optimization.sequences import Sequences
 from pulseq_zero.optimization.settings import OptimizationSettings
 from pulseq_zero.optimization.steppers import Evaluation, Values
+from pulseq_zero.optimization.training import check_all_trained
 from pulseq_zero.phantom import Phantom
 
 Imaged: TypeAlias = Phantom | mr0.SimData
+ImagedByIteration: TypeAlias = Callable[[int], Imaged | Sequence[Imaged]]
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a loss may depend on beside the parameters, and what disturbs the signal.
+
+    Attributes
+    ----------
+    trained
+        Tensors that are trained along.
+    noise
+        Standard deviation of the real and of the imaginary part of each sample's noise.
+    seed
+        Of the noise.
+    """
+
+    trained: tuple[Tensor, ...] = ()
+    noise: float = 0.0
+    seed: int = 0
+
+    def disturbed(self, acquired: Acquired, *place: int) -> Acquired:
+        """Add the noise of a place in the course of the optimization."""
+        if self.noise == 0:
+            return acquired
+        seed = np.random.SeedSequence((self.seed, *place)).generate_state(1)
+        generator = torch.Generator().manual_seed(int(seed[0]))
+        if not isinstance(acquired, Mapping):
+            return with_noise(acquired, self.noise, generator)
+        return {name: with_noise(one, self.noise, generator) for name, one in acquired.items()}
 
 
 class Problem:
-    """The loss of one phantom."""
+    """The loss of one phantom.
 
-    def __init__(self, model: ImagingModel, loss_function: LossFunction) -> None:
-        self.model, self.loss_function = model, loss_function
+    Parameters
+    ----------
+    models
+        By the names of the sequences, or the empty one of the only sequence.
+    loss_function
+        The loss.
+    sequences
+        What each sequence takes.
+    extras
+        What else there is.
+    number
+        Of the phantom in its ensemble.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, ImagingModel],
+        loss_function: LossFunction,
+        sequences: Sequences,
+        extras: Extras,
+        number: int = 0,
+    ) -> None:
+        self.models, self.loss_function = models, loss_function
+        self.sequences, self.extras, self.number = sequences, extras, number
 
     def evaluate(self, values: Values, iteration: int, with_gradient: bool = True) -> Evaluation:
         """Compute the loss, its terms and its gradient.
@@ -37,61 +99,101 @@ class Problem:
             If the loss or its gradient is not finite.
         """
         leaves = {n: v.detach().clone().requires_grad_(with_gradient) for n, v in values.items()}
-        found = evaluate_loss(self.loss_function, leaves, self.model(leaves), iteration)
+        acquired = self.extras.disturbed(
+            self.sequences.acquire(self.models, leaves), iteration, self.number
+        )
+        with torch.set_grad_enabled(with_gradient):
+            found = evaluate_loss(self.loss_function, leaves, acquired, iteration)
         loss = found.total
         if not bool(loss.isfinite()):
             raise NotFiniteError(_not_finite("loss", float(loss.detach()), iteration, values))
         gradient: Values = {}
+        of_modules: tuple[Tensor, ...] = ()
         if with_gradient:
-            gradient = _gradient(loss, leaves)
+            if iteration == 0:
+                check_all_trained(loss, [*leaves.values(), *self.extras.trained])
+            gradient, of_modules = _gradient(loss, leaves, self.extras.trained)
             for name, slope in gradient.items():
                 if not bool(slope.isfinite().all()):
                     what = f"gradient of {name!r}"
                     raise NotFiniteError(_not_finite(what, math.nan, iteration, values))
+            if not all(bool(slope.isfinite().all()) for slope in of_modules):
+                what = "gradient of the modules"
+                raise NotFiniteError(_not_finite(what, math.nan, iteration, values))
         detached = {name: leaf.detach() for name, leaf in leaves.items()}
-        return Evaluation(detached, float(loss.detach()), found.numbers, gradient)
+        return Evaluation(
+            detached, float(loss.detach()), found.numbers, gradient, of_modules, (acquired,)
+        )
 
 
 class Ensemble:
-    """The mean of the losses of several problems, of their terms and of their gradients."""
+    """The mean of the losses of several problems, of their terms and of their gradients.
 
-    def __init__(self, members: list[Problem]) -> None:
+    Parameters
+    ----------
+    members
+        The problems.
+    phantom
+        Gives the phantoms of an iteration, if they are others in each.
+    """
+
+    def __init__(self, members: list[Problem], phantom: ImagedByIteration | None = None) -> None:
         self.members = members
+        self._phantom, self._iteration = phantom, 0
 
     @classmethod
     def at_accuracy(
         cls,
         accuracy: float,
-        sequence_function: SequenceFunction,
-        members: Sequence[tuple[Imaged, LossFunction]],
+        sequences: Sequences,
+        phantom: Imaged | Sequence[Imaged] | ImagedByIteration,
+        loss_function: LossFunction | Sequence[LossFunction],
         settings: OptimizationSettings,
+        extras: Extras,
     ) -> Ensemble:
-        """Build the problems of an ensemble, all at one accuracy."""
+        """Build the problems of an ensemble, all at one accuracy.
+
+        Raises
+        ------
+        OptimizationError
+            If there are not as many phantoms as loss functions, or if one is none.
+        """
+        by_iteration, first = None, phantom
+        if is_by_iteration(phantom):
+            by_iteration, first = phantom, phantom(0)
         problems = [
-            Problem(
-                ImagingModel(
-                    sequence_function,
-                    phantom,
-                    arguments=settings.arguments,
-                    matrix=settings.matrix,
-                    fov=settings.fov,
-                    accuracy=accuracy,
-                    pulses=settings.pulses,
-                    simulation=settings.simulation,
-                ),
-                loss,
-            )
-            for phantom, loss in members
+            Problem(sequences.models(imaged, accuracy, settings), loss, sequences, extras, number)
+            for number, (imaged, loss) in enumerate(members_of(first, loss_function))
         ]
-        return cls(problems)
+        return cls(problems, by_iteration)
+
+    @property
+    def memories(self) -> list[dict[str, Any]]:
+        """What the models remember, see `ImagingModel.memory`."""
+        return [model.memory for model in self.models]
+
+    def recall(self, memories: Sequence[Mapping[str, Any]]) -> None:
+        """Take up what models of the same ensemble remember."""
+        for model, memory in zip(self.models, memories, strict=True):
+            if self._phantom is None:
+                model.recall(memory)
+            else:
+                # The next iteration has another phantom, of which nothing is known
+                model.sequence_model.trace_again(memory["traced_at"])
+
+    @property
+    def models(self) -> list[ImagingModel]:
+        """All imaging models."""
+        return [model for member in self.members for model in member.models.values()]
 
     def use_accuracy(self, accuracy: float) -> None:
         """Simulate at another accuracy from now on."""
-        for member in self.members:
-            member.model.use_accuracy(accuracy)
+        for model in self.models:
+            model.use_accuracy(accuracy)
 
     def evaluate(self, values: Values, iteration: int, with_gradient: bool = True) -> Evaluation:
         """Compute the mean, see `Problem.evaluate`."""
+        self._take_phantoms_of(iteration)
         each = [member.evaluate(values, iteration, with_gradient) for member in self.members]
         first, count = each[0], len(each)
         return Evaluation(
@@ -99,11 +201,31 @@ class Ensemble:
             sum(one.loss for one in each) / count,
             {term: sum(one.terms[term] for one in each) / count for term in first.terms},
             {n: torch.stack([one.gradient[n] for one in each]).mean(0) for n in first.gradient},
+            tuple(
+                torch.stack(slopes).mean(0)
+                for slopes in zip(*(one.module_gradient for one in each), strict=True)
+            ),
+            tuple(acquired for one in each for acquired in one.acquired),
         )
+
+    def _take_phantoms_of(self, iteration: int) -> None:
+        if self._phantom is None or iteration == self._iteration:
+            return
+        losses = [member.loss_function for member in self.members]
+        for member, (imaged, _) in zip(
+            self.members, members_of(self._phantom(iteration), losses), strict=True
+        ):
+            member.models = {name: model.on(imaged) for name, model in member.models.items()}
+        self._iteration = iteration
+
+
+def is_by_iteration(phantom: Any) -> TypeGuard[ImagedByIteration]:
+    """Tell whether phantoms are given as a function of the iteration."""
+    return callable(phantom) and not isinstance(phantom, Phantom | mr0.SimData)
 
 
 def members_of(
-    phantom: Imaged | Sequence[Imaged], loss_function: LossFunction | Sequence[LossFunction]
+    phantom: Any, loss_function: LossFunction | Sequence[LossFunction]
 ) -> list[tuple[Imaged, LossFunction]]:
     """Pair the phantoms of an ensemble with their loss functions.
 
@@ -113,10 +235,10 @@ def members_of(
         If there are not as many of both, or if one is none.
     """
     phantoms = list(phantom) if isinstance(phantom, list | tuple) else [phantom]
-    losses = (
+    losses: list[LossFunction] = (
         list(loss_function)
-        if isinstance(loss_function, Sequence)
-        else [loss_function] * len(phantoms)
+        if isinstance(loss_function, list | tuple)
+        else [loss_function] * len(phantoms)  # type: ignore[list-item]
     )
     if not phantoms or len(losses) != len(phantoms):
         raise OptimizationError(
@@ -141,17 +263,23 @@ def short(values: Tensor) -> str:
     return f"{values.min().item():.4g}..{values.max().item():.4g}"
 
 
-def _gradient(loss: Tensor, leaves: Values) -> Values:
+def _gradient(
+    loss: Tensor, leaves: Values, trained: Sequence[Tensor]
+) -> tuple[Values, tuple[Tensor, ...]]:
+    """Slopes by the parameters and by what is trained along."""
     if not loss.requires_grad:
         raise OptimizationError(
             "the loss has no gradient: it depends on no parameter, or was cut off by detach(), "
             "item() or NumPy; compute it with torch from the image and the parameters"
         )
-    slopes = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-    return {
-        name: torch.zeros_like(leaf) if slope is None else slope
-        for (name, leaf), slope in zip(leaves.items(), slopes, strict=True)
-    }
+    sources = [*leaves.values(), *trained]
+    slopes = [
+        torch.zeros_like(source) if slope is None else slope
+        for source, slope in zip(
+            sources, torch.autograd.grad(loss, sources, allow_unused=True), strict=True
+        )
+    ]
+    return dict(zip(leaves, slopes, strict=False)), tuple(slopes[len(leaves) :])
 
 
 def _not_finite(what: str, value: float, iteration: int, values: Values) -> str:

@@ -17,10 +17,12 @@ from tqdm.auto import tqdm
 
 from pulseq_zero.errors import NotFiniteError, OptimizationError
 from pulseq_zero.optimization.checkpoints import load_checkpoint, save_checkpoint
+from pulseq_zero.optimization.loss import Acquired
 from pulseq_zero.optimization.parameters import Parameter
 from pulseq_zero.optimization.problem import Ensemble, short
 from pulseq_zero.optimization.settings import OptimizationSettings
 from pulseq_zero.optimization.steppers import Evaluation, Stepper, Values
+from pulseq_zero.optimization.training import ModuleStates, Training
 
 logger = logging.getLogger(__name__)
 
@@ -47,13 +49,19 @@ class OptimizationResult:
         in ``seconds``.
     parameters
         For each parameter its values (iterations + 1, ...) during the optimization.
+    modules
+        For each module that was trained along its state dict of the best iteration.
+    interrupted
+        Whether it was ended by an interrupt from the keyboard.
     """
 
     best: Values
     last: Values
     best_iteration: int
-    history: pd.DataFrame
-    parameters: Values
+    history: pd.DataFrame = field(repr=False)
+    parameters: Values = field(repr=False)
+    modules: ModuleStates = field(default_factory=list, repr=False)
+    interrupted: bool = False
 
     @property
     def seconds_per_iteration(self) -> float:
@@ -63,6 +71,35 @@ class OptimizationResult:
     def at(self, iteration: int) -> Values:
         """Parameters at an iteration."""
         return {name: values[iteration] for name, values in self.parameters.items()}
+
+
+@dataclass(frozen=True)
+class OptimizationState:
+    """Where an optimization is, for its callback.
+
+    Attributes
+    ----------
+    iteration
+        Number of the iteration, 0 for the start.
+    values
+        The parameters that the loss is of, before this iteration's step.
+    loss, terms
+        The loss, and those of its terms that have names.
+    verified_loss
+        The loss at the accuracy of the verification; NaN where it was not computed.
+    gradient
+        The slopes of the loss by the parameters.
+    acquired
+        For each phantom what was acquired: an `Acquisition`, or those of several sequences by name.
+    """
+
+    iteration: int
+    values: Values
+    loss: float
+    terms: dict[str, float]
+    verified_loss: float
+    gradient: Values
+    acquired: tuple[Acquired, ...] = field(repr=False)
 
 
 @dataclass
@@ -75,6 +112,8 @@ class Record:
     seconds: float = 0.0
     # Of the start, at the accuracy that is used now
     first_loss: float = math.nan
+    # Of the modules, at the best iteration
+    modules: ModuleStates = field(default_factory=list)
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take up what a checkpoint has kept."""
@@ -107,17 +146,24 @@ class Record:
             return 1.0
         return verified / improvement
 
-    def result(self) -> OptimizationResult:
+    def best_iteration(self) -> int:
+        """Find the iteration with the lowest loss, or the lowest verified one."""
+        verified = pd.Series([row["verified_loss"] for row in self.rows])
+        losses = pd.Series([row["loss"] for row in self.rows])
+        return int((verified if verified.notna().any() else losses).idxmin())
+
+    def result(self, interrupted: bool) -> OptimizationResult:
         """Choose the best iteration."""
         history = pd.DataFrame(self.rows).astype({"iteration": int})
-        judged = history["verified_loss"] if history["verified_loss"].notna().any() else None
-        best = int((history["loss"] if judged is None else judged).idxmin())
+        best = self.best_iteration()
         return OptimizationResult(
             best=self.values[best],
             last=self.values[-1],
             best_iteration=best,
             history=history,
             parameters={n: torch.stack([v[n] for v in self.values]) for n in self.values[0]},
+            modules=self.modules,
+            interrupted=interrupted,
         )
 
 
@@ -132,6 +178,8 @@ class Run:
         What is made lower, and the same more accurately, if it is to be verified.
     stepper
         The optimizer.
+    training
+        What is trained along.
     parameters
         What it started from.
     fingerprint
@@ -144,16 +192,16 @@ class Run:
         problem: Ensemble,
         verification: Ensemble | None,
         stepper: Stepper,
+        training: Training,
         parameters: Mapping[str, Parameter],
         fingerprint: str,
     ) -> None:
         self.settings, self.problem, self.verification = settings, problem, verification
-        self.stepper, self.fingerprint = stepper, fingerprint
+        self.stepper, self.training, self.fingerprint = stepper, training, fingerprint
         self.parameters = parameters
         self.record = Record(settings.accuracy)
         self.checkpoint = None if settings.checkpoint is None else Path(settings.checkpoint)
-        members = [*problem.members, *(verification.members if verification else ())]
-        self._models = [member.model for member in members]
+        self._ensembles = [problem, *([verification] if verification else [])]
 
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one."""
@@ -161,15 +209,33 @@ class Run:
             return
         state = load_checkpoint(self.checkpoint, self.fingerprint)
         self.stepper.load(state["stepper"])
+        self.training.load(state["training"])
         self.record.load(state["run"])
         self.problem.use_accuracy(self.record.accuracy)
         torch.set_rng_state(state["random"])
-        for model, memory in zip(self._models, state["memories"], strict=True):
-            model.recall(memory)
+        for ensemble, memories in zip(self._ensembles, state["memories"], strict=True):
+            ensemble.recall(memories)
         logger.info("going on at iteration %d from %s", len(self.record.rows), self.checkpoint)
 
     def finish(self) -> OptimizationResult:
-        """Do all iterations that are left."""
+        """Do all iterations that are left, or those up to an interrupt from the keyboard."""
+        interrupted = False
+        try:
+            self._finish()
+        except KeyboardInterrupt:
+            if not self.record.rows:
+                raise
+            interrupted = True
+            logger.warning("interrupted: the result is that of %d iterations", self._last)
+        if self.training.modules:
+            self.training.load_states(self.record.modules)
+        return self.record.result(interrupted)
+
+    @property
+    def _last(self) -> int:
+        return len(self.record.rows) - 1
+
+    def _finish(self) -> None:
         rows, iterations = self.record.rows, self.settings.iterations
         last_save = time.monotonic()
         is_quiet = not self.settings.progress
@@ -178,17 +244,20 @@ class Run:
                 if len(rows) == iterations:
                     # The last evaluation makes no step: more iterations have to go on before it
                     self._save()
-                if not self._iterate(len(rows)):
+                state = self._iterate(len(rows))
+                if state is None:
                     continue
                 _report(bar, self.record, iterations)
+                if self.settings.callback is not None and self.settings.callback(state):
+                    logger.info("iteration %d: ended by the callback", state.iteration)
+                    return
                 self._tighten()
                 is_due = time.monotonic() - last_save > self.settings.checkpoint_seconds
                 if len(rows) <= iterations and is_due:
                     self._save()
                     last_save = time.monotonic()
-        return self.record.result()
 
-    def _iterate(self, iteration: int) -> bool:
+    def _iterate(self, iteration: int) -> OptimizationState | None:
         """Evaluate, step, verify and record; or halve the step that led to what is not finite."""
         begin, is_last = time.perf_counter(), iteration == self.settings.iterations
         try:
@@ -196,19 +265,33 @@ class Run:
             evaluation = self.problem.evaluate(values, iteration)
             if iteration == 0:
                 self._check_effect(values, evaluation)
+            modules = self.training.states()
             if not is_last:
                 self.stepper.step(evaluation, partial(self.problem.evaluate, iteration=iteration))
+                self.training.step(evaluation.module_gradient)
         except NotFiniteError as error:
             if self.settings.on_not_finite == "halve" and self.stepper.halve():
+                self.training.halve()
                 logger.warning("%s: halving the step", str(error).partition(";")[0])
-                return False
+                return None
             raise NotFiniteError(f"{error}{self._last_checkpoint()}") from error
         self.record.seconds += time.perf_counter() - begin
         verified = math.nan
         if self.verification is not None and self.settings.is_verified(iteration):
-            verified = self.verification.evaluate(values, iteration, with_gradient=False).loss
+            with self.training.in_states(modules):
+                verified = self.verification.evaluate(values, iteration, with_gradient=False).loss
         self.record.add(values, evaluation, verified)
-        return True
+        if modules and self.record.best_iteration() == iteration:
+            self.record.modules = modules
+        return OptimizationState(
+            iteration,
+            values,
+            evaluation.loss,
+            evaluation.terms,
+            verified,
+            evaluation.gradient,
+            evaluation.acquired,
+        )
 
     def _check_effect(self, values: Values, evaluation: Evaluation) -> None:
         """Stop if the loss has no slope by a parameter; say whether it has an effect."""
@@ -219,7 +302,7 @@ class Run:
             # Some steps of the optimizer, and far enough to be seen
             step = max(10 * (parameter.learning_rate or 0.0), 0.1 * float(values[name].abs().max()))
             for way in (step, -step):
-                there = (values[name] + way).clamp(parameter.lower, parameter.upper)
+                there = parameter.within(values[name] + way)
                 moved = self.problem.evaluate({**values, name: there}, 0, with_gradient=False)
                 if abs(moved.loss - evaluation.loss) > _ROUNDING * abs(evaluation.loss):
                     raise OptimizationError(
@@ -250,8 +333,9 @@ class Run:
         if self.checkpoint is not None:
             state = {
                 "stepper": self.stepper.state(),
+                "training": self.training.state(),
                 "run": vars(self.record),
-                "memories": [model.memory for model in self._models],
+                "memories": [ensemble.memories for ensemble in self._ensembles],
                 "random": torch.get_rng_state(),
             }
             save_checkpoint(self.checkpoint, state, self.fingerprint)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.errors import OptimizationError
 from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
+
+if TYPE_CHECKING:
+    # Experiments read the defaults without torch
+    import torch
+
+    from pulseq_zero.imaging.acquisition import ReconstructionFunction
+    from pulseq_zero.optimization.run import OptimizationState
+    from pulseq_zero.optimization.steppers import OptimizerFactory, SchedulerFactory
+    from pulseq_zero.optimization.training import ModuleOptimizerFactory
 
 Method = Literal["adam", "lbfgs"]
 OnNotFinite = Literal["stop", "halve"]
@@ -26,17 +36,33 @@ class OptimizationSettings:
     method
         ``"adam"`` (Kingma and Ba, arXiv:1412.6980) with steps projected into the bounds, or
         ``"lbfgs"`` with a line search, in a free variable that keeps the bounds.
+    optimizer
+        Any other optimizer of torch, instead of a method: its class, or a function that makes it
+        of groups with ``params`` and ``lr``. Its steps are projected into the bounds.
+    scheduler
+        Makes a learning rate scheduler of the optimizer; it steps once an iteration.
     learning_rate
         Default of the parameters' learning rates.
+    modules
+        Networks in reconstruction or loss that are trained along. They end up in the state of the
+        best iteration.
+    module_optimizer
+        Makes their optimizer of a list of tensors; by default Adam at torch's own learning rate.
+    callback
+        Is called with the `OptimizationState` after each iteration. Where it returns true, the
+        optimization ends.
     seed
-        Seed of torch's random numbers, for loss functions that draw some.
+        Seed of torch's random numbers, for loss functions that draw some, and of the noise.
     on_not_finite
         Where the loss or its gradient is NaN or infinite: ``"stop"``, or ``"halve"`` the step
         that led there until they are finite.
     arguments
         Further arguments of the sequence function.
-    matrix, fov
-        Pixels and field of view [m] of the image, see `ImagingModel`.
+    matrix, fov, reconstruction
+        Pixels and field of view [m] of the image, and what makes it, see `ImagingModel`.
+    noise
+        Standard deviation of the real and of the imaginary part of the noise that is added to each
+        sample of the signal; another realization in each iteration.
     accuracy
         Accuracy of the simulation during the optimization.
     pulses
@@ -70,12 +96,19 @@ class OptimizationSettings:
 
     iterations: int = 100
     method: Method = "adam"
+    optimizer: OptimizerFactory | None = None
+    scheduler: SchedulerFactory | None = None
+    modules: Sequence[torch.nn.Module] = ()
+    module_optimizer: ModuleOptimizerFactory | None = None
+    callback: Callable[[OptimizationState], Any] | None = None
     learning_rate: float = 0.01
     seed: int = 0
     on_not_finite: OnNotFinite = "stop"
     arguments: Mapping[str, Any] | None = None
     matrix: tuple[int, int] | None = None
     fov: tuple[float, float] | None = None
+    reconstruction: ReconstructionFunction | None = None
+    noise: float = 0.0
     accuracy: float = DEFAULT_ACCURACY
     pulses: Pulses = "played"
     simulation: Mapping[str, Any] | None = None
@@ -96,6 +129,12 @@ class OptimizationSettings:
         for name, count in counts:
             if count < 1:
                 raise OptimizationError(f"{name} is {count}, but must be at least 1")
+        for name in ("optimizer", "scheduler", "module_optimizer", "callback", "reconstruction"):
+            function = getattr(self, name)
+            if function is not None and not callable(function):
+                raise OptimizationError(f"{name} is {function!r}, but must be a function")
+        if not 0 <= self.noise < math.inf:
+            raise OptimizationError(f"noise is {self.noise}, but must be zero or positive")
         if not 0 <= self.verify_share <= 1:
             raise OptimizationError(
                 f"verify_share is {self.verify_share}, but must lie between 0 and 1"

@@ -9,21 +9,30 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pulseq_zero.errors import OptimizationError
+from pulseq_zero.optimization.loss import Acquired
 from pulseq_zero.optimization.parameters import Bounded, Parameter
 
 Values = dict[str, Tensor]
+OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+SchedulerFactory = Callable[[torch.optim.Optimizer], LRScheduler]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Loss, its terms and its gradient at some parameter values."""
+    """Loss, its terms and its gradient at some parameter values.
+
+    Beside it, the slopes by what is trained along, and for each phantom what was acquired.
+    """
 
     values: Values
     loss: float
     terms: dict[str, float]
     gradient: Values
+    module_gradient: tuple[Tensor, ...] = ()
+    acquired: tuple[Acquired, ...] = ()
 
 
 class Stepper(Protocol):
@@ -45,15 +54,31 @@ class Stepper(Protocol):
         """Take up a state."""
 
 
-class _Adam:
-    """Adam with one learning rate a parameter; steps are projected into the bounds."""
+class _Descent:
+    """An optimizer of torch with one learning rate a parameter; steps are projected into bounds.
 
-    def __init__(self, parameters: dict[str, Parameter]) -> None:
+    Parameters
+    ----------
+    parameters
+        What is optimized.
+    optimizer
+        Makes the optimizer, of groups with ``params`` and ``lr``.
+    scheduler
+        Makes what changes the learning rates from step to step, of the optimizer.
+    """
+
+    def __init__(
+        self,
+        parameters: dict[str, Parameter],
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory | None,
+    ) -> None:
         self.parameters = parameters
         self.leaves = {name: p.start.clone().requires_grad_() for name, p in parameters.items()}
-        self.optimizer = torch.optim.Adam(
+        self.optimizer = optimizer(
             [{"params": [self.leaves[n]], "lr": p.learning_rate} for n, p in parameters.items()]
         )
+        self.scheduler = None if scheduler is None else scheduler(self.optimizer)
         self.before = self.values()
 
     def values(self) -> Values:
@@ -66,7 +91,8 @@ class _Adam:
         self.optimizer.step()
         with torch.no_grad():
             for name, leaf in self.leaves.items():
-                leaf.clamp_(self.parameters[name].lower, self.parameters[name].upper)
+                leaf.copy_(self.parameters[name].within(leaf))
+        advance(self.scheduler, here.loss)
 
     def halve(self) -> bool:
         here, before = self.values(), self.before
@@ -78,12 +104,23 @@ class _Adam:
             "leaves": self.values(),
             "before": self.before,
             "optimizer": self.optimizer.state_dict(),
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         _load_leaves(self.leaves, state["leaves"])
         self.before = dict(state["before"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+
+
+def advance(scheduler: LRScheduler | None, loss: float) -> None:
+    """Let learning rates be those of the next step."""
+    if isinstance(scheduler, ReduceLROnPlateau):
+        scheduler.step(loss)
+    elif scheduler is not None:
+        scheduler.step()
 
 
 class _LBFGS:
@@ -155,10 +192,22 @@ def _load_leaves(leaves: Values, stored: Values) -> None:
             leaf.copy_(stored[name])
 
 
-def make_stepper(method: str, parameters: dict[str, Parameter]) -> Stepper:
-    """Make the optimizer of that name, or raise an `OptimizationError`."""
-    if method == "adam":
-        return _Adam(parameters)
-    if method == "lbfgs":
+def make_stepper(
+    method: str,
+    parameters: dict[str, Parameter],
+    optimizer: OptimizerFactory | None = None,
+    scheduler: SchedulerFactory | None = None,
+) -> Stepper:
+    """Make the optimizer of that name, or of a factory, or raise an `OptimizationError`."""
+    if optimizer is None and method == "lbfgs":
+        if scheduler is not None:
+            raise OptimizationError(
+                "method 'lbfgs' searches along a line and knows no scheduler; leave it out, or "
+                "take another optimizer"
+            )
         return _LBFGS(parameters)
-    raise OptimizationError(f"there is no method {method!r}; the methods are 'adam' and 'lbfgs'")
+    if optimizer is None and method != "adam":
+        raise OptimizationError(
+            f"there is no method {method!r}; the methods are 'adam' and 'lbfgs'"
+        )
+    return _Descent(parameters, optimizer or torch.optim.Adam, scheduler)

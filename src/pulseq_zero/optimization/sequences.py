@@ -1,0 +1,114 @@
+"""The sequence functions of an optimization, and which parameters each of them takes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from pulseq_zero.errors import OptimizationError
+from pulseq_zero.files.loading import check_arguments
+from pulseq_zero.imaging.model import ImagingModel, SequenceFunction
+from pulseq_zero.optimization.loss import Acquired
+from pulseq_zero.optimization.parameters import Parameter
+from pulseq_zero.optimization.settings import OptimizationSettings
+
+if TYPE_CHECKING:
+    from pulseq_zero.optimization.problem import Imaged
+
+# The name of a sequence that is the only one
+_ALONE = ""
+
+
+class Sequences:
+    """One sequence function, or several by their names.
+
+    One takes all parameters, of several each those that are arguments of it. Parameters that are
+    not ``in_sequence`` are left to the loss.
+
+    Parameters
+    ----------
+    given
+        The function, or a mapping of functions.
+    parameters
+        The parameters of the optimization.
+    arguments
+        Further arguments.
+
+    Raises
+    ------
+    OptimizationError
+        If there is no sequence, or if none of several takes a parameter or argument.
+    SequenceError
+        If a function cannot be called so.
+    """
+
+    def __init__(
+        self,
+        given: SequenceFunction | Mapping[str, SequenceFunction],
+        parameters: Mapping[str, Parameter],
+        arguments: Mapping[str, Any],
+    ) -> None:
+        self.is_one = not isinstance(given, Mapping)
+        self.functions: Mapping[str, SequenceFunction]
+        self.functions = given if isinstance(given, Mapping) else {_ALONE: given}
+        if not self.functions:
+            raise OptimizationError("there is no sequence function; name at least one")
+        names = [name for name, parameter in parameters.items() if parameter.in_sequence]
+        wanted = [*names, *arguments]
+        taken = {
+            name: wanted if self.is_one else _taken(function, wanted)
+            for name, function in self.functions.items()
+        }
+        for name, function in self.functions.items():
+            check_arguments(function, taken[name])
+        everywhere = {each for of_one in taken.values() for each in of_one}
+        nowhere = [name for name in wanted if name not in everywhere]
+        if nowhere:
+            raise OptimizationError(
+                f"no sequence function has an argument {nowhere[0]!r}; if only the loss needs it, "
+                "make it a Parameter with in_sequence=False"
+            )
+        self._parameters = {name: [p for p in names if p in of_it] for name, of_it in taken.items()}
+        self._arguments = {
+            name: {key: value for key, value in arguments.items() if key in of_it}
+            for name, of_it in taken.items()
+        }
+
+    def models(
+        self, phantom: Imaged, accuracy: float, settings: OptimizationSettings
+    ) -> dict[str, ImagingModel]:
+        """Make the imaging model of each sequence on a phantom."""
+        return {
+            name: ImagingModel(
+                function,
+                phantom,
+                arguments=self._arguments[name],
+                matrix=settings.matrix,
+                fov=settings.fov,
+                reconstruction=settings.reconstruction,
+                accuracy=accuracy,
+                pulses=settings.pulses,
+                simulation=settings.simulation,
+            )
+            for name, function in self.functions.items()
+        }
+
+    def acquire(self, models: Mapping[str, ImagingModel], values: Mapping[str, Tensor]) -> Acquired:
+        """Acquire all sequences at some values of the parameters."""
+        acquired = {
+            name: model({p: values[p] for p in self._parameters[name]})
+            for name, model in models.items()
+        }
+        return acquired[_ALONE] if self.is_one else acquired
+
+
+def _taken(function: SequenceFunction, wanted: list[str]) -> list[str]:
+    if not callable(function):
+        return wanted
+    arguments = inspect.signature(function).parameters
+    if any(a.kind is inspect.Parameter.VAR_KEYWORD for a in arguments.values()):
+        return wanted
+    return [name for name in wanted if name in arguments]
