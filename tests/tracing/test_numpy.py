@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pulseq_zero.errors import TracingError
-from pulseq_zero.tracing import check_gradients, raw, trace
+from pulseq_zero.tracing import Program, check_gradients, raw, trace, wires_of
 
 RANDOM = np.random.default_rng(0)
 A, B, V = RANDOM.normal(size=(3, 4)), RANDOM.normal(size=(4, 3)), RANDOM.normal(size=4)
@@ -70,6 +70,30 @@ def test_values_are_those_of_numpy_and_gradients_of_differences(name):
     report = check_gradients(lambda a: function(a), parameters)
     assert report.checks
     assert report.worst < 1e-7, str(report)
+
+
+TORCH = {
+    "clamp": lambda a: torch.clamp(a, 0.3, 0.9),
+    "clamp by name": lambda a: torch.clamp(a, max=0.5),
+    "absolute": lambda a: torch.abs(a - 0.5),
+    "running sum": lambda a: torch.cumsum(a, dim=1),
+    "sum": lambda a: torch.sum(a, dim=0),
+    "mean": lambda a: torch.mean(a),
+}
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_functions_of_torch_do_to_traced_numbers_what_they_do_to_tensors(name):
+    function = TORCH[name]
+    there, here = (torch.tensor(A, requires_grad=True) for _ in range(2))
+    expected = function(there)
+    run = trace(lambda a: function(a), {"a": torch.tensor(A)})
+    program = Program(run.tape, [(np.asarray(raw(run.result)), np.asarray(wires_of(run.result)))])
+    (found,) = program({"a": here})
+    torch.testing.assert_close(found, expected)
+    weights = torch.from_numpy(RANDOM.normal(size=expected.shape))
+    (slope,) = torch.autograd.grad((weights * found).sum(), here)
+    torch.testing.assert_close(slope, torch.autograd.grad((weights * expected).sum(), there)[0])
 
 
 REFUSED = {

@@ -18,7 +18,7 @@ from pulseq_zero.tracing.tape.tape import Tape, current_tape
 _SAME_NAME = (
     "add", "multiply", "divide", "subtract", "negative", "absolute", "sqrt", "exp", "log", "sin",
     "cos", "tan", "sinh", "cosh", "tanh", "square", "round", "ceil", "floor", "deg2rad", "rad2deg",
-    "maximum", "minimum", "remainder",
+    "maximum", "minimum", "remainder", "clip", "cumsum", "sum", "mean", "sign",
 )  # fmt: skip
 
 # Names of torch functions and of the NumPy functions that do the same on traced numbers.
@@ -30,6 +30,7 @@ _SAME = {
     "pow": "power",
     "neg": "negative",
     "abs": "absolute",
+    "clamp": "clip",
     **{name: name for name in _SAME_NAME},
     "lt": "less",
     "le": "less_equal",
@@ -38,6 +39,9 @@ _SAME = {
     "eq": "equal",
     "ne": "not_equal",
 }
+# Keywords of torch, and what NumPy calls them.
+_KEYWORDS = {"dim": "axis", "min": "a_min", "max": "a_max"}
+
 _REFLECTED = {
     "__radd__": np.add,
     "__rmul__": np.multiply,
@@ -87,11 +91,17 @@ def dispatch_torch(function: Callable[..., Any], args: tuple[Any, ...], kwargs: 
     if name in _REFLECTED:
         return _REFLECTED[name](*reversed(arguments))
     same = _SAME.get(name.strip("_"))
-    if same is None or kwargs:
+    if same is None or not kwargs.keys() <= _KEYWORDS.keys():
         raise TracingError(
             f"torch.{name} cannot be followed on a traced number; use NumPy or plain arithmetic"
         )
-    return getattr(np, same)(*arguments)
+    keywords = {_KEYWORDS[key]: as_traced(value) for key, value in kwargs.items()}
+    if same == "clip":
+        result, low, high, *_ = (*arguments, None, None)
+        low, high = keywords.get("a_min", low), keywords.get("a_max", high)
+        result = result if low is None else np.maximum(result, low)
+        return result if high is None else np.minimum(result, high)
+    return getattr(np, same)(*arguments, **keywords)
 
 
 dispatch.torch = dispatch_torch
