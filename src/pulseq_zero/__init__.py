@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pulseq_zero.files.scripts import script as script
     from pulseq_zero.imaging.acquisition import Acquisition as Acquisition
     from pulseq_zero.imaging.model import ImagingModel as ImagingModel
+    from pulseq_zero.imaging.precision import crlb as crlb
     from pulseq_zero.imaging.reconstruction import reconstruct as reconstruct
     from pulseq_zero.imaging.simulating import simulate as simulate
     from pulseq_zero.optimization.optimize import optimize as optimize

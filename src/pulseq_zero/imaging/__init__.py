@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pulseq_zero.imaging.noise import noise_deviation as noise_deviation
     from pulseq_zero.imaging.noise import noisy_acquisitions as noisy_acquisitions
     from pulseq_zero.imaging.point_spread import point_spread_width as point_spread_width
+    from pulseq_zero.imaging.precision import crlb as crlb
     from pulseq_zero.imaging.reconstruction import adjoint as adjoint
     from pulseq_zero.imaging.reconstruction import noise_gain as noise_gain
     from pulseq_zero.imaging.reconstruction import reconstruct as reconstruct

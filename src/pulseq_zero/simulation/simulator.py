@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, get_args
 
@@ -17,6 +18,7 @@ from pulseq_zero.simulation.pdg.backend import Backend
 from pulseq_zero.simulation.pdg.graph import StateGraph, Thresholds
 from pulseq_zero.simulation.pdg.kept_graph import KeptGraph
 from pulseq_zero.simulation.pdg.kept_plan import KeptPlan
+from pulseq_zero.simulation.pdg.perturbed import Perturbed
 from pulseq_zero.simulation.pdg.prepared_phantom import Numerics, PreparedPhantom
 from pulseq_zero.simulation.pdg.propagation import TorchBackend
 from pulseq_zero.simulation.pdg.sampler import Sampler
@@ -267,6 +269,46 @@ class Simulator:
         """
         repetitions = self._prepare_for(repetitions)
         return self._graph.of(repetitions, Integrals.of(repetitions))[0]
+
+    def jacobian(self, repetitions: Repetitions, wrt: Sequence[str] = ("T1", "T2")) -> Tensor:
+        r"""Differentiate the signal by tissue: :math:`\partial s / \partial p` of each voxel.
+
+        By differences in double precision, with one set of states for all. It is differentiable
+        with respect to the sequence, for losses such as the Cramer-Rao bound, see
+        `pulseq_zero.imaging.crlb`. For phantoms of few voxels: each is simulated twice a map.
+
+        Parameters
+        ----------
+        repetitions
+            The sequence; its tensors may require gradients.
+        wrt
+            Maps to differentiate by: ``"PD"``, ``"T1"``, ``"T2"``, ``"T2dash"``, ``"B0"``, or
+            ``"B1"`` for a factor of the transmit field.
+
+        Returns
+        -------
+        Tensor
+            (samples, coils, maps, voxels) complex128, by the units of the maps.
+
+        Raises
+        ------
+        SimulationError
+            If there is no such map, or the engine is MRzeroCore's.
+        """
+        if self.engine != "pdg":
+            raise SimulationError("only engine='pdg' differentiates by tissue")
+        perturbed, numerics = Perturbed.of(self.data, wrt), self._numerics
+        copies = len(perturbed.data.PD) // len(self.data.PD)
+        simulator = Simulator(
+            perturbed.data,
+            numerics.accuracy,
+            device=numerics.device,
+            dtype=torch.float64,
+            memory=2 * numerics.memory,
+            thresholds=numerics.thresholds,
+            initial=None if self.initial is None else self.initial.repeat(copies),
+        )
+        return perturbed.slopes(simulator(repetitions).signal)
 
     @property
     def graph_made_of(self) -> Repetitions | None:
