@@ -197,14 +197,14 @@ def infinite_loss(parameters, image):
             inversion_recovery,
             signal_loss,
             {"phantom": "brain"},
-            "the phantom must be a Phantom or MRzeroCore's SimData, not 'brain'; "
+            "the phantom must be a Phantom, or one of MRzeroCore, not 'brain'; "
             "pulseq_zero.build_phantom makes one",
         ),
         (
             inversion_recovery,
             signal_loss,
             {"phantom": None},
-            "the phantom must be a Phantom or MRzeroCore's SimData, not None; "
+            "the phantom must be a Phantom, or one of MRzeroCore, not None; "
             "pulseq_zero.build_phantom makes one",
         ),
         (

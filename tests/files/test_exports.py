@@ -142,6 +142,30 @@ def test_an_image_lies_over_the_maps_that_the_phantom_was_made_of(tmp_path):
     assert image.header.get_zooms() == pytest.approx((10.0, 8.0, 4.0))
 
 
+def test_a_volume_lies_where_its_slices_do(tmp_path):
+    """A marker in one voxel, exported as a volume and in its slice."""
+    density = torch.full((6, 5, 4), 0.1)
+    density[4, 1, 3] = 1.0
+    volume = Phantom(
+        pools={"tissue": TissuePool.of(density, 1.0, 0.1)},
+        masks={},
+        fov=FOV,
+        slice_thickness=THICKNESS,
+        position=(0.01, -0.02, 0.03),
+    )
+    of_slice = volume.slice(3)
+    found = []
+    for phantom, name in ((volume, "volume.nii.gz"), (of_slice, "slice.nii.gz")):
+        image = phantom.pools["tissue"].PD
+        geometry = (phantom.fov, phantom.slice_thickness, phantom.position, phantom.orientation)
+        save_image(tmp_path / name, image, *geometry)
+        where, values = positions(nibabel.load(tmp_path / name))
+        found.append(where[values.argmax()])
+    # (4 - 3) of 40 mm, (1 - 2) of 32 mm, (3 - 2) of 4 mm, from the position
+    np.testing.assert_allclose(found[0], [10 + 40, -20 - 32, 30 + 4], atol=1e-4)
+    np.testing.assert_allclose(found[1], found[0], atol=1e-4)
+
+
 @pytest.mark.parametrize("position", [0.012, -0.01])
 def test_the_default_brain_lies_in_mni_space(tmp_path, position):
     phantom = build_phantom({"slice_position": position, "fov": [0.224, 0.24], "matrix": [56, 48]})

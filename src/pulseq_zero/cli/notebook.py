@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pulseq_zero.conversion.repetitions import Repetitions
+from pulseq_zero.errors import SequenceError
 from pulseq_zero.figures.history import courses_figure
 from pulseq_zero.figures.phantom import phantom_figure
 from pulseq_zero.figures.sequence import kspace_figure
@@ -69,8 +70,15 @@ def optimization_html(result: OptimizationResult) -> str:
 
 
 def acquisition_html(acquisition: Acquisition) -> str:
-    """Show the image and the signal."""
-    figure = acquisition_figure(acquisition.image, acquisition.signal)
+    """Show the image, or the first of several, and the signal."""
+    try:
+        labels, _ = acquisition.reconstructions
+        image = acquisition.images.flatten(0, len(labels) - 1)[0] if labels else acquisition.image
+    except SequenceError:
+        # A signal need not be an image's
+        figure = signal_figure(acquisition.signal)
+    else:
+        figure = acquisition_figure(image, acquisition.signal)
     simulation = acquisition.simulation
     return _page(pd.DataFrame() if simulation is None else _simulation_table(simulation), figure)
 

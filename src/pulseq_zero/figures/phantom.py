@@ -30,13 +30,15 @@ def phantom_figure(phantom: Phantom) -> Figure:
     Parameters
     ----------
     phantom
-        What to draw.
+        What to draw; of a volume the middle slice.
 
     Returns
     -------
     Figure
         A panel for each map and one for the regions.
     """
+    if phantom.is_volume:
+        phantom = phantom.slice(phantom.matrix[2] // 2)
     maps = phantom.maps()
     visible = maps["PD"] > _VISIBLE * maps["PD"].max()
     with style():

@@ -30,10 +30,13 @@ def acquisition_figure(image: Tensor, signal: Tensor) -> Figure:
     Parameters
     ----------
     image
-        (x, y) complex image.
+        (x, y) complex image, or (x, y, z), of which the middle slice is drawn.
     signal
         (samples, coils) complex signal.
     """
+    if image.ndim == 3:
+        image = image[..., image.shape[2] // 2]
+    image = image.detach()
     with style():
         figure, ((magnitude, phase), (course,)) = panels(image_row(2), chart_row(1.0, height=4.2))
         show_image(magnitude, image.abs(), "Magnitude", label=SIGNAL, vmin=0)

@@ -36,14 +36,14 @@ def image_affine(
     Parameters
     ----------
     matrix
-        Pixels X, Y along x and y.
+        Pixels X, Y along x and y, and slices along z of a volume.
     fov
         Field of view along x and y [m].
     slice_thickness
-        Thickness of the slice [m].
+        Thickness of the slice, or of each slice [m].
     position
-        Where the k-space centre's pixel (X // 2, Y // 2) lies [m]: towards the right, front and
-        top of the patient: the position of the phantom.
+        Where the k-space centre's pixel (X // 2, Y // 2), and slice Z // 2 of Z, lies [m]:
+        towards the right, front and top of the patient: the position of the phantom.
     orientation
         (3, 3) directions of x, y and z (columns) in these coordinates; by default they agree.
 
@@ -71,7 +71,7 @@ def image_affine(
         )
     affine = np.eye(4)
     affine[:3, :3] = 1e3 * axes * size
-    centre = np.array([matrix[0] // 2, matrix[1] // 2, 0])
+    centre = np.array([*(count // 2 for count in matrix), 0][:3])
     affine[:3, 3] = 1e3 * np.asarray(position, dtype=float) - affine[:3, :3] @ centre
     return affine
 
@@ -91,7 +91,7 @@ def save_image(
     path
         The file, ``.nii`` or ``.nii.gz``.
     image
-        (x, y) complex or real image.
+        (x, y) complex or real image, or (x, y, z) of a volume.
     fov, slice_thickness, position, orientation
         Its geometry, see `image_affine`.
 
@@ -103,8 +103,8 @@ def save_image(
     if not str(path).endswith((".nii", ".nii.gz")):
         raise StoreError(f"{path} must end in .nii or .nii.gz to be a NIfTI file")
     affine = image_affine(image.shape, fov, slice_thickness, position, orientation)
-    magnitude = image.detach().abs().float().cpu().numpy()[..., None]
-    nifti = nibabel.Nifti1Image(magnitude, affine)
+    magnitude = image.detach().abs().float().cpu().numpy()
+    nifti = nibabel.Nifti1Image(np.atleast_3d(magnitude), affine)
     # 2: aligned to another image, to what the phantom was made of
     nifti.set_sform(affine, code=2)
     nifti.set_qform(affine, code=2)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SequenceError
+from pulseq_zero.imaging.planes import resolved_volume
 from pulseq_zero.imaging.reconstruction import noise_gain, reconstruct, reconstruct_coils
-from pulseq_zero.imaging.samples import samples_of_image
+from pulseq_zero.imaging.samples import samples_of_image, samples_of_images
 from pulseq_zero.imaging.trajectory import resolved_matrix
 from pulseq_zero.simulation import Simulation, Simulator
 
@@ -36,18 +37,18 @@ class Reconstruction:
     kspace
         (samples, 4) kx, ky, kz [1/m] and time of these.
     matrix
-        Pixels of the image in x and y.
+        Pixels of the image in x and y, and in z of a volume.
     fov
-        Field of view in x and y [m].
+        Field of view along the same axes [m].
     voxel_size
-        Size of the phantom's voxels in x and y [m], if they have one.
+        Size of the phantom's voxels along the same axes [m], if they have one.
     """
 
     samples: Tensor | slice
     kspace: Tensor
-    matrix: tuple[int, int]
-    fov: tuple[float, float]
-    voxel_size: tuple[float, float] | None
+    matrix: tuple[int, ...]
+    fov: tuple[float, ...]
+    voxel_size: tuple[float, ...] | None
 
     @classmethod
     def of(
@@ -55,23 +56,52 @@ class Reconstruction:
         repetitions: Repetitions,
         data: mr0.SimData,
         *,
-        matrix: tuple[int, int] | None,
-        fov: tuple[float, float],
+        matrix: tuple[int, ...] | None,
+        fov: tuple[float, ...],
     ) -> Reconstruction:
         """Find out how to reconstruct a sequence; arguments and errors as for `image_of`."""
-        if not bool(repetitions.is_sample.any()):
-            raise SequenceError("the sequence has no ADC samples; add an ADC event to its readout")
-        kspace = repetitions.kspace()
+        kspace = _kspace(repetitions)
         samples = samples_of_image(repetitions, kspace, fov)
+        return cls._of_samples(samples, kspace, data, matrix, fov)
+
+    @classmethod
+    def of_images(
+        cls,
+        repetitions: Repetitions,
+        data: mr0.SimData,
+        *,
+        matrix: tuple[int, ...] | None,
+        fov: tuple[float, ...],
+    ) -> tuple[dict[str, list[int]], list[Reconstruction]]:
+        """Find out how to reconstruct each image, and by which labels they are sorted.
+
+        Arguments as for `image_of`, errors and labels as of
+        `pulseq_zero.imaging.samples.samples_of_images`. All images have the pixels of the first.
+        """
+        kspace = _kspace(repetitions)
+        labels, images = samples_of_images(repetitions, kspace, fov)
+        made: list[Reconstruction] = []
+        for samples in images:
+            made.append(cls._of_samples(samples, kspace, data, matrix, fov))
+            matrix = made[0].matrix
+        return labels, made
+
+    @classmethod
+    def _of_samples(
+        cls,
+        samples: Tensor | slice,
+        kspace: Tensor,
+        data: mr0.SimData,
+        matrix: tuple[int, ...] | None,
+        fov: tuple[float, ...],
+    ) -> Reconstruction:
         kspace = kspace[samples]
-        if not repetitions.gradient_moment.requires_grad:
-            # Times do not move the samples: without the gradient the reconstruction is an FFT
-            kspace = kspace.detach()
-        matrix = matrix or resolved_matrix(kspace, fov)
-        return cls(samples, kspace, matrix, fov, voxel_size(data))
+        if matrix is None:
+            matrix = (resolved_matrix if len(fov) == 2 else resolved_volume)(kspace, fov)
+        return cls(samples, kspace, matrix, fov, voxel_size(data, len(fov)))
 
     def __call__(self, signal: Tensor) -> Tensor:
-        """Reconstruct the (x, y) image of a (samples, coils) signal."""
+        """Reconstruct the (x, y[, z]) image of a (samples, coils) signal."""
         return reconstruct(
             signal[self.samples],
             self.kspace,
@@ -81,7 +111,7 @@ class Reconstruction:
         )
 
     def of_coils(self, signal: Tensor) -> Tensor:
-        """Reconstruct the (coils, x, y) images of a (samples, coils) signal."""
+        """Reconstruct the (coils, x, y[, z]) images of a (samples, coils) signal."""
         return reconstruct_coils(
             signal[self.samples],
             self.kspace,
@@ -97,7 +127,7 @@ class Reconstruction:
 
 
 # What an acquisition computes of its sequence alone, and shares with those of other signals
-_OF_SEQUENCE = ("reconstruction", "kspace", "sequence")
+_OF_SEQUENCE = ("reconstruction", "reconstructions", "kspace", "sequence")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -116,9 +146,10 @@ class Acquisition:
     data
         What was imaged.
     matrix
-        Pixels of the image in x and y, or None for as many as k-space resolves.
+        Pixels of the image in x and y, and in z of a volume, or None for as many as k-space
+        resolves.
     fov
-        Field of view in x and y [m].
+        Field of view in x and y, and in z of a volume [m].
     simulation
         What the signal comes from, with its error estimate; None where it does not come from a
         `Simulator`.
@@ -127,14 +158,14 @@ class Acquisition:
     own_reconstruction
         Makes `image`, of an acquisition that reconstructs its own by the adjoint.
     shown
-        (x, y) what `image` is instead of a reconstruction.
+        (x, y[, z]) what `image` is instead of a reconstruction.
     """
 
     signal: Tensor
     repetitions: Repetitions
     data: mr0.SimData
-    matrix: tuple[int, int] | None
-    fov: tuple[float, float]
+    matrix: tuple[int, ...] | None
+    fov: tuple[float, ...]
     simulation: Simulation | None = None
     sequence_cost: Callable[[], SequenceCost] | None = None
     own_reconstruction: ReconstructionFunction | None = None
@@ -158,7 +189,7 @@ class Acquisition:
 
     @cached_property
     def image(self) -> Tensor:
-        """(x, y) complex image, 1 for undephased magnetisation 1 of proton density 1.
+        """(x, y[, z]) complex image, 1 for undephased magnetisation 1 of proton density 1.
 
         Several receive coils are combined by the root of the sum of squares. Errors as of
         `reconstruction`. If there is an own reconstruction, it is what that makes.
@@ -171,8 +202,35 @@ class Acquisition:
             return self.reconstruction(self.signal)
 
     @cached_property
+    def reconstructions(self) -> tuple[Mapping[str, list[int]], list[Reconstruction]]:
+        """How each of `images` is made, and by which values of which labels they are sorted.
+
+        Raises
+        ------
+        SequenceError
+            If the samples of one label are no image, or a combination of labels is missing.
+        """
+        with self._differentiable():
+            return Reconstruction.of_images(
+                self.repetitions, self.data, matrix=self.matrix, fov=self.fov
+            )
+
+    @cached_property
+    def images(self) -> Tensor:
+        """(contrasts..., x, y[, z]) complex images by the adjoint, as `image` is of one.
+
+        There is an axis for each of Pulseq's counters ECO, SET, SLC, REP, PHS and PAR, in this
+        order, that has several values, see `reconstructions`; in a volume, PAR has none. Errors as
+        there.
+        """
+        labels, reconstructions = self.reconstructions
+        with self._differentiable():
+            images = torch.stack([each(self.signal) for each in reconstructions])
+            return images.reshape(*map(len, labels.values()), *images.shape[1:])
+
+    @cached_property
     def coil_images(self) -> Tensor:
-        """(coils, x, y) complex image of each receive coil; errors as of `reconstruction`."""
+        """(coils, x, y[, z]) complex image of each receive coil; errors as of `reconstruction`."""
         with self._differentiable():
             return self.reconstruction.of_coils(self.signal)
 
@@ -205,7 +263,7 @@ class Acquisition:
             return self.sequence_cost()
 
     def showing(self, image: Tensor) -> Acquisition:
-        """Return the same acquisition with another (x, y) image."""
+        """Return the same acquisition with another (x, y[, z]) image."""
         return self._with(shown=image)
 
     def with_signal(self, signal: Tensor) -> Acquisition:
@@ -237,8 +295,8 @@ def acquire(
     repetitions: Repetitions,
     simulator: Simulator,
     *,
-    matrix: tuple[int, int] | None,
-    fov: tuple[float, float],
+    matrix: tuple[int, ...] | None,
+    fov: tuple[float, ...],
     sequence_cost: Callable[[], SequenceCost] | None = None,
     own_reconstruction: ReconstructionFunction | None = None,
 ) -> Acquisition:
@@ -271,10 +329,10 @@ def image_of(
     repetitions: Repetitions,
     data: mr0.SimData,
     *,
-    matrix: tuple[int, int] | None,
-    fov: tuple[float, float],
+    matrix: tuple[int, ...] | None,
+    fov: tuple[float, ...],
 ) -> Tensor:
-    """Reconstruct the (x, y) image of a (samples, coils) signal; arguments as for `acquire`.
+    """Reconstruct the (x, y[, z]) image of a (samples, coils) signal; arguments as for `acquire`.
 
     Raises
     ------
@@ -285,15 +343,15 @@ def image_of(
     return Reconstruction.of(repetitions, data, matrix=matrix, fov=fov)(signal)
 
 
-def voxel_size(data: mr0.SimData) -> tuple[float, float] | None:
-    """Return the size of the phantom's voxels [m]: half a turn of what they can encode."""
-    x, y = (float(limit) for limit in data.nyquist[:2])
+def voxel_size(data: mr0.SimData, axes: int = 2) -> tuple[float, ...] | None:
+    """Return the size of the phantom's voxels along axes [m]: half a turn of what they encode."""
+    nyquist = [float(limit) for limit in data.nyquist[:axes]]
     # Voxels that are no grid have no such limit, and no size that could scale an image
-    return (0.5 / x, 0.5 / y) if math.isfinite(x * y) else None
+    return tuple(0.5 / limit for limit in nyquist) if math.isfinite(math.prod(nyquist)) else None
 
 
-def defined_fov(sequence: pypulseq.Sequence) -> tuple[float, float]:
-    """Field of view in x and y [m] that the sequence states in its definition ``FOV``.
+def defined_fov(sequence: pypulseq.Sequence, axes: int = 2) -> tuple[float, ...]:
+    """Field of view in x and y, or in x, y and z, that the sequence's definition ``FOV`` is [m].
 
     Raises
     ------
@@ -301,18 +359,26 @@ def defined_fov(sequence: pypulseq.Sequence) -> tuple[float, float]:
         If the sequence does not define it, or not as lengths.
     """
     fov = sequence.definitions.get("FOV")
-    if fov is None or len(fov) < 2:
+    if fov is None or len(fov) < axes:
         raise SequenceError(
             "the sequence has no definition FOV; add seq.set_definition('FOV', [x, y, z]) in m "
             "or give the field of view as fov= (in an experiment file as image.fov)"
         )
     try:
-        x, y = float(fov[0]), float(fov[1])
-        is_size = 0 < x < math.inf and 0 < y < math.inf
+        lengths = tuple(float(length) for length in fov[:axes])
+        is_size = all(0 < length < math.inf for length in lengths)
     except (TypeError, ValueError):
         is_size = False
     if not is_size:
         raise SequenceError(
             f"the sequence's definition FOV is {fov!r}, but must be its lengths [x, y, z] in m"
         )
-    return x, y
+    return lengths
+
+
+def _kspace(repetitions: Repetitions) -> Tensor:
+    if not bool(repetitions.is_sample.any()):
+        raise SequenceError("the sequence has no ADC samples; add an ADC event to its readout")
+    kspace = repetitions.kspace()
+    # Times do not move the samples: without the gradient the reconstruction is an FFT
+    return kspace if repetitions.gradient_moment.requires_grad else kspace.detach()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -15,7 +16,7 @@ from pulseq_zero.imaging.voronoi import voronoi_cells
 _LATTICE = 0.05
 
 
-def sample_areas(kspace: Tensor, fov: tuple[float, float]) -> Tensor:
+def sample_areas(kspace: Tensor, fov: Sequence[float]) -> Tensor:
     r"""Return the area of k-space that each sample stands for.
 
     It is that of all places nearer to it than to other samples; samples at one position, as
@@ -76,13 +77,13 @@ def _areas_in_lines(steps: Tensor, lines: Lines) -> Tensor:
         for x in (lines.line, lines.cell, lines.line_of_cell, lines.count)
     )
     along, across = steps[:, lines.axis], steps[:, 1 - lines.axis]
-    width = _extents(_mean(along, cell, count), line_of_cell)
+    width = extents(_mean(along, cell, count), line_of_cell)
     samples = torch.bincount(line)
-    height = _extents(_mean(across, line, samples), torch.zeros_like(samples))
+    height = extents(_mean(across, line, samples), torch.zeros_like(samples))
     return (width * height[line_of_cell] / count)[cell]
 
 
-def _extents(position: Tensor, line: Tensor) -> Tensor:
+def extents(position: Tensor, line: Tensor) -> Tensor:
     """Lengths of the boxes around sorted positions in lines; one that is alone has one step."""
     gap, is_within = position.diff(), line.diff() == 0
     none, nowhere = gap.new_zeros(1), is_within.new_zeros(1)

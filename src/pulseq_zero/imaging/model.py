@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pypulseq
 import torch
@@ -25,11 +25,9 @@ from pulseq_zero.imaging.acquisition import (
 )
 from pulseq_zero.imaging.slices import excited_slice
 from pulseq_zero.phantom import Phantom
+from pulseq_zero.phantom.imaged import Imaged, data_of
 from pulseq_zero.simulation import Simulator
 from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
-
-if TYPE_CHECKING:
-    import MRzeroCore as mr0
 
 SequenceFunction = Callable[..., pypulseq.Sequence]
 
@@ -45,20 +43,21 @@ class ImagingModel:
     sequence_function
         A plain PyPulseq function that returns its ``Sequence``.
     phantom
-        What is imaged.
+        What is imaged: a `Phantom`, or one of MRzeroCore's.
     arguments
         Further arguments of the sequence function, constant from call to call.
     matrix
         Pixels of the image in x and y; by default as many as the k-space samples resolve.
     fov
-        Field of view in x and y [m]; by default the sequence's definition ``FOV``.
+        Field of view in x and y [m]; by default the sequence's definition ``FOV``. With three
+        numbers in matrix or field of view, the image is a volume.
     reconstruction
         Makes the image of the `Acquisition`, whose own image is that of the adjoint: a function or
         a `torch.nn.Module`; by default the adjoint is the image.
     accuracy
         Accuracy of the simulation, see `pulseq_zero.simulation.simulate`.
     pulses
-        How pulses act, see `SequenceModel`. Where they are played, the slice of a `Phantom` goes on
+        How pulses act, see `SequenceModel`. Where they are played, a `Phantom` of one slice goes on
         to both sides as far as they excite.
     simulation
         Further settings of the `Simulator`, such as ``device`` or ``engine``.
@@ -67,11 +66,11 @@ class ImagingModel:
     def __init__(
         self,
         sequence_function: SequenceFunction,
-        phantom: Phantom | mr0.SimData,
+        phantom: Imaged,
         *,
         arguments: Mapping[str, Any] | None = None,
-        matrix: tuple[int, int] | None = None,
-        fov: tuple[float, float] | None = None,
+        matrix: tuple[int, ...] | None = None,
+        fov: tuple[float, ...] | None = None,
         reconstruction: ReconstructionFunction | None = None,
         accuracy: float = DEFAULT_ACCURACY,
         pulses: Pulses = "played",
@@ -85,7 +84,7 @@ class ImagingModel:
             "reconstruction": reconstruction,
             "pulses": pulses,
         }
-        data = phantom.simulation_data() if isinstance(phantom, Phantom) else phantom
+        data = data_of(phantom)
         self.sequence_model = SequenceModel(
             sequence_function, arguments=dict(arguments or {}), pulses=pulses
         )
@@ -97,7 +96,8 @@ class ImagingModel:
                 f"the simulation has no setting {unknown[0]!r}; its settings are {', '.join(known)}"
             )
         self.simulator = Simulator(data, accuracy=accuracy, **self._simulation)
-        self._slice = phantom if isinstance(phantom, Phantom) and pulses == "played" else None
+        is_slice = isinstance(phantom, Phantom) and not phantom.is_volume
+        self._slice = phantom if is_slice and pulses == "played" else None
         self._thickness = 0.0 if self._slice is None else self._slice.slice_thickness
         self._moments: Tensor | None = None
         self._matrix, self._fov = matrix, fov
@@ -110,7 +110,7 @@ class ImagingModel:
         """Simulate at another accuracy from now on."""
         self.simulator = Simulator(self.simulator.data, accuracy=accuracy, **self._simulation)
 
-    def on(self, phantom: Phantom | mr0.SimData) -> ImagingModel:
+    def on(self, phantom: Imaged) -> ImagingModel:
         """Return the model of the same sequence on another phantom, which shares its trace."""
         other = ImagingModel(
             self._function,
@@ -130,7 +130,7 @@ class ImagingModel:
             warn_of_unrounded(self.sequence_model.sequence, parameters)
         self._warn_of_other_uses(repetitions)
         self._reach_as_far_as_excited(repetitions)
-        fov = self._fov or defined_fov(self.sequence_model.sequence)
+        fov = self._fov or defined_fov(self.sequence_model.sequence, len(self._matrix or (0, 0)))
         conversion = self.sequence_model.conversion
         acquisition = acquire(
             repetitions,

@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.imaging.density import sample_areas
+from pulseq_zero.imaging.planes import sample_volumes
 
 # Samples this close to the grid, in steps of 1 / field of view, count as lying on it.
 _ON_GRID = 1e-4
+
+# So many samples of a volume are transformed at a time where they do not lie on the grid.
+_SAMPLES_AT_ONCE = 4096
 
 
 def reconstruct(
     signal: Tensor,
     kspace: Tensor,
-    matrix: tuple[int, int] = (64, 64),
-    fov: tuple[float, float] = (0.224, 0.224),
+    matrix: Sequence[int] = (64, 64),
+    fov: Sequence[float] = (0.224, 0.224),
     *,
     sensitivities: Tensor | None = None,
-    voxel_size: tuple[float, float] | None = None,
+    voxel_size: Sequence[float] | None = None,
 ) -> Tensor:
     r"""Reconstruct an image as the adjoint of the encoding, compensated for the sampling density.
 
     .. math:: I(r) = \frac{1}{X Y} \sum_j w_j s_j \, e^{-2 \pi i k_j \cdot r}
 
     at the pixels :math:`r = ((x - \lfloor X/2 \rfloor) \, \mathrm{FOV}_x / X, (y - \lfloor Y/2
-    \rfloor) \, \mathrm{FOV}_y / Y)`. The weight :math:`w_j` is the area of k-space that a sample
+    \rfloor) \, \mathrm{FOV}_y / Y)`. With a matrix and field of view of three numbers it is a
+    volume, likewise along z. The weight :math:`w_j` is the area of k-space that a sample
     stands for, see `pulseq_zero.imaging.density.sample_areas`: 1 on the Cartesian grid, less where
     samples are dense, and shared by averages.
 
@@ -44,22 +50,29 @@ def reconstruct(
     signal
         (samples, coils) complex.
     kspace
-        (samples, at least 2) kx, ky [1/m]; further columns are ignored.
+        (samples, at least 2 or 3) kx, ky and, for a volume, kz [1/m]; further columns are ignored.
     matrix
-        Number of pixels along x and y.
+        Number of pixels along x and y, or x, y and z.
     fov
-        Field of view along x and y [m].
+        Field of view along the same axes [m].
     sensitivities
-        (coils, x, y) complex coil sensitivities C to combine the coils' images with, as
+        (coils, x, y[, z]) complex coil sensitivities C to combine the coils' images with, as
         ``Σ C* I / Σ |C|²``. Without them, several coils are combined by root of sum of squares,
         which has no phase.
     voxel_size
-        Size of the phantom's voxels along x and y [m], if it is not that of the pixels.
+        Size of the phantom's voxels along the same axes [m], if it is not that of the pixels.
 
     Returns
     -------
     Tensor
-        (x, y) complex.
+        (x, y[, z]) complex.
+
+    Raises
+    ------
+    SimulationError
+        If shapes do not fit together.
+    SequenceError
+        If the samples of a volume do not lie in planes along kz.
     """
     images = reconstruct_coils(signal, kspace, matrix, fov, voxel_size=voxel_size)
     if sensitivities is not None:
@@ -78,10 +91,10 @@ def reconstruct(
 
 def noise_gain(
     kspace: Tensor,
-    matrix: tuple[int, int] = (64, 64),
-    fov: tuple[float, float] = (0.224, 0.224),
+    matrix: Sequence[int] = (64, 64),
+    fov: Sequence[float] = (0.224, 0.224),
     *,
-    voxel_size: tuple[float, float] | None = None,
+    voxel_size: Sequence[float] | None = None,
 ) -> float:
     r"""Return the noise of a pixel, relative to that of a sample.
 
@@ -93,42 +106,44 @@ def noise_gain(
     times the factor of ``voxel_size``, as all waves of the sum in `reconstruct` have the
     magnitude 1. Parameters as there.
     """
-    gain = float(sample_areas(kspace.detach(), fov).square().sum().sqrt()) / math.prod(matrix)
+    gain = float(_weights(kspace.detach(), fov).square().sum().sqrt()) / math.prod(matrix)
     return gain * _voxel_factor(voxel_size, matrix, fov)
 
 
 def reconstruct_coils(
     signal: Tensor,
     kspace: Tensor,
-    matrix: tuple[int, int] = (64, 64),
-    fov: tuple[float, float] = (0.224, 0.224),
+    matrix: Sequence[int] = (64, 64),
+    fov: Sequence[float] = (0.224, 0.224),
     *,
-    voxel_size: tuple[float, float] | None = None,
+    voxel_size: Sequence[float] | None = None,
 ) -> Tensor:
     """Reconstruct the image of each coil; see `reconstruct`.
 
     Returns
     -------
     Tensor
-        (coils, x, y) complex.
+        (coils, x, y[, z]) complex.
     """
     _check(signal, kspace, matrix, fov)
-    areas = sample_areas(kspace, fov).to(signal.device, signal.real.dtype)
-    images = adjoint(signal * areas[:, None], kspace, matrix, fov) / math.prod(matrix)
+    weights = _weights(kspace, fov).to(signal.device, signal.real.dtype)
+    images = adjoint(signal * weights[:, None], kspace, matrix, fov) / math.prod(matrix)
     return images * _voxel_factor(voxel_size, matrix, fov)
 
 
+def _weights(kspace: Tensor, fov: Sequence[float]) -> Tensor:
+    return sample_areas(kspace, fov) if len(fov) == 2 else sample_volumes(kspace, fov)
+
+
 def _voxel_factor(
-    voxel_size: tuple[float, float] | None, matrix: tuple[int, int], fov: tuple[float, float]
+    voxel_size: Sequence[float] | None, matrix: Sequence[int], fov: Sequence[float]
 ) -> float:
     if voxel_size is None:
         return 1.0
     return math.prod(voxel_size) * math.prod(matrix) / math.prod(fov)
 
 
-def adjoint(
-    signal: Tensor, kspace: Tensor, matrix: tuple[int, int], fov: tuple[float, float]
-) -> Tensor:
+def adjoint(signal: Tensor, kspace: Tensor, matrix: Sequence[int], fov: Sequence[float]) -> Tensor:
     r"""Apply the adjoint of the encoding, :math:`\sum_j s_j e^{2 \pi i k_j \cdot r}`, to each coil.
 
     Parameters as for `reconstruct`, which adds the weights.
@@ -136,10 +151,10 @@ def adjoint(
     Returns
     -------
     Tensor
-        (coils, x, y) complex.
+        (coils, x, y[, z]) complex.
     """
     # Positions in steps of 1 / field of view: whole numbers on the Cartesian grid.
-    steps = kspace[:, :2].to(signal.device).double()
+    steps = kspace[:, : len(fov)].to(signal.device).double()
     steps = steps * torch.tensor(fov, dtype=torch.float64, device=signal.device)
     index = steps.detach().round()
     on_grid = bool(((steps.detach() - index).abs() < _ON_GRID).all())
@@ -148,21 +163,35 @@ def adjoint(
     return _by_products(signal, steps, matrix)
 
 
-def _by_fft(signal: Tensor, index: Tensor, matrix: tuple[int, int]) -> Tensor:
+def _by_fft(signal: Tensor, index: Tensor, matrix: Sequence[int]) -> Tensor:
     """Sum up samples on the grid; frequencies beyond it alias, as they do on the pixels."""
-    count_x, count_y = matrix
-    cell = (index[:, 0] % count_x) * count_y + index[:, 1] % count_y
-    grid = signal.new_zeros(count_x * count_y, signal.shape[1]).index_add(0, cell, signal)
-    grid = grid.T.reshape(-1, count_x, count_y)
-    return torch.fft.fftshift(torch.fft.fft2(grid), dim=(1, 2))
+    cell = torch.zeros_like(index[:, 0])
+    for axis, count in enumerate(matrix):
+        cell = cell * count + index[:, axis] % count
+    grid = signal.new_zeros(math.prod(matrix), signal.shape[1]).index_add(0, cell, signal)
+    axes = tuple(range(1, 1 + len(matrix)))
+    return torch.fft.fftshift(torch.fft.fftn(grid.T.reshape(-1, *matrix), dim=axes), dim=axes)
 
 
-def _by_products(signal: Tensor, steps: Tensor, matrix: tuple[int, int]) -> Tensor:
-    """Multiply by exp(-2πi kx x) from the left and by exp(-2πi ky y) from the right."""
+def _by_products(signal: Tensor, steps: Tensor, matrix: Sequence[int]) -> Tensor:
+    """Multiply by exp(-2πi kx x) from the left and by those of the other axes from the right."""
+    if len(matrix) == 3:
+        parts = zip(signal.split(_SAMPLES_AT_ONCE), steps.split(_SAMPLES_AT_ONCE), strict=True)
+        return torch.stack([_volume_by_products(*part, matrix) for part in parts]).sum(0)
     along_x, along_y = (
         _waves(steps[:, axis], count, signal.dtype) for axis, count in enumerate(matrix)
     )
     return torch.stack([along_x.T @ (coil[:, None] * along_y) for coil in signal.T])
+
+
+def _volume_by_products(signal: Tensor, steps: Tensor, matrix: Sequence[int]) -> Tensor:
+    along_x, along_y, along_z = (
+        _waves(steps[:, axis], count, signal.dtype) for axis, count in enumerate(matrix)
+    )
+    across = (along_y[:, :, None] * along_z[:, None, :]).flatten(1)
+    return torch.stack([along_x.T @ (coil[:, None] * across) for coil in signal.T]).reshape(
+        -1, *matrix
+    )
 
 
 def _waves(steps: Tensor, count: int, dtype: torch.dtype) -> Tensor:
@@ -173,9 +202,7 @@ def _waves(steps: Tensor, count: int, dtype: torch.dtype) -> Tensor:
     return torch.complex(angle.cos(), -angle.sin())
 
 
-def _check(
-    signal: Tensor, kspace: Tensor, matrix: tuple[int, int], fov: tuple[float, float]
-) -> None:
+def _check(signal: Tensor, kspace: Tensor, matrix: Sequence[int], fov: Sequence[float]) -> None:
     if signal.ndim != 2 or not signal.is_complex():
         raise SimulationError(
             f"signal must be complex and (samples, coils), not {signal.dtype} "
@@ -188,5 +215,8 @@ def _check(
         )
     if len(signal) == 0:
         raise SimulationError("there are no samples to reconstruct an image from")
-    if len(matrix) != 2 or min(matrix) < 1 or len(fov) != 2 or min(fov) <= 0:
-        raise SimulationError(f"matrix {matrix} and fov {fov} must be two positive numbers each")
+    axes = len(matrix)
+    if axes not in (2, 3) or min(matrix) < 1 or len(fov) != axes or min(fov) <= 0:
+        raise SimulationError(
+            f"matrix {matrix} and fov {fov} must be two or three positive numbers each"
+        )

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pypulseq
 
-from pulseq_zero.conversion import convert
+from pulseq_zero.conversion.costs import SequenceCost
+from pulseq_zero.conversion.model import Conversion
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.conversion.seq_import import import_without_pypulseq
 from pulseq_zero.errors import SequenceError, UnsupportedFileError
 from pulseq_zero.files.seq import read_definitions, read_seq
-from pulseq_zero.imaging.acquisition import Acquisition, acquire, defined_fov
+from pulseq_zero.imaging.acquisition import (
+    Acquisition,
+    ReconstructionFunction,
+    acquire,
+    defined_fov,
+)
 from pulseq_zero.imaging.slices import excited_slice
 from pulseq_zero.phantom import Phantom, build_phantom
+from pulseq_zero.phantom.imaged import Imaged, data_of
 from pulseq_zero.simulation import Simulator
 from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
-
-if TYPE_CHECKING:
-    import MRzeroCore as mr0
 
 
 def simulate(
     sequence: Path | str | pypulseq.Sequence | Repetitions,
-    phantom: Phantom | mr0.SimData | None = None,
+    phantom: Imaged | None = None,
     *,
-    matrix: tuple[int, int] | None = None,
-    fov: tuple[float, float] | None = None,
+    matrix: tuple[int, ...] | None = None,
+    fov: tuple[float, ...] | None = None,
+    reconstruction: ReconstructionFunction | None = None,
     accuracy: float = DEFAULT_ACCURACY,
     pulses: Pulses = "played",
     system: pypulseq.Opts | None = None,
@@ -46,12 +52,10 @@ def simulate(
         left to MRzeroCore's importer, with a warning. What was made inside of ``with tracing():``
         has an image that is differentiable by the tensors that the script used.
     phantom
-        What is imaged; by default the embedded brain. Where pulses are played, the slice of a
-        `Phantom` goes on to both sides as far as they excite.
-    matrix
-        Pixels of the image in x and y; by default as many as the k-space samples resolve.
-    fov
-        Field of view in x and y [m]; by default the sequence's definition ``FOV``.
+        What is imaged; by default the embedded brain. Where pulses are played, a `Phantom` of one
+        slice goes on to both sides as far as they excite.
+    matrix, fov, reconstruction
+        Pixels and field of view [m] of the image, and what makes it, see `ImagingModel`.
     accuracy
         Accuracy of the simulation, see `pulseq_zero.Simulator`.
     pulses
@@ -69,8 +73,8 @@ def simulate(
     Raises
     ------
     SequenceError
-        If the sequence cannot be read or converted, states no field of view, has no ADC samples,
-        or samples more than one image.
+        If the sequence cannot be read or converted, or states no field of view; where the image is
+        asked for, if the sequence has no ADC samples, or samples more than one image.
     """
     if system is not None and not isinstance(sequence, (str, Path)):
         raise SequenceError("a system is of a file; a sequence in Python has its own, system=")
@@ -83,18 +87,31 @@ def simulate(
     if isinstance(sequence, Repetitions):
         if fov is None:
             raise SequenceError("repetitions state no field of view; give it as fov=(x, y) in m")
-        repetitions = sequence
+        repetitions, cost = sequence, None
     else:
-        repetitions = convert(sequence, pulses=pulses)
-        fov = fov or defined_fov(sequence)
+        conversion = Conversion(sequence, pulses=pulses)
+        sources = conversion.program.sources
+        repetitions, cost = conversion(sources), partial(_cost, conversion)
+        fov = fov or defined_fov(sequence, len(matrix or (0, 0)))
     imaged = build_phantom({}) if phantom is None else phantom
     if isinstance(imaged, Phantom):
-        imaged = excited_slice(imaged, repetitions).simulation_data()
-    simulator = Simulator(imaged, accuracy=accuracy, **(simulation or {}))
-    return acquire(repetitions, simulator, matrix=matrix, fov=fov)
+        imaged = excited_slice(imaged, repetitions)
+    simulator = Simulator(data_of(imaged), accuracy=accuracy, **(simulation or {}))
+    return acquire(
+        repetitions,
+        simulator,
+        matrix=matrix,
+        fov=fov,
+        sequence_cost=cost,
+        own_reconstruction=reconstruction,
+    )
 
 
-def _fov_of_file(path: Path | str) -> tuple[float, float]:
+def _cost(conversion: Conversion) -> SequenceCost:
+    return conversion.cost(conversion.program.sources)
+
+
+def _fov_of_file(path: Path | str) -> tuple[float, ...]:
     """Field of view [m] that a file beyond PyPulseq defines."""
     stated = pypulseq.Sequence()
     stated.definitions = dict(read_definitions(path))

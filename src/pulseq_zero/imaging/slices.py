@@ -13,10 +13,12 @@ def excited_slice(phantom: Phantom, repetitions: Repetitions) -> Phantom:
     Parameters
     ----------
     phantom
-        The slice.
+        The slice; a volume is what it is.
     repetitions
         The sequence. Pulses that act at once excite nothing beyond.
     """
+    if phantom.is_volume:
+        return phantom
     field = max(float(pool.B1.sum(0).abs().max()) for pool in phantom.pools.values())
     thickness = excited_thickness(repetitions, field=field)
     return phantom.thickened(thickness) if thickness > phantom.slice_thickness else phantom

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -56,10 +57,12 @@ class Lines:
 class Trajectory:
     """Positions of samples in steps of one over the field of view.
 
+    Lines and matrix are known in a plane; of a volume, see `pulseq_zero.imaging.planes`.
+
     Parameters
     ----------
     steps
-        (samples, xy) the positions.
+        (samples, xy or xyz) the positions.
     """
 
     def __init__(self, steps: NDArray[np.float64]) -> None:
@@ -116,26 +119,26 @@ class Trajectory:
             x, y = (_from_the_furthest(self.steps[:, axis]) for axis in (0, 1))
             return x, y
         along, across = self.steps[:, lines.axis], self.steps[:, 1 - lines.axis]
-        width = _resolved(mean_of(along, lines.cell), lines.line_of_cell)
-        height = _resolved(mean_of(across, lines.line), np.zeros(lines.line.max() + 1, np.int64))
+        width = resolved(mean_of(along, lines.cell), lines.line_of_cell)
+        height = resolved(mean_of(across, lines.line), np.zeros(lines.line.max() + 1, np.int64))
         return (width, height) if lines.axis == 0 else (height, width)
 
 
-def trajectory_of(kspace: Tensor, fov: tuple[float, float]) -> Trajectory:
+def trajectory_of(kspace: Tensor, fov: Sequence[float]) -> Trajectory:
     """Return the trajectory of samples; equal ones, as an optimization has, are the same object.
 
     Parameters
     ----------
     kspace
-        (samples, at least 2) kx, ky [1/m].
+        (samples, at least 2 or 3) kx, ky and kz [1/m].
     fov
-        Field of view in x and y [m].
+        Field of view in x and y, or x, y and z [m].
     """
-    positions = kspace.detach()[:, :2].double().cpu().numpy()
-    return _trajectory(positions.tobytes(), *map(float, fov))
+    positions = kspace.detach()[:, : len(fov)].double().cpu().numpy()
+    return _trajectory(positions.tobytes(), tuple(map(float, fov)))
 
 
-def resolved_matrix(kspace: Tensor, fov: tuple[float, float]) -> tuple[int, int]:
+def resolved_matrix(kspace: Tensor, fov: Sequence[float]) -> tuple[int, int]:
     r"""Return the pixels in x and y that k-space samples resolve over a field of view.
 
     Samples of spacing :math:`\Delta k` that cover a part :math:`K` of an axis, each for
@@ -164,8 +167,8 @@ def mean_of(values: NDArray[np.float64], group: NDArray[np.int64]) -> NDArray[np
 
 
 @lru_cache(maxsize=8)
-def _trajectory(positions: bytes, fov_x: float, fov_y: float) -> Trajectory:
-    return Trajectory(np.frombuffer(positions).reshape(-1, 2) * (fov_x, fov_y))
+def _trajectory(positions: bytes, fov: tuple[float, ...]) -> Trajectory:
+    return Trajectory(np.frombuffer(positions).reshape(-1, len(fov)) * fov)
 
 
 def _bins(steps: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -182,7 +185,7 @@ def _reading_axis(steps: NDArray[np.float64]) -> int | None:
     return axis if along[axis] >= _IN_LINES * len(size) else None
 
 
-def _resolved(position: NDArray[np.float64], line: NDArray[np.int64]) -> int:
+def resolved(position: NDArray[np.float64], line: NDArray[np.int64]) -> int:
     """Pixels along an axis on which samples lie in lines, sorted along these."""
     if np.ptp(position) <= _SAME:
         return 1

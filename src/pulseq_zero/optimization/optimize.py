@@ -17,7 +17,6 @@ from pulseq_zero.optimization.parameters import Parameter, as_parameters
 from pulseq_zero.optimization.problem import (
     Ensemble,
     Extras,
-    Imaged,
     ImagedByIteration,
     is_by_iteration,
 )
@@ -26,6 +25,7 @@ from pulseq_zero.optimization.sequences import Sequences
 from pulseq_zero.optimization.settings import OptimizationSettings
 from pulseq_zero.optimization.steppers import make_stepper
 from pulseq_zero.optimization.training import Training
+from pulseq_zero.phantom.imaged import Imaged
 
 __all__ = ["OptimizationResult", "optimize"]
 

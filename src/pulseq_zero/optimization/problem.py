@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeGuard
 
-import MRzeroCore as mr0
 import numpy as np
 import torch
 from torch import Tensor
@@ -25,9 +24,8 @@ from pulseq_zero.optimization.sequences import Sequences
 from pulseq_zero.optimization.settings import OptimizationSettings
 from pulseq_zero.optimization.steppers import Evaluation, Values
 from pulseq_zero.optimization.training import check_all_trained
-from pulseq_zero.phantom import Phantom
+from pulseq_zero.phantom.imaged import Imaged
 
-Imaged: TypeAlias = Phantom | mr0.SimData
 ImagedByIteration: TypeAlias = Callable[[int], Imaged | Sequence[Imaged]]
 
 
@@ -221,7 +219,7 @@ class Ensemble:
 
 def is_by_iteration(phantom: Any) -> TypeGuard[ImagedByIteration]:
     """Tell whether phantoms are given as a function of the iteration."""
-    return callable(phantom) and not isinstance(phantom, Phantom | mr0.SimData)
+    return callable(phantom)
 
 
 def members_of(
@@ -232,7 +230,7 @@ def members_of(
     Raises
     ------
     OptimizationError
-        If there are not as many of both, or if one is none.
+        If there are not as many of both, or if a loss function is none.
     """
     phantoms = list(phantom) if isinstance(phantom, list | tuple) else [phantom]
     losses: list[LossFunction] = (
@@ -245,12 +243,6 @@ def members_of(
             f"an ensemble of {len(phantoms)} phantoms has {len(losses)} loss functions; give one "
             "phantom or more, and one loss function for all or one for each"
         )
-    for one in phantoms:
-        if not isinstance(one, Phantom | mr0.SimData):
-            raise OptimizationError(
-                f"the phantom must be a Phantom or MRzeroCore's SimData, not {one!r}; "
-                "pulseq_zero.build_phantom makes one"
-            )
     for loss in losses:
         check_loss_function(loss)
     return list(zip(phantoms, losses, strict=True))

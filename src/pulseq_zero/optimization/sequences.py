@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -14,9 +14,7 @@ from pulseq_zero.imaging.model import ImagingModel, SequenceFunction
 from pulseq_zero.optimization.loss import Acquired
 from pulseq_zero.optimization.parameters import Parameter
 from pulseq_zero.optimization.settings import OptimizationSettings
-
-if TYPE_CHECKING:
-    from pulseq_zero.optimization.problem import Imaged
+from pulseq_zero.phantom.imaged import Imaged
 
 # The name of a sequence that is the only one
 _ALONE = ""

@@ -126,7 +126,7 @@ def deformed(phantom: Phantom, settings: Mapping[str, Any]) -> Phantom:
         If the anatomy would fold.
     """
     voxel_size = [extent / count for extent, count in zip(phantom.fov, phantom.matrix, strict=True)]
-    deform = Deformation(phantom.matrix, voxel_size, **settings)
+    deform = Deformation((phantom.matrix[0], phantom.matrix[1]), voxel_size, **settings)
 
     def moved(values: Tensor) -> Tensor:
         return torch.from_numpy(deform(values.double().numpy())).to(values.dtype)

@@ -5,6 +5,8 @@ All grids follow MRzeroCore and the FFT: voxel i of n is centred at (i - n // 2)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -43,12 +45,29 @@ def averaging_matrix(source_edges: Tensor, target_edges: Tensor) -> Tensor:
     return torch.where(overlap < 1e-9 * width, 0.0, overlap) / width
 
 
-def area_average(values: Tensor, fov: tuple[float, float], matrix: tuple[int, int]) -> Tensor:
-    """Average (..., x, y) maps onto another matrix over the same field of view."""
-    along_x, along_y = (
-        averaging_matrix(voxel_edges(old, extent), voxel_edges(new, extent))
-        for old, new, extent in zip(values.shape[-2:], matrix, fov, strict=True)
-    )
-    dtype = torch.complex128 if values.is_complex() else torch.float64
-    average = along_x.to(dtype) @ values.to(dtype) @ along_y.to(dtype).T
+def area_average(values: Tensor, fov: Sequence[float], matrix: Sequence[int]) -> Tensor:
+    """Average maps onto another matrix over the same field of view.
+
+    Parameters
+    ----------
+    values
+        (..., x, y) or (..., x, y, z) the maps.
+    fov
+        Field of view along x and y, or x, y and z [m].
+    matrix
+        Number of voxels along the same axes.
+    """
+    if len(matrix) == 3:
+        along_z = _averaging(values, -1, fov[2], matrix[2])
+        slices = area_average(values.movedim(-1, 0).to(along_z.dtype), fov[:2], matrix[:2])
+        return (slices.movedim(0, -1) @ along_z.T).to(values.dtype)
+    along_x = _averaging(values, -2, fov[0], matrix[0])
+    along_y = _averaging(values, -1, fov[1], matrix[1])
+    average = along_x @ values.to(along_x.dtype) @ along_y.T
     return average.to(values.dtype)
+
+
+def _averaging(values: Tensor, axis: int, extent: float, count: int) -> Tensor:
+    dtype = torch.complex128 if values.is_complex() else torch.float64
+    source = voxel_edges(values.shape[axis], extent)
+    return averaging_matrix(source, voxel_edges(count, extent)).to(dtype)

@@ -90,8 +90,28 @@ class _Anatomy:
         return replace(self, shares=shares, ventricles=ventricles)
 
 
+@dataclass(frozen=True)
+class _Slice:
+    """What a slice of the phantom holds, on its grid.
+
+    Attributes
+    ----------
+    shares
+        (x, y) share of each voxel that a tissue fills.
+    ventricles, shimmed
+        (x, y) share of the lateral ventricles, and of what the field is shimmed on.
+    B0
+        (x, y) off-resonance before the shim [Hz].
+    """
+
+    shares: dict[str, Tensor]
+    ventricles: Tensor
+    shimmed: Tensor
+    B0: Tensor
+
+
 def build_icbm152(settings: Mapping[str, Any], definition: Mapping[str, Any]) -> Phantom:
-    """Build a phantom of one axial slice.
+    """Build a phantom of one axial slice, or of a volume of adjacent ones.
 
     Each voxel of 1 mm is labelled with its most probable tissue; the labels are averaged over
     the phantom's voxels. So boundaries are sharp, and voxels at a boundary hold several pools.
@@ -104,17 +124,77 @@ def build_icbm152(settings: Mapping[str, Any], definition: Mapping[str, Any]) ->
         Tissues, layers around the brain, and fields.
     """
     position, thickness = settings["slice_position"], settings["slice_thickness"]
+    centre = _unchanged(settings, definition, position).centre
+    if "slices" not in settings:
+        held = _slice(settings, definition, position, centre)
+    else:
+        count = settings["slices"]
+        held = _stacked(
+            [
+                _slice(settings, definition, position + (k - count // 2) * thickness, centre)
+                for k in range(count)
+            ]
+        )
+    shares, shimmed = held.shares, held.shimmed
+    B0 = settings["B0_scale"] * (held.B0 - (held.B0 * shimmed).sum() / shimmed.sum())
+    matrix, fov = settings["matrix"], settings["fov"]
+    x, y = (voxel_centres(matrix[axis], fov[axis]) for axis in (0, 1))
+    B1 = 1 + settings["B1_scale"] * (bright_centre(x, y, **definition["B1"]) - 1)
+    if B0.ndim == 3:
+        B1 = B1[..., None].expand(B0.shape)
+
+    pools = {}
+    for name, share in shares.items():
+        if name == LESION:
+            values = {**lesion_tissue(settings["lesions"]), "shift": 0.0}
+        else:
+            values = {key: entry["value"] for key, entry in definition["tissues"][name].items()}
+        PD = values.pop("PD") * share
+        shift = values.pop("shift") * 1e-6 * PROTON_FREQUENCY * definition["field_strength"]
+        pools[name] = TissuePool.of(PD, **values, B0=B0 + shift, B1=B1[None])
+    if not settings["scalp"]:
+        del pools["scalp"]
+    masks = {"csf": held.ventricles, "gm": shares["gm"], "wm": shares["wm"]}
+    masks["brain"] = shares["gm"] + shares["wm"]
+    if LESION in shares:
+        masks |= {LESION: shares[LESION], "brain": masks["brain"] + shares[LESION]}
+    return Phantom(
+        pools=pools,
+        masks=masks,
+        fov=(fov[0], fov[1]),
+        slice_thickness=thickness,
+        origin={"settings": dict(settings), "tissues": definition["tissues"]},
+        position=(*centre, position),
+    )
+
+
+def _unchanged(
+    settings: Mapping[str, Any], definition: Mapping[str, Any], position: float
+) -> _Anatomy:
     head = definition["head"] if settings["scalp"] else {**definition["head"], "scalp": 0.0}
-    unchanged = _anatomy(
+    return _anatomy(
         position,
-        thickness,
+        settings["slice_thickness"],
         tuple(sorted(head.items())),
         tuple(map(tuple, definition["ventricles"])),
     )
-    anatomy, centre = unchanged.changed(settings), unchanged.centre
+
+
+def _slice(
+    settings: Mapping[str, Any],
+    definition: Mapping[str, Any],
+    position: float,
+    centre: tuple[float, float],
+) -> _Slice:
+    """Average the anatomy of a slice over the voxels of a grid around a centre."""
+    unchanged = _unchanged(settings, definition, position)
+    anatomy = unchanged.changed(settings)
     matrix, fov = settings["matrix"], settings["fov"]
     along_x, along_y = (
-        averaging_matrix(anatomy.edges[axis], voxel_edges(matrix[axis], fov[axis]))
+        averaging_matrix(
+            anatomy.edges[axis] + (anatomy.centre[axis] - centre[axis]),
+            voxel_edges(matrix[axis], fov[axis]),
+        )
         for axis in (0, 1)
     )
 
@@ -130,37 +210,23 @@ def build_icbm152(settings: Mapping[str, Any], definition: Mapping[str, Any]) ->
             f"the head does not fit into a field of view of {fov[0]:g} x {fov[1]:g} m; enlarge "
             "phantom.fov or set phantom.scalp to false"
         )
-
     x, y = (voxel_centres(matrix[axis], fov[axis]) for axis in (0, 1))
-    field_strength = definition["field_strength"]
-    B0 = cavity_field(x + centre[0], y + centre[1], position, definition["B0"], field_strength)
+    B0 = cavity_field(
+        x + centre[0], y + centre[1], position, definition["B0"], definition["field_strength"]
+    )
     # Scanners would be shimmed on the changed head, but the fields are to be the same
     shimmed = on_grid(unchanged.shares["gm"]) + on_grid(unchanged.shares["wm"])
-    B0 = settings["B0_scale"] * (B0 - (B0 * shimmed).sum() / shimmed.sum())
-    B1 = 1 + settings["B1_scale"] * (bright_centre(x, y, **definition["B1"]) - 1)
+    return _Slice(shares, on_grid(anatomy.ventricles), shimmed, B0)
 
-    pools = {}
-    for name, share in shares.items():
-        if name == LESION:
-            values = {**lesion_tissue(settings["lesions"]), "shift": 0.0}
-        else:
-            values = {key: entry["value"] for key, entry in definition["tissues"][name].items()}
-        PD = values.pop("PD") * share
-        shift = values.pop("shift") * 1e-6 * PROTON_FREQUENCY * field_strength
-        pools[name] = TissuePool.of(PD, **values, B0=B0 + shift, B1=B1)
-    if not settings["scalp"]:
-        del pools["scalp"]
-    masks = {"csf": on_grid(anatomy.ventricles), "gm": shares["gm"], "wm": shares["wm"]}
-    masks["brain"] = shares["gm"] + shares["wm"]
-    if LESION in shares:
-        masks |= {LESION: shares[LESION], "brain": masks["brain"] + shares[LESION]}
-    return Phantom(
-        pools=pools,
-        masks=masks,
-        fov=(fov[0], fov[1]),
-        slice_thickness=thickness,
-        origin={"settings": dict(settings), "tissues": definition["tissues"]},
-        position=(*centre, position),
+
+def _stacked(slices: Sequence[_Slice]) -> _Slice:
+    """Put slices one on the other, as (x, y, z)."""
+    return _Slice(
+        {name: torch.stack([one.shares[name] for one in slices], -1) for name in slices[0].shares},
+        *(
+            torch.stack([getattr(one, name) for one in slices], -1)
+            for name in ("ventricles", "shimmed", "B0")
+        ),
     )
 
 

@@ -59,7 +59,7 @@ def save_nifti(phantom: Phantom, folder: Path | str, name: str = "phantom") -> P
 
     def entry(key: str, values: Tensor) -> float | str:
         """Return a map as the JSON has it, and note what is to be written for it."""
-        array = values[..., None].resolve_conj().numpy()
+        array = phantom.with_z(values).resolve_conj().numpy()
         if key != "density" and (array == array.flat[0]).all() and array.flat[0].imag == 0:
             return float(array.flat[0].real)
         written = images.setdefault(key, [])
@@ -74,7 +74,7 @@ def save_nifti(phantom: Phantom, folder: Path | str, name: str = "phantom") -> P
         tissues[tissue] = {}
         for attribute, key in _JSON_NAMES.items():
             values = getattr(pool, attribute)
-            per_channel = values.ndim == 3
+            per_channel = values.ndim > len(phantom.matrix)
             # What is left out is infinite, which JSON cannot say.
             if not (key in ("T1", "T2", "T2'") and values.isinf().all()):
                 tissues[tissue][key] = (
@@ -84,11 +84,11 @@ def save_nifti(phantom: Phantom, folder: Path | str, name: str = "phantom") -> P
     for key, arrays in images.items():
         _save_image(folder / _file_name(name, key), np.stack(arrays, -1), affine)
     for region, mask in phantom.masks.items():
-        _save_image(folder / f"{name}_mask_{region}.nii.gz", mask[..., None].numpy(), affine)
+        _save_image(folder / f"{name}_mask_{region}.nii.gz", phantom.with_z(mask).numpy(), affine)
 
     content = NiftiPhantom.default().to_dict()
     content["tissues"] = tissues
-    content["reslice_to"] = reslice_config((*phantom.matrix, 1), affine).to_dict()
+    content["reslice_to"] = reslice_config((*phantom.matrix, 1)[:3], affine).to_dict()
     path = folder / f"{name}.json"
     save_json(path, content)
     return path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -41,7 +41,7 @@ _UNTURNED: tuple[Direction, ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 class TissuePool:
     """One tissue: how much of it each voxel holds, and how it behaves there.
 
-    Values where PD is zero mean nothing.
+    Values where PD is zero mean nothing. Of a volume, all maps have a further axis z.
 
     Attributes
     ----------
@@ -121,24 +121,25 @@ class TissuePool:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Phantom:
-    """Tissue pools in a single slice of voxels.
+    """Tissue pools in a slice of voxels, or in a volume of several slices.
 
-    Tensors are (x, y): x from left to right, y from posterior to anterior. Voxel i of n is
-    centred at (i - n // 2) voxel sizes. A voxel may hold several pools (partial volume), each
-    of which is simulated by itself.
+    Tensors are (x, y), and (x, y, z) in a volume: x from left to right, y from posterior to
+    anterior, z from bottom to top. Voxel i of n is centred at (i - n // 2) voxel sizes. A voxel may
+    hold several pools (partial volume), each of which is simulated by itself.
 
     Attributes
     ----------
     pools
         The tissues by name.
     masks
-        (x, y) share of each voxel that belongs to a region, between 0 and 1, by name.
+        (x, y), or (x, y, z) in a volume: share of each voxel that belongs to a region, between 0
+        and 1, by name.
     fov
         Extent of the grid along x and y [m].
     slice_thickness
-        Extent of the voxels along z [m].
+        Extent of the voxels along z [m], of a volume that of each of its slices.
     origin
         What the phantom was made of, as JSON can hold it.
     position
@@ -181,14 +182,27 @@ class Phantom:
                     f"mask {name!r} has values outside 0 to 1; a mask holds each voxel's share"
                 )
 
+    def __repr__(self) -> str:
+        matrix = " x ".join(map(str, self.matrix))
+        return f"Phantom({matrix} voxels, pools {', '.join(self.pools)})"
+
     @property
-    def matrix(self) -> tuple[int, int]:
-        """Number of voxels along x and y."""
-        shape = next(iter(self.pools.values())).PD.shape
-        return shape[0], shape[-1]
+    def matrix(self) -> tuple[int, ...]:
+        """Number of voxels along x and y, and along z in a volume."""
+        return tuple(next(iter(self.pools.values())).PD.shape)
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether it has several slices, or one that is a grid along z, too."""
+        return len(self.matrix) == 3
+
+    @property
+    def extent(self) -> tuple[float, ...]:
+        """Extent along x and y, and along z in a volume [m]."""
+        return (*self.fov, *(self.slice_thickness * count for count in self.matrix[2:]))
 
     def maps(self) -> dict[str, Tensor]:
-        """Combine the pools into (x, y) float32 maps to look at.
+        """Combine the pools into (x, y), or (x, y, z), float32 maps to look at.
 
         Returns
         -------
@@ -208,7 +222,9 @@ class Phantom:
             maps[name] = torch.where(total > 0, product / total, 0.0)
         return maps
 
-    def mask(self, name: str, matrix: tuple[int, int] = (64, 64), threshold: float = 0.9) -> Tensor:
+    def mask(
+        self, name: str, matrix: Sequence[int] | None = None, threshold: float = 0.9
+    ) -> Tensor:
         """Return the pixels of an image that lie in a region.
 
         Parameters
@@ -216,7 +232,8 @@ class Phantom:
         name
             One of ``masks``.
         matrix
-            Matrix of an image with the phantom's field of view.
+            Matrix of an image with the phantom's field of view; by default 64 x 64 pixels, and the
+            voxels of a volume.
         threshold
             Share of a pixel's area that must belong to the region. A high one leaves out the
             pixels at the edge, which show other tissue as well.
@@ -224,22 +241,30 @@ class Phantom:
         Returns
         -------
         Tensor
-            (x, y) bool.
+            (x, y), or (x, y, z), bool.
 
         Raises
         ------
         PhantomError
-            If there is no such region, or no pixel is left of it.
+            If there is no such region, no pixel is left of it, or the matrix is of other axes.
         """
         if name not in self.masks:
             raise PhantomError(
                 f"the phantom has no region {name!r}, only {sorted(self.masks)}; "
                 "name its file under masks in the phantom's config"
             )
-        share = area_average(self.masks[name].double(), self.fov, matrix)
-        if not (share >= threshold).any():
+        if matrix is None:
+            matrix = self.matrix if self.is_volume else (64, 64)
+        if len(matrix) != len(self.matrix):
             raise PhantomError(
-                f"no pixel of {matrix[0]} x {matrix[1]} lies to {threshold:g} in region {name!r}, "
+                f"a matrix of {len(matrix)} axes does not fit the phantom's {len(self.matrix)}; of "
+                "a volume, take a slice by Phantom.slice, or ask for x, y and z"
+            )
+        share = area_average(self.masks[name].double(), self.extent, matrix)
+        if not (share >= threshold).any():
+            pixels = " x ".join(map(str, matrix))
+            raise PhantomError(
+                f"no pixel of {pixels} lies to {threshold:g} in region {name!r}, "
                 f"at most to {float(share.max()):.2g}; ask for a smaller share, refine the image "
                 "or choose another slice"
             )
@@ -259,8 +284,33 @@ class Phantom:
         }
         return replace(self, pools=pools, origin={**self.origin, "scaled": factors})
 
+    def slice(self, number: int) -> Phantom:
+        """Return a slice of a volume, by its number from the bottom, in the isocentre."""
+        if not self.is_volume or not 0 <= number < self.matrix[2]:
+            raise PhantomError(
+                f"there is no slice {number}; a volume's are numbered from 0 to its number less 1"
+            )
+        pools = {
+            name: TissuePool(*(getattr(pool, each.name)[..., number] for each in fields(pool)))
+            for name, pool in self.pools.items()
+        }
+        masks = {name: mask[..., number] for name, mask in self.masks.items()}
+        height = (number - self.matrix[2] // 2) * self.slice_thickness
+        upwards = torch.tensor(self.orientation, dtype=torch.float64)[:, 2]
+        position = torch.tensor(self.position, dtype=torch.float64) + height * upwards
+        x, y, z = position.tolist()
+        return replace(self, pools=pools, masks=masks, position=(x, y, z))
+
     def thickened(self, thickness: float) -> Phantom:
-        """Return a slice of another thickness [m], as if the same went on to both sides."""
+        """Return a slice of another thickness [m], as if the same went on to both sides.
+
+        Raises
+        ------
+        PhantomError
+            If it is a volume.
+        """
+        if self.is_volume:
+            raise PhantomError("a volume cannot be thickened: what lies beside a slice is in it")
         share = thickness / self.slice_thickness
         pools = {name: replace(pool, PD=pool.PD * share) for name, pool in self.pools.items()}
         return replace(self, pools=pools, slice_thickness=thickness)
@@ -272,12 +322,12 @@ class Phantom:
         MRzeroCore simulates a phantom in the isocentre, wherever it lies, but turned as it is.
         """
         size = [self.fov[0] / self.matrix[0], self.fov[1] / self.matrix[1], self.slice_thickness]
-        zero = torch.tensor([self.matrix[0] // 2, self.matrix[1] // 2, 0])
+        zero = torch.tensor([*(count // 2 for count in self.matrix), 0][:3])
         first = torch.tensor(self.position) - torch.tensor(size) * zero
         return 1e3 * torch.cat([torch.diag(torch.tensor(size)), first[:, None]], 1)
 
     def to_mr0(self) -> mr0.TissueDict:
-        """Return the pools as MRzeroCore has them, with (x, y, z) maps of one slice.
+        """Return the pools as MRzeroCore has them, with (x, y, z) maps.
 
         B1 and coil sensitivities keep the sense of this class. To simulate with MRzeroCore itself,
         whose spins turn the other way, conjugate them; see `Repetitions.conjugate`.
@@ -287,12 +337,16 @@ class Phantom:
         return mr0.TissueDict(
             {
                 name: mr0.VoxelGridPhantom(
-                    *(getattr(pool, each.name)[..., None] for each in fields(pool)), self.affine
+                    *(self.with_z(getattr(pool, each.name)) for each in fields(pool)), self.affine
                 )
                 for name, pool in self.pools.items()
                 if (pool.PD > _PD_THRESHOLD).any()
             }
         )
+
+    def with_z(self, values: Tensor) -> Tensor:
+        """Give (..., x, y) values of a slice the axis z that those of a volume have."""
+        return values if self.is_volume else values[..., None]
 
     def simulation_data(self, voxel_shape: Literal["sinc", "box"] = "sinc") -> mr0.SimData:
         """Return all pools' voxels, one behind the other, as the simulation wants them.
@@ -362,17 +416,17 @@ class Phantom:
 
 def _without_gaps(values: Tensor, PD: Tensor) -> Tensor:
     """Replace what is no number by zero where there is no tissue, as maps often have it."""
-    if values.shape[-2:] != PD.shape:
+    if values.shape[-PD.ndim :] != PD.shape:
         return values
     return torch.where((PD == 0) & values.isnan(), torch.zeros((), dtype=values.dtype), values)
 
 
-def _check_pool(tissue: str, pool: TissuePool, matrix: tuple[int, int]) -> None:
+def _check_pool(tissue: str, pool: TissuePool, matrix: tuple[int, ...]) -> None:
     """Raise an error if a map is misshapen, or unphysical where there is tissue."""
     for each in fields(pool):
         shape = tuple(getattr(pool, each.name).shape)
         per_channel = each.name in ("B1", "coil_sensitivity")
-        if shape[1 if per_channel else 0 :] != matrix or (per_channel and len(shape) != 3):
+        if shape[1 if per_channel else 0 :] != matrix or len(matrix) not in (2, 3):
             raise PhantomError(
                 f"{each.name} of {tissue!r} has shape {shape}, but the PD map has {matrix}; "
                 "give all maps on the same grid"
@@ -390,14 +444,15 @@ def _check_pool(tissue: str, pool: TissuePool, matrix: tuple[int, int]) -> None:
     )
     for name in ("B0", "B1", "coil_sensitivity"):
         finite = getattr(pool, name).isfinite()
-        finite = finite.all(0) if finite.ndim == 3 else finite
+        finite = finite if name == "B0" else finite.all(0)
         _refuse(present & ~finite, tissue, name, "infinite or not a number")
 
 
 def _refuse(wrong: Tensor, tissue: str, name: str, what: str) -> None:
     if wrong.any():
-        x, y = wrong.nonzero()[0].tolist()
+        first = tuple(wrong.nonzero()[0].tolist())
+        axes = ", ".join("xyz"[: len(first)])
         raise PhantomError(
             f"{name} of {tissue!r} is {what} in {int(wrong.sum())} voxels, the first at "
-            f"(x, y) = ({x}, {y}); mend the map or set PD to zero there"
+            f"({axes}) = {first}; mend the map or set PD to zero there"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
 
 import torch
@@ -12,7 +12,7 @@ from pulseq_zero.phantom.grid import area_average
 from pulseq_zero.phantom.phantom import Phantom, TissuePool
 
 
-def resample(phantom: Phantom, matrix: tuple[int, int]) -> Phantom:
+def resample(phantom: Phantom, matrix: Sequence[int]) -> Phantom:
     """Average a phantom over the voxels of another matrix with the same field of view.
 
     PD and masks are averaged over the area. The other maps are averaged with PD as weight
@@ -23,11 +23,11 @@ def resample(phantom: Phantom, matrix: tuple[int, int]) -> Phantom:
     phantom
         What to average.
     matrix
-        Number of voxels along x and y.
+        Number of voxels along x and y, and along z of a volume.
     """
 
     def average(values: Tensor) -> Tensor:
-        return area_average(values, phantom.fov, matrix)
+        return area_average(values, phantom.extent, matrix)
 
     names = [each.name for each in fields(TissuePool) if each.name != "PD"]
 
