@@ -40,7 +40,7 @@ gallery: $(VENV)/.done $(EXAMPLE)
 	snakemake --cores $(CORES) --configfile config/gallery.yaml
 
 test: $(VENV)/.done
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # What needs the package index: PyPulseq's own tests, other people's sequences, sigpy's pulses.
 test-network: $(VENV)/.done

@@ -17,15 +17,9 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests of a file together where several processes share them out.
-
-    Those of the pipeline, which take longest, begin.
-    """
-    if not hasattr(config, "workerinput"):
-        return
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(str(item.path)))
-    items.sort(key=lambda item: item.path.parent.name != "pipeline")
+    """Begin with the pipeline, which takes longest, where several processes share the files."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.path.parent.name != "pipeline")
 
 
 @pytest.fixture(scope="session")
