@@ -160,20 +160,13 @@ def _event_ends(
     # Corners are taken in order of time, each if it is not near to what was taken before it
     # or to a pulse or sample after it.
     chosen = fixed.copy()
-    latest, upcoming = -np.inf, np.inf
-    next_fixed = np.full(len(at), np.inf)
-    for index in range(len(at) - 1, -1, -1):
-        next_fixed[index] = upcoming
-        upcoming = time[index] if fixed[index] else upcoming
-    within = _within_readout(marks[at])
-    for index in range(len(at)):
-        if fixed[index]:
-            latest = time[index]
-        elif (
-            not within[index]
-            and time[index] - latest > _NEAR
-            and next_fixed[index] - time[index] > _NEAR
-        ):
+    place = np.flatnonzero(fixed)
+    around = np.concatenate([[-np.inf], time[place], [np.inf]])
+    latest = -np.inf
+    for index in np.flatnonzero(~fixed & ~_within_readout(marks[at])).tolist():
+        after = np.searchsorted(place, index)
+        before = max(latest, around[after])
+        if time[index] - before > _NEAR and around[after + 1] - time[index] > _NEAR:
             chosen[index], latest = True, time[index]
     ends = at[chosen]
     ends = ends[ends > pulses[0]]

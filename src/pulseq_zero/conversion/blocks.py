@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from types import SimpleNamespace
 from typing import Any
@@ -25,8 +25,8 @@ from pulseq_zero.conversion.pulses import (
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.tracing import TracedBlock, raw
 
-# What a pulse's steps depend on.
-_OF_SHAPE = ("signal", "t", "shape_dur", "delay", "center", "freq_offset", "freq_ppm")
+# What a pulse's rotations and steps depend on.
+_OF_SHAPE = ("signal", "t", "shape_dur", "delay", "center", "freq_offset", "freq_ppm", "use")
 
 # Events that neither act on spins nor sample them. What they last is in the block's duration:
 # a trigger is one that comes at once, a soft delay has its default or what was applied.
@@ -100,9 +100,10 @@ def timeline(
         If it has an event of a kind that is not known.
     """
     events = _played(block)
+    turned = [(once.shared(_shape_of(rf)), phase(rf, system)) for rf in events["rf"]]
     pulses = tuple(
-        pulse
-        for rf in events["rf"]
+        replace(pulse, phase=pulse.phase + offset)
+        for rf, offset in turned
         for pulse in once(
             rotations,
             rf,
@@ -114,26 +115,25 @@ def timeline(
         )
     )
     times: list[Any] = [[pulse.time] for pulse in pulses]
-    kinds = [Mark.PULSE for _ in pulses]
+    kinds = [np.full(len(pulses), Mark.PULSE)]
     receiver_phase: Any = np.zeros(0)
     for adc in events["adc"]:
         samples, receiver_phase = once(_readout, adc, system)
         times.append(samples)
-        kinds += [Mark.SAMPLE] * len(samples)
+        kinds.append(np.full(len(samples), Mark.SAMPLE))
     shapes = [(gradient.channel, *once(corners, gradient)) for gradient in events["gradient"]]
     for _, nodes, _ in shapes:
         times.append(nodes)
-        kinds += [Mark.CORNER] * len(nodes)
+        kinds.append(np.full(len(nodes), Mark.CORNER))
     marks, durations, moments = once(_cut, times, kinds, block.duration, shapes)
     steps = tuple(
-        (once(steps_of, _shape_of(rf), shapes, system), phase(rf, system))
-        for rf in (events["rf"] if played else ())
+        (once(steps_of, rf, shapes, system), offset) for rf, offset in (turned if played else ())
     )
     return BlockTimeline(marks, durations, moments, pulses, receiver_phase, steps)
 
 
 def _shape_of(rf: SimpleNamespace) -> SimpleNamespace:
-    """Return a pulse without what its steps do not depend on."""
+    """Return a pulse without what its rotations and its steps do not depend on."""
     return SimpleNamespace(**{name: getattr(rf, name, 0.0) for name in _OF_SHAPE})
 
 
@@ -155,7 +155,7 @@ def _played(block: TracedBlock) -> dict[str, list[SimpleNamespace]]:
     return events
 
 
-def _cut(times: list[Any], kinds: list[Mark], duration: Any, shapes: list[Any]) -> Any:
+def _cut(times: list[Any], kinds: list[NDArray[np.int64]], duration: Any, shapes: list[Any]) -> Any:
     """Sort the marks of a block; find what ends each interval, how long it is, its moments."""
     xp = numpy_for(*times, duration)
     all_times = xp.concatenate([*times, [duration]])
@@ -165,7 +165,7 @@ def _cut(times: list[Any], kinds: list[Mark], duration: Any, shapes: list[Any]) 
     # The order of the marks was chosen by value: replay has to choose alike.
     _ = durations > -SAME_TIME
     moments = moments_between(shapes, edges)
-    marks = np.append(np.array(kinds, dtype=int)[order], Mark.NOTHING)
+    marks = np.append(np.concatenate(kinds).astype(int)[order], Mark.NOTHING)
     return marks, durations, moments
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pypulseq
 from numpy.typing import NDArray
@@ -55,10 +57,10 @@ def _slices(sequence: pypulseq.Sequence) -> list[int]:
     """Find for each readout the number of the place that was excited last; 0 before any was."""
     places: list[NDArray[np.float64]] = []
     current, found = 0, []
-    exciting = {pulse for pulse in sequence.rf_library.data if _excites(sequence, pulse)}
+    excites = functools.cache(functools.partial(_excites, sequence))
     for events in sequence.block_events.values():
-        place = _excited_at(sequence, events) if events[_PULSE] in exciting else None
-        if place is not None:
+        place = _acts_at(sequence, events) if events[_PULSE] else None
+        if place is not None and excites(int(events[_PULSE])):
             apart = [np.abs(place - other).max() for other in places]
             if not apart or min(apart) > _SAME_SLICE:
                 places.append(place)
@@ -69,9 +71,7 @@ def _slices(sequence: pypulseq.Sequence) -> list[int]:
     return found
 
 
-def _excited_at(
-    sequence: pypulseq.Sequence, events: NDArray[np.int64]
-) -> NDArray[np.float64] | None:
+def _acts_at(sequence: pypulseq.Sequence, events: NDArray[np.int64]) -> NDArray[np.float64] | None:
     """Return where along its gradient a block's pulse acts [m], None if it acts everywhere."""
     library = sequence.grad_library
     if any(number and library.type[number] != "t" for number in events[_GRADIENTS]):

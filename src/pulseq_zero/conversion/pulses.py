@@ -102,7 +102,7 @@ def rotations(
     Parameters
     ----------
     rf
-        The pulse.
+        The pulse, whose phase offset is left out: it adds to the phases of all rotations.
     system
         For offsets in parts per million.
     is_selective
@@ -148,15 +148,17 @@ def _step_count(shape: SimpleNamespace, per_second: float) -> int:
     duration = float(raw(shape.shape_dur))
     grid = np.linspace(0, duration, 4096)
     values = np.asarray(raw(shape.signal))
-    field = np.interp(grid, raw(shape.t), values.real) * np.exp(1j * per_second * grid)
+    field = np.interp(grid, raw(shape.t), values.real)
     if np.iscomplexobj(values):
-        imag = np.interp(grid, raw(shape.t), values.imag)
-        field = field + 1j * imag * np.exp(1j * per_second * grid)
+        field = field + 1j * np.interp(grid, raw(shape.t), values.imag)
+    if per_second != 0:
+        field = field * np.exp(1j * per_second * grid)
     power = np.abs(np.fft.fft(field, 2 * len(grid))) ** 2
-    band = np.abs(np.fft.fftfreq(2 * len(grid), grid[1]))
-    order = np.argsort(band)
-    outside = power.sum() - np.cumsum(power[order])
-    highest = float(band[order][np.argmax(outside <= _IN_BAND * power.sum())])
+    # From the slowest frequencies to the fastest, of both signs
+    both = power[: len(grid) + 1].copy()
+    both[1:-1] += power[: len(grid) : -1]
+    outside = power.sum() - np.cumsum(both)
+    highest = float(np.argmax(outside <= _IN_BAND * power.sum())) / (2 * len(grid) * grid[1])
     return max(_FEWEST_STEPS, int(np.ceil(_PER_PERIOD * highest * duration)))
 
 
@@ -193,7 +195,7 @@ def _at_once(rf: SimpleNamespace, system: Opts, use: str) -> Rotation:
         integral = np.sum(rf.signal * weights)
         negative = raw(integral) < 0
         angle, own_phase = (-integral, np.pi) if negative else (integral, 0.0)
-    at_centre = phase(rf, system) + 2 * np.pi * frequency(rf, system) * rf.center
+    at_centre = 2 * np.pi * frequency(rf, system) * rf.center
     return Rotation(rf.delay + rf.center, angle, own_phase + at_centre, 0.0, use)
 
 
@@ -220,7 +222,7 @@ def _composed(
     # meet it between the pieces, not within one.
     between = per_second * middles if is_selective else 0.0
     centre = int(np.searchsorted(raw(edges)[1:-1], raw(rf.center), side="right"))
-    phases = phases + phase(rf, system) + between
+    phases = phases + between
     return tuple(
         Rotation(
             rf.delay + middles[k], angle[k], phases[k], turn[k], use if k == centre else "other"

@@ -133,6 +133,12 @@ class Program:
         self.inputs = tuple(entry.name for entry in tape.inputs)
         self.sources = {entry.name: entry.source for entry in tape.inputs}
         self._shapes = tuple(entry.shape for entry in tape.inputs)
+        # What is constant needs no place in the program: scans have millions of such numbers
+        self._constants = [
+            None if np.any(wires) else torch.from_numpy(np.array(values, dtype=np.float64))
+            for values, wires in outputs
+        ]
+        outputs = [(values, wires) for values, wires in outputs if np.any(wires)]
         wires = [tape.locals(wires, values) for values, wires in outputs]
         self._output_shapes = [np.shape(values) for values, _ in outputs]
         builder = Builder(tape)
@@ -142,7 +148,8 @@ class Program:
         self._depends = _depending_outputs(builder, nodes, output_slots)
         position = self._lay_out(builder, nodes, output_slots, tape.rounding)
         self._input_positions = [position[slots] for slots in builder.input_slots]
-        self._outputs = np.concatenate([position[slots] for slots in output_slots])
+        placed = [position[slots] for slots in output_slots]
+        self._outputs = np.concatenate([np.zeros(0, dtype=np.int64), *placed])
         self._checks, self._places = _checks(builder.guards, position)
 
     def inputs_without_effect(self) -> list[str]:
@@ -175,11 +182,15 @@ class Program:
         ]
         flat = _Replay.apply(self, *values)
         sizes = [int(np.prod(shape)) for shape in self._output_shapes]
-        return [
+        computed = (
             (part if depends else part.detach()).reshape(shape)
             for part, shape, depends in zip(
-                flat.split(sizes), self._output_shapes, self._depends, strict=True
+                flat.split(sizes) if sizes else (), self._output_shapes, self._depends, strict=True
             )
+        )
+        return [
+            next(computed) if constant is None else constant.to(flat.device, copy=True)
+            for constant in self._constants
         ]
 
     def fits(self, parameters: Mapping[str, Tensor]) -> bool:
