@@ -17,6 +17,8 @@ from typing import Any
 import pypulseq
 
 import pulseq_zero
+from pulseq_zero.tracing.numpy.proxies import OF_SCRIPTS
+from pulseq_zero.tracing.pypulseq.functions import may_take_tensors, taking_numbers
 from pulseq_zero.tracing.pypulseq.sequence import TracedSequence
 from pulseq_zero.tracing.pypulseq.twin import accepting_tensors, replaced, twin
 from pulseq_zero.tracing.tape.tape import (
@@ -178,7 +180,16 @@ class _Scripts:
         return import_
 
     def _change(self, namespace: dict[str, Any]) -> None:
-        for name, value in replaced(namespace, script_replacements()).items():
+        names = replaced(namespace, script_replacements())
+        names |= {name: value for name, value in OF_SCRIPTS.items() if name not in namespace}
+        names |= {
+            name: taking_numbers(value)
+            for name, value in namespace.items()
+            if type(value) is FunctionType
+            and value.__globals__ is namespace
+            and may_take_tensors(value)
+        }
+        for name, value in names.items():
             self._changed.append((namespace, name, namespace.get(name, _MISSING)))
             namespace[name] = value
 

@@ -137,7 +137,11 @@ class TracedArray(Traced, NDArrayOperatorsMixin):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if self.wires.any():
-            report_loss("reading a traced array as a plain one", "use `np` of the traced script")
+            report_loss(
+                "reading a traced array as a plain one",
+                "use `np` of the traced script, and instead of changing a plain array in place, "
+                "as in rf.signal[:] = y, assign the new one: rf.signal = y",
+            )
         return np.array(self.values, dtype=dtype, copy=copy)
 
     def __float__(self) -> float:

@@ -163,7 +163,19 @@ def _sum(iterable: Any, /, start: Any = 0) -> Any:
 FLOAT = _type_proxy(float, _to_float)
 INT = _type_proxy(int, _to_int)
 
+
 # Names that shadow the builtins in the globals of traced modules.
+def _is_instance(x: Any, kinds: Any) -> bool:
+    """Tell what something is; a tensor passes for the number or array that it stands for."""
+    if builtins.isinstance(x, kinds) or not builtins.isinstance(x, Tensor):
+        return builtins.isinstance(x, kinds)
+    stands_for = np.zeros(0) if x.ndim else x.new_zeros(()).item()
+    return builtins.isinstance(stands_for, kinds)
+
+
+# What scripts see beside; PyPulseq gets no tensors.
+OF_SCRIPTS: dict[str, Any] = {"isinstance": _is_instance}
+
 BUILTINS: dict[str, Any] = {
     "float": FLOAT,
     "int": INT,

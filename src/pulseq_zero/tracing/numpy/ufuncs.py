@@ -208,7 +208,8 @@ def _in_place(ufunc: np.ufunc, inputs: tuple[Any, ...], out: tuple[Any, ...], op
         if traced:
             report_loss(
                 f"np.{ufunc.__name__}(out=...) into a plain array",
-                "make the array with `np` of the traced script",
+                "make the array with `np` of the traced script, or assign the result, as in "
+                "rf.signal = rf.signal * x instead of rf.signal *= x",
             )
         np.copyto(target, raw(result), casting="same_kind")
         return target

@@ -1,0 +1,124 @@
+"""Inside of `with tracing():` a script computes with tensors as with the numbers of `trace`."""
+
+import copy
+import dataclasses
+
+import numpy as np
+import pypulseq as pp
+import pytest
+import torch
+
+from pulseq_zero.conversion import convert
+from pulseq_zero.tracing import GradientLossWarning, trace, tracing
+
+
+@dataclasses.dataclass
+class Protocol:
+    angle: float
+    fov: float = 0.2
+
+
+def played(rf):
+    seq = pp.Sequence()
+    seq.add_block(rf)
+    seq.add_block(pp.make_adc(1, dwell=1e-5))
+    return seq
+
+
+def one_or_two_sides(x):
+    """As PyPulseq's examples begin."""
+    width, height = (x, x) if isinstance(x, (int, float)) else x
+    return played(pp.make_block_pulse(width * height, duration=1e-3, use="excitation"))
+
+
+def times_an_array(x):
+    signal = np.linspace(0.1, 1.0, 100) * x + x / (1 + np.arange(100)) - (np.ones(100) - x)
+    rf = pp.make_arbitrary_rf(signal, 0.5, no_signal_scaling=True, dwell=1e-5, use="excitation")
+    return played(rf)
+
+
+def copied(x):
+    rf = pp.make_block_pulse(0.5, duration=1e-3, use="excitation")
+    rf.phase_offset = 2 * x
+    other = copy.deepcopy(rf)
+    other.phase_offset = other.phase_offset * 3
+    return played(other)
+
+
+def replaces(x):
+    protocol = dataclasses.replace(Protocol(0.1), angle=x * 2)
+    angle = protocol.angle if isinstance(protocol.angle, float) else 0.0
+    return played(pp.make_block_pulse(angle, duration=1e-3, use="excitation"))
+
+
+def rescales(x):
+    rf = pp.make_block_pulse(0.5, duration=1e-3, use="excitation")
+    rf.signal = rf.signal * x
+    return played(rf)
+
+
+@pytest.mark.parametrize("function", [one_or_two_sides, times_an_array, copied, replaces, rescales])
+def test_both_ways_give_the_same_numbers_and_gradients(function):
+    def of(sequence, x):
+        repetitions = convert(sequence)
+        both = torch.cat([repetitions.pulse_angle, repetitions.pulse_phase])
+        return both, torch.autograd.grad(both.sum(), x)[0]
+
+    x = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    values, slope = of(trace(function, {"x": x}).sequence, x)
+    with tracing():
+        # By its name in this module, as scripts call functions
+        sequence = globals()[function.__name__](x)
+    found, found_slope = of(sequence, x)
+    torch.testing.assert_close(found, values, rtol=1e-12, atol=0)
+    torch.testing.assert_close(found_slope, slope, rtol=1e-9, atol=0)
+    assert slope != 0
+
+
+def in_torch(x):
+    """Means tensors, which it gets."""
+    return played(pp.make_block_pulse(torch.sigmoid(x), duration=1e-3, use="excitation"))
+
+
+def by_a_method(x):
+    return played(pp.make_block_pulse(x.sigmoid(), duration=1e-3, use="excitation"))
+
+
+@pytest.mark.parametrize("function", [in_torch, by_a_method])
+def test_functions_that_compute_with_tensors_get_them(function):
+    x = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    with tracing():
+        # By its name in this module, as scripts call functions
+        sequence = globals()[function.__name__](x)
+    (slope,) = torch.autograd.grad(convert(sequence).pulse_angle.sum(), x)
+    share = 1 / (1 + np.exp(-0.7))
+    assert slope.item() == pytest.approx(share * (1 - share))
+
+
+def test_functions_are_as_before_when_it_is_over():
+    before = rescales
+    with tracing():
+        assert rescales is not before
+    assert rescales is before
+
+
+def multiplies_in_place(x):
+    rf = pp.make_block_pulse(0.5, duration=1e-3, use="excitation")
+    rf.signal *= x
+
+
+def overwrites(x):
+    rf = pp.make_block_pulse(0.5, duration=1e-3, use="excitation")
+    rf.signal[:] = rf.signal * x
+
+
+@pytest.mark.parametrize(
+    ("function", "way"),
+    [
+        (multiplies_in_place, r"rf\.signal = rf\.signal \* x instead of rf\.signal \*= x"),
+        (overwrites, r"assign the new one: rf\.signal = y"),
+    ],
+)
+def test_a_change_in_place_says_what_to_write(function, way):
+    with pytest.warns(GradientLossWarning, match=way):
+        trace(function, {"x": torch.tensor(0.7)})
