@@ -17,10 +17,10 @@ from tqdm.auto import tqdm
 
 from pulseq_zero.errors import NotFiniteError, OptimizationError
 from pulseq_zero.optimization.checkpoints import load_checkpoint, save_checkpoint
-from pulseq_zero.optimization.loss import Acquired
 from pulseq_zero.optimization.parameters import Parameter
 from pulseq_zero.optimization.problem import Ensemble, short
 from pulseq_zero.optimization.settings import OptimizationSettings
+from pulseq_zero.optimization.state import OptimizationState
 from pulseq_zero.optimization.steppers import Evaluation, Stepper, Values
 from pulseq_zero.optimization.training import ModuleStates, Training
 
@@ -71,35 +71,6 @@ class OptimizationResult:
     def at(self, iteration: int) -> Values:
         """Parameters at an iteration."""
         return {name: values[iteration] for name, values in self.parameters.items()}
-
-
-@dataclass(frozen=True)
-class OptimizationState:
-    """Where an optimization is, for its callback.
-
-    Attributes
-    ----------
-    iteration
-        Number of the iteration, 0 for the start.
-    values
-        The parameters that the loss is of, before this iteration's step.
-    loss, terms
-        The loss, and those of its terms that have names.
-    verified_loss
-        The loss at the accuracy of the verification; NaN where it was not computed.
-    gradient
-        The slopes of the loss by the parameters.
-    acquired
-        For each phantom what was acquired: an `Acquisition`, or those of several sequences by name.
-    """
-
-    iteration: int
-    values: Values
-    loss: float
-    terms: dict[str, float]
-    verified_loss: float
-    gradient: Values
-    acquired: tuple[Acquired, ...] = field(repr=False)
 
 
 @dataclass

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from pulseq_zero.imaging.acquisition import ReconstructionFunction
-    from pulseq_zero.optimization.run import OptimizationState
+    from pulseq_zero.optimization.state import OptimizationState
     from pulseq_zero.optimization.steppers import OptimizerFactory, SchedulerFactory
     from pulseq_zero.optimization.training import ModuleOptimizerFactory
 
