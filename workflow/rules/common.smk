@@ -12,6 +12,8 @@ from pulseq_zero.experiments.plan import PHANTOM, check_functions, read_plan
 from pulseq_zero.experiments.settings import with_sections
 from pulseq_zero.experiments.stages import ENDS, FULL, INSTANTANEOUS, OPTIMIZATION, OPTIMIZED
 from pulseq_zero.experiments.stages import OTHER_STAGES, PATTERN, START, TIGHT, judged_by
+from pulseq_zero.experiments.summary import as_text
+from pulseq_zero.files.sources import sources_of
 from pulseq_zero.files.store import atomic_path
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow")))

@@ -54,6 +54,8 @@ rule evaluate:
         gpu=gpus,
     params:
         experiment=setting("evaluate"),
+        loss_settings=lambda wildcards: listed(RUNS[wildcards.experiment].loss.settings),
+        variants=listed_variants,
         stages=lambda wildcards: PLAN.stages(wildcards.experiment),
         simulator=SIMULATOR,
         limit_settings=PLAN.config.limits.model_dump(exclude_none=True),
@@ -104,6 +106,7 @@ rule sweep:
     params:
         name=lambda wildcards: wildcards.sweep,
         experiment=lambda wildcards: with_sections(SWEEPS[wildcards.sweep], sections_of("sweep")),
+        swept=listed_sweep,
         caption=lambda wildcards: kinds.of(SWEEPS[wildcards.sweep].figure).sweep_caption,
         runs=lambda wildcards: {
             run: with_sections(RUNS[run], sections_of("evaluate"))
@@ -166,6 +169,7 @@ rule summary:
         sweeps=list(SWEEPS),
         is_robust="robustness" in NUMBERS,
         noise=PLAN.config.noise.model_dump(),
+        region=as_text(PLAN.config.noise.region),
         accuracy=ACCURACY,
         results=RESULTS,
     script:
@@ -175,11 +179,7 @@ rule summary:
 rule overview_figures:
     input:
         code=code("overview_figures"),
-        functions=[
-            function.rpartition(":")[0]
-            for function in (PICTURED.sequence.function, PICTURED.loss.function)
-            if ".py:" in function
-        ],
+        functions=files_with(PICTURED.sequence, PICTURED.loss),
         phantom=RESULTS.phantom(PHANTOM),
         image=RESULTS.run(PLAN.start_of(LAST)).image(START),
     output:

@@ -27,9 +27,9 @@ def user_code(*sections):
 
 
 def files_with(*named):
-    """Files of the user's own that sections name their functions in."""
-    files = [section.function.rpartition(":")[0] for section in named]
-    return sorted({name for name in files if name.endswith(".py")})
+    """Files of the user's own that the functions of sections come from, and what these import."""
+    own = [file for section in named for file in sources_of(section.function)]
+    return library_files(*own)
 
 
 def sweep_code(wildcards):
@@ -41,6 +41,26 @@ def sweep_code(wildcards):
 def setting(step):
     """Sections of an experiment that a step uses: only a change of these reruns the rule."""
     return lambda wildcards: with_sections(PLAN.settings(wildcards.experiment), sections_of(step))
+
+
+def listed(settings):
+    """Settings as the text of a caption has them."""
+    return ", ".join(f"{as_text(key)} = {as_text(value)}" for key, value in settings.items())
+
+
+def listed_variants(wildcards):
+    """The variants of an experiment's scan as the text of a caption has them."""
+    scan = RUNS[wildcards.experiment].scan
+    changes = scan.variants.changes if scan is not None and scan.variants is not None else {}
+    return "; ".join(f"{as_text(name)} ({listed(change)})" for name, change in changes.items())
+
+
+def listed_sweep(wildcards):
+    """What a sweep is over as the text of a caption has it."""
+    values = {
+        name: ", ".join(map(str, each)) for name, each in SWEEPS[wildcards.sweep].sweep.items()
+    }
+    return "; ".join(listed({name: each}) for name, each in values.items())
 
 
 def variants_of(wildcards):

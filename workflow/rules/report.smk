@@ -10,7 +10,8 @@ def make_report():
     # The Snakefile reads its own again, which would come after those of the command line
     configs = list(map(str, workflow.config_settings.configfiles or []))
     changes = list(workflow.config_settings.config_args or [])
-    command = [sys.executable, "-m", "snakemake", "--snakefile", workflow.main_snakefile]
+    command = [sys.executable, str(Path(workflow.basedir, "workflow/scripts/report.py"))]
+    command += ["--snakefile", workflow.main_snakefile]
     command += ["--nolock"]
     command += ["--configfile", *configs] if configs else []
     command += ["--config", *changes] if changes else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -11,6 +12,9 @@ import pandas as pd
 
 from pulseq_zero.experiments import kinds
 from pulseq_zero.experiments.stages import OPTIMIZED, START
+
+# A backslash makes any of these plain in reStructuredText, and parts the braces of Jinja
+_SPECIAL = re.compile(r"[^\w\s]|_")
 
 PACKAGES = ("pulseq-zero", "pypulseq", "MRzeroCore", "torch", "numpy", "snakemake")
 
@@ -105,8 +109,17 @@ def _known(template: str, values: Mapping[str, Any]) -> bool:
 
 
 def list_table(table: pd.DataFrame) -> str:
-    """Write a table as reStructuredText has it."""
+    """Write a table of plain text as reStructuredText has it."""
     lines = [".. list-table::", "   :header-rows: 1", ""]
     for row in [list(table.columns), *table.to_numpy().tolist()]:
-        lines += [f"   {' ' if index else '*'} - {cell}" for index, cell in enumerate(row)]
+        lines += [f"   {' ' if index else '*'} - {as_text(cell)}" for index, cell in enumerate(row)]
     return "\n".join(lines)
+
+
+def as_text(value: object) -> str:
+    """Write plain text so that neither reStructuredText nor Jinja takes it for more.
+
+    Names and settings come from files that others may have written: markup in them must not
+    include a file, load an image or run a script where the report is read.
+    """
+    return _SPECIAL.sub(r"\\\g<0>", " ".join(str(value).split()))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.errors import OptimizationError, PulseqZeroError
+from pulseq_zero.files.sources import is_own, own_files
 from pulseq_zero.files.store import load_tensors, save_tensors
 
 if TYPE_CHECKING:
@@ -33,10 +34,11 @@ def fingerprint(settings: Any) -> str:
 
 
 def identity(function: Callable[..., Any] | None) -> Any:
-    """Describe a function, JSON-like: its name, its file's code, and the values that it holds.
+    """Describe a function, JSON-like: its name, its code, and the values that it holds.
 
-    What a loss maker puts into its loss function (weights, a target image) counts as much as
-    the code; objects that are neither numbers, text, tensors nor functions do not count.
+    Its code is that of its file, and of the user's own files that this imports. What a loss maker
+    puts into its loss function (weights, a target image) counts as much, as do the globals that a
+    function uses and what is in an object that is called; other objects do not count.
     """
     return _content(function, seen=[])
 
@@ -102,14 +104,45 @@ def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _code(function: Callable[..., Any]) -> str:
-    """Hash of the file that the function stands in, helpers included, or else of the function."""
-    for source in (inspect.getmodule(function), function):
-        try:
-            return _hash(inspect.getsource(source).encode())  # type: ignore[arg-type]
-        except (OSError, TypeError):
-            continue
-    return ""
+def _code(value: Any) -> str:
+    """Hash of the file of a function, class or module, and of the user's own that it imports."""
+    try:
+        file = Path(inspect.getsourcefile(value) or "")
+        # A cell of a notebook has no file
+        if not file.is_file():
+            return _hash(inspect.getsource(value).encode())
+        return _hash(b"".join(each.read_bytes() for each in own_files(file)))
+    except (OSError, TypeError):
+        return ""
+
+
+def _globals_of(function: Any) -> dict[str, Any]:
+    """Globals that a function uses, also in functions inside of it."""
+    names: set[str] = set()
+    pending = [function.__code__]
+    while pending:
+        code = pending.pop()
+        names.update(code.co_names)
+        pending += [each for each in code.co_consts if inspect.iscode(each)]
+    return {name: function.__globals__[name] for name in sorted(names & set(function.__globals__))}
+
+
+def _held_by(value: Any) -> list[Any]:
+    """List what counts of a function, a class or an object beside its code."""
+    if inspect.isfunction(value):
+        # The globals of an installed function come with its package
+        is_users = is_own(Path(value.__code__.co_filename))
+        held = [_globals_of(value) if is_users else {}, inspect.getclosurevars(value).nonlocals]
+        return [*held, value.__defaults__, value.__kwdefaults__]
+    if inspect.ismethod(value):
+        return [value.__func__, getattr(value.__self__, "__dict__", {})]
+    if isinstance(value, torch.nn.Module):
+        return [value.state_dict()]
+    # What a decorator has made of a function
+    for name in ("__wrapped__", "py_func"):
+        if hasattr(value, name):
+            return [getattr(value, name)]
+    return [] if inspect.isclass(value) else [getattr(value, "__dict__", {})]
 
 
 def _content(value: Any, seen: list[Any]) -> Any:
@@ -126,15 +159,15 @@ def _content(value: Any, seen: list[Any]) -> Any:
         return repr(value)
     if isinstance(value, partial):
         return _content([value.func, value.args, value.keywords], seen)
-    if inspect.isclass(value):
-        return [f"{value.__module__}.{value.__qualname__}", _code(value)]
-    if not inspect.isroutine(value) or any(value is one for one in seen):
+    if inspect.ismodule(value):
+        file = getattr(value, "__file__", None)
+        return _code(value) if file is not None and is_own(Path(file)) else ""
+    if not callable(value) or any(value is one for one in seen):
         return ""
     seen.append(value)
-    held = inspect.getclosurevars(value).nonlocals if inspect.isfunction(value) else {}
-    defaults = [getattr(value, name, None) for name in ("__defaults__", "__kwdefaults__")]
-    name = f"{value.__module__}.{value.__qualname__}"
-    return [name, _code(value), _content([held, *defaults], seen)]
+    named = value if inspect.isroutine(value) or inspect.isclass(value) else type(value)
+    name = f"{named.__module__}.{named.__qualname__}"
+    return [name, _code(named), _content(_held_by(value), seen)]
 
 
 def _take_apart(value: Any, tensors: dict[str, Tensor], name: str) -> Any:

@@ -11,7 +11,13 @@ import pandas as pd
 
 from pulseq_zero.experiments.layout import ResultFiles
 from pulseq_zero.experiments.settings import NoiseSettings
-from pulseq_zero.experiments.summary import comparison, list_table, out_of_sample_table, summarize
+from pulseq_zero.experiments.summary import (
+    as_text,
+    comparison,
+    list_table,
+    out_of_sample_table,
+    summarize,
+)
 from pulseq_zero.experiments.validation import validation_table
 from pulseq_zero.files.store import atomic_path, load_json, load_table, save_json, save_table
 from pulseq_zero.files.yaml import read_yaml
@@ -69,7 +75,8 @@ def run(
     if is_robust:
         numbers |= {"noise": noise.model_dump(), "robustness": robustness}
         elsewhere = out_of_sample.read_text(encoding="utf-8").format(
-            table=list_table(out_of_sample_table(robustness)), **noise.model_dump()
+            table=list_table(out_of_sample_table(robustness)),
+            **{**noise.model_dump(), "region": as_text(noise.region)},
         )
     save_json(results.numbers("summary"), numbers)
     text = template.read_text(encoding="utf-8").format(
