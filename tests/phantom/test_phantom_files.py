@@ -121,11 +121,14 @@ def test_bad_nifti_config(nifti_config, change, message):
         build_phantom(nifti_config)
 
 
+MOVED = np.array([[0, 0, 0, 1]] * 3 + [[0] * 4])
+
+
 def test_nifti_maps_of_different_grids_are_named(tmp_path, nifti_config, volumes):
     nifti_config["maps"]["T2"] = write(tmp_path / "small.nii", volumes["T2"][:-1])
     with pytest.raises(PhantomError, match=r"small\.nii has shape \(19, 18, 5\).* has \(20, 18, 5"):
         build_phantom(nifti_config)
-    nifti_config["maps"]["T2"] = write(tmp_path / "moved.nii", volumes["T2"], AFFINE + 1)
+    nifti_config["maps"]["T2"] = write(tmp_path / "moved.nii", volumes["T2"], AFFINE + MOVED)
     with pytest.raises(PhantomError, match=r"moved\.nii and .* differ in their affine"):
         build_phantom(nifti_config)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pulseq_zero.errors import PhantomError
@@ -14,6 +15,9 @@ from pulseq_zero.phantom.mr0_json import build_brainweb, build_mr0_json
 from pulseq_zero.phantom.phantom import Phantom
 from pulseq_zero.phantom.resample import resample
 from pulseq_zero.phantom.settings import read_config, read_definition
+
+# Relaxation times [s] beyond those of any tissue, water and gas included
+_LONGEST = 20.0
 
 _BUILDERS: Mapping[str, Callable[[Mapping[str, Any]], Phantom]] = {
     "brainweb": build_brainweb,
@@ -39,10 +43,34 @@ def build_phantom(config: Mapping[str, Any]) -> Phantom:
         If the config cannot be meant.
     PhantomError
         If a file is missing, or its maps are misshapen or unphysical.
+
+    Warns
+    -----
+    UserWarning
+        If a map is possible, but hardly meant.
     """
     settings = read_config(config)
     phantom = _build(settings)
-    return phantom.scaled(**settings["scale"]) if "scale" in settings else phantom
+    if "scale" in settings:
+        phantom = phantom.scaled(**settings["scale"])
+    for doubt in _doubts(phantom):
+        warnings.warn(f"phantom: {doubt}", stacklevel=2)
+    return phantom
+
+
+def _doubts(phantom: Phantom) -> Iterator[str]:
+    """Say what of a phantom is possible, but hardly meant."""
+    for tissue, pool in phantom.pools.items():
+        present = pool.PD > 0
+        finite = pool.T2.isfinite() & pool.T1.isfinite()
+        for what, doubtful in {
+            "T2 is longer than 2 T1, which no magnetisation has": finite & (pool.T2 > 2 * pool.T1),
+            f"T1 is above {_LONGEST:g} s; is it in ms?": finite & (pool.T1 > _LONGEST),
+            f"T2 is above {_LONGEST:g} s; is it in ms?": finite & (pool.T2 > _LONGEST),
+            "B1 is zero, so that no pulse acts": (pool.B1 == 0).all(0),
+        }.items():
+            if (count := int((present & doubtful).sum())) > 0:
+                yield f"of {tissue!r}, in {count} voxels, {what}"
 
 
 def _build(settings: Mapping[str, Any]) -> Phantom:

@@ -15,10 +15,12 @@ from scipy import io
 from torch import Tensor
 
 from pulseq_zero.errors import PhantomError
-from pulseq_zero.phantom.phantom import Phantom, TissuePool
+from pulseq_zero.phantom.phantom import Phantom, TissuePool, real_map
 
 _NPZ_MAPS = ("PD", "T1", "T2", "T2dash", "D", "B0", "B1")
 _NPZ_OPTIONAL = {"B0", "B1"}
+# Cosine of the angle between two axes that counts as a right one
+_ASKEW = 1e-2
 _MAT_MAPS = ("PD", "T1", "T2", "B0", "B1")
 
 
@@ -59,14 +61,19 @@ def read_volume(path: Path | str) -> Volume:
     Raises
     ------
     PhantomError
-        If the file is missing, no NIfTI, or not a single volume.
+        If the file is missing, no NIfTI, not a single volume, or on axes that are askew.
     """
     try:
         check_gzip(Path(path))
-        image = nibabel.as_closest_canonical(nibabel.load(path))
+        image: Any = nibabel.load(path)
+        affine = np.diag([*[unit_of_length(image)] * 3, 1.0]) @ image.affine
+        check_axes(affine, path)
+        image = nibabel.as_closest_canonical(image.__class__(image.dataobj, affine))
         data = np.asarray(image.dataobj)
     except FileNotFoundError as error:
         raise PhantomError(f"{path} does not exist; check the path in the config") from error
+    except PhantomError:
+        raise
     # A damaged file makes the readers raise whatever Python can, here and below
     except Exception as error:
         raise PhantomError(
@@ -77,6 +84,33 @@ def read_volume(path: Path | str) -> Volume:
     if data.ndim != 3:
         raise PhantomError(f"{path} has shape {data.shape}; give one volume (x, y, z) a file")
     return Volume(data, image.affine)
+
+
+def unit_of_length(image: nibabel.spatialimages.SpatialImage) -> float:
+    """Return the unit of an image's affine [mm]: what does not say any is in millimetres."""
+    units = getattr(image.header, "get_xyzt_units", lambda: ("mm", "sec"))()
+    return {"meter": 1e3, "mm": 1.0, "micron": 1e-3}.get(units[0], 1.0)
+
+
+def check_axes(affine: np.ndarray, path: Path | str) -> None:
+    """Refuse an affine [mm] whose axes span no boxes.
+
+    Raises
+    ------
+    PhantomError
+        If an axis has no length, or two are far from a right angle.
+    """
+    axes = affine[:3, :3]
+    size = np.linalg.norm(axes, axis=0)
+    is_box = bool(np.isfinite(affine).all() and (size > 0).all())
+    if is_box:
+        cosines = (axes / size).T @ (axes / size) - np.eye(3)
+        is_box = bool(np.abs(cosines).max() < _ASKEW)
+    if not is_box:
+        raise PhantomError(
+            f"the axes of {path} are not at right angles, or without a length, so that its voxels "
+            "are no boxes; resample it onto a grid that is"
+        )
 
 
 def check_gzip(path: Path) -> None:
@@ -110,7 +144,7 @@ def build_nifti(settings: Mapping[str, Any]) -> Phantom:
         if isinstance(value, str):
             volume = read_volume(value)
             check_grid(value, volume, density_path, density)
-            maps[name] = _tensor(volume.data[:, :, index])
+            maps[name] = _tensor(volume.data[:, :, index], value)
         else:
             maps[name] = value
     size = density.voxel_size
@@ -144,6 +178,10 @@ def build_npz(settings: Mapping[str, Any]) -> Phantom:
     if missing:
         raise PhantomError(f"{path} has no {missing[0]}; save it with {', '.join(missing)}")
     shape = _shape_3d(arrays["PD_map"])
+    if len(shape) != 3 or 0 in shape:
+        raise PhantomError(
+            f"PD_map of {path} has shape {arrays['PD_map'].shape}; save maps (x, y) or (x, y, z)"
+        )
     regions = {name: array for name, array in arrays.items() if name.startswith("tissue_")}
     for name, array in {
         **{f"{m}_map": arrays.get(f"{m}_map") for m in _NPZ_MAPS},
@@ -157,16 +195,20 @@ def build_npz(settings: Mapping[str, Any]) -> Phantom:
 
     index = slice_index(settings, shape[2], path)
 
-    def chosen(array: np.ndarray) -> Tensor:
-        return _tensor(array.reshape(_shape_3d(array))[..., index])
+    def chosen(name: str) -> Tensor:
+        array = arrays[name]
+        return _tensor(array.reshape(_shape_3d(array))[..., index], f"{name} of {path}")
 
     extent = np.array([*settings["fov"], settings["slice_thickness"] * shape[2]])
     if "FOV" in arrays:
-        extent = np.asarray(arrays["FOV"], dtype=float)
+        extent = _extent(arrays["FOV"], path)
     grid = Volume(np.empty(shape, bool), np.diag([*(1e3 * extent / shape), 1.0]))
-    masks = {name.removeprefix("tissue_"): chosen(array) for name, array in regions.items()}
+    masks = {
+        name.removeprefix("tissue_"): real_map(f"{name} of {path}", chosen(name))
+        for name in regions
+    }
     return single_pool(
-        {name: chosen(arrays[f"{name}_map"]) for name in _NPZ_MAPS if f"{name}_map" in arrays},
+        {name: chosen(f"{name}_map") for name in _NPZ_MAPS if f"{name}_map" in arrays},
         extent,
         float(extent[2] / shape[2]),
         {**masks, **read_masks(settings, grid, index)},
@@ -205,7 +247,7 @@ def build_mat(settings: Mapping[str, Any]) -> Phantom:
     data = arrays[0] if arrays[0].ndim == 4 else arrays[0][:, :, None]
     index = slice_index(settings, data.shape[2], path)
     maps: dict[str, Any] = {
-        name: _tensor(data[:, :, index, number]) for number, name in enumerate(_MAT_MAPS)
+        name: _tensor(data[:, :, index, number], path) for number, name in enumerate(_MAT_MAPS)
     }
     maps |= {"T2dash": settings["T2dash"], "D": settings["D"]}
     thickness = settings["slice_thickness"]
@@ -262,7 +304,7 @@ def read_masks(settings: Mapping[str, Any], grid: Volume, index: int) -> dict[st
                 f"{path} has shape {volume.data.shape}, but the phantom has {grid.data.shape}; "
                 "give masks on the grid of the maps"
             )
-        masks[name] = _tensor(volume.data[:, :, index]).float()
+        masks[name] = real_map(str(path), _tensor(volume.data[:, :, index], path))
     return masks
 
 
@@ -293,7 +335,17 @@ def _shape_3d(array: np.ndarray) -> tuple[int, ...]:
     return (*array.shape, 1) if array.ndim == 2 else array.shape
 
 
-def _tensor(array: np.ndarray) -> Tensor:
+def _extent(fov: np.ndarray, path: str) -> np.ndarray:
+    """Return the extent [m] that a .npz file states."""
+    if fov.shape != (3,) or fov.dtype.kind not in "iuf":
+        raise PhantomError(f"FOV of {path} must be the lengths [x, y, z] in m; save it again")
+    return fov.astype(float)
+
+
+def _tensor(array: np.ndarray, name: str) -> Tensor:
+    # Dates, text and colours would become numbers, or fail
+    if array.dtype.kind not in "biufc":
+        raise PhantomError(f"{name} holds {array.dtype}, but must hold numbers; save it again")
     # Files may be big-endian, read-only, or of integers.
     kind = np.complex64 if np.iscomplexobj(array) else np.float32
     return torch.from_numpy(np.array(array, dtype=kind))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import json
 import math
 import operator
 from collections.abc import Iterator, Mapping
@@ -27,8 +28,15 @@ from MRzeroCore.phantom.nifti_phantom import (
 from torch import Tensor
 
 from pulseq_zero.errors import PhantomError
-from pulseq_zero.phantom.files import Volume, check_gzip, read_masks, slice_index
-from pulseq_zero.phantom.nifti import reslice_config
+from pulseq_zero.phantom.files import (
+    Volume,
+    check_axes,
+    check_gzip,
+    read_masks,
+    slice_index,
+    unit_of_length,
+)
+from pulseq_zero.phantom.nifti import JSON_NAMES, reslice_config
 from pulseq_zero.phantom.phantom import Phantom, TissuePool
 
 Entry = TypeVar("Entry")
@@ -160,9 +168,22 @@ def _read_json(path: Path) -> NiftiPhantom:
             f"{path} is no phantom JSON of MRzeroCore ({type(error).__name__}: {error}); see "
             "https://github.com/mrx-org/bifti-phantoms"
         ) from error
+    _check_names(path)
     for mapping in _entries(config, NiftiMapping):
         mapping.func = safe_formula(mapping.func, path)
     return config
+
+
+def _check_names(path: Path) -> None:
+    """Refuse entries that MRzeroCore would pass over, such as ``B1`` instead of ``B1+``."""
+    tissues = json.loads(path.read_text(encoding="utf-8"))["tissues"]
+    for name, tissue in tissues.items():
+        for entry in tissue:
+            if entry not in JSON_NAMES.values():
+                raise PhantomError(
+                    f"{path}: tissue {name!r} has the entry {entry!r}, but its entries are "
+                    f"{', '.join(JSON_NAMES.values())}; correct the JSON"
+                )
 
 
 def safe_formula(formula: Any, path: Path) -> str:
@@ -223,6 +244,11 @@ def _native_grid(path: Path, config: NiftiPhantom) -> tuple[tuple[int, int, int]
                 f"{path} names {reference.to_str()}, but {file} has shape {image.shape}; correct "
                 "the index in the JSON"
             )
+        if unit_of_length(image) != 1:
+            raise PhantomError(
+                f"{file} is not in millimetres, which MRzeroCore takes it to be; save it with its "
+                "affine in mm"
+            )
         if first is None:
             first = file, image.shape[:3], image.affine
         elif image.shape[:3] != first[1] or not np.array_equal(image.affine, first[2]):
@@ -243,6 +269,7 @@ def _native_grid(path: Path, config: NiftiPhantom) -> tuple[tuple[int, int, int]
         raise PhantomError(
             f"the affine of {path} or of its maps spans no volume ({error}); correct it"
         ) from error
+    check_axes(turned.affine, path)
     return turned.shape, np.array(turned.affine)
 
 

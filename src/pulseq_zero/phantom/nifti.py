@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pulseq_zero.phantom.phantom import Phantom
 
 # What the maps are called in the JSON, in which some have a list of channels.
-_JSON_NAMES = {
+JSON_NAMES = {
     "PD": "density",
     "T1": "T1",
     "T2": "T2",
@@ -72,7 +72,7 @@ def save_nifti(phantom: Phantom, folder: Path | str, name: str = "phantom") -> P
     tissues: dict[str, dict[str, Any]] = {}
     for tissue, pool in phantom.pools.items():
         tissues[tissue] = {}
-        for attribute, key in _JSON_NAMES.items():
+        for attribute, key in JSON_NAMES.items():
             values = getattr(pool, attribute)
             per_channel = values.ndim > len(phantom.matrix)
             # What is left out is infinite, which JSON cannot say.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -92,14 +93,19 @@ class TissuePool:
             (x, y) maps or numbers.
         B1, coil_sensitivity
             (channels, x, y) or (x, y) maps, or numbers.
-        """
-        PD = torch.as_tensor(PD).float()
 
-        def real(value: Tensor | float) -> Tensor:
-            tensor = torch.as_tensor(value)
+        Raises
+        ------
+        PhantomError
+            If a map of real numbers has an imaginary part.
+        """
+        PD = real_map("PD", PD)
+
+        def real(name: str, value: Tensor | float) -> Tensor:
+            tensor = real_map(name, value)
             if tensor.ndim == 0:
                 tensor = tensor.expand(PD.shape)
-            return _without_gaps(tensor.float(), PD)
+            return _without_gaps(tensor, PD)
 
         def channels(value: Tensor | float) -> Tensor:
             tensor = torch.as_tensor(value)
@@ -111,11 +117,11 @@ class TissuePool:
 
         return cls(
             PD=PD,
-            T1=real(T1),
-            T2=real(T2),
-            T2dash=real(T2dash),
-            D=real(D),
-            B0=real(B0),
+            T1=real("T1", T1),
+            T2=real("T2", T2),
+            T2dash=real("T2dash", T2dash),
+            D=real("D", D),
+            B0=real("B0", B0),
             B1=channels(B1),
             coil_sensitivity=channels(coil_sensitivity),
         )
@@ -151,7 +157,7 @@ class Phantom:
     Raises
     ------
     PhantomError
-        If a map is misshapen or unphysical.
+        If a map is misshapen or unphysical, or the phantom has no extent.
     """
 
     pools: dict[str, TissuePool]
@@ -163,6 +169,12 @@ class Phantom:
     orientation: tuple[Direction, ...] = _UNTURNED
 
     def __post_init__(self) -> None:
+        lengths = (*self.fov, self.slice_thickness)
+        if len(self.fov) != 2 or not all(0 < length < math.inf for length in lengths):
+            raise PhantomError(
+                f"the phantom measures {' x '.join(f'{length:g}' for length in lengths)} m, but "
+                "must extend along x, y and z; correct the field of view or the slice thickness"
+            )
         if not self.pools:
             raise PhantomError("the phantom has no tissue pool; give it at least one")
         for name, pool in self.pools.items():
@@ -177,6 +189,7 @@ class Phantom:
                     f"mask {name!r} has shape {tuple(mask.shape)}, but the maps have "
                     f"{self.matrix}; give it on the same grid"
                 )
+            real_map(f"mask {name!r}", mask)
             if not ((mask >= 0) & (mask <= 1)).all():
                 raise PhantomError(
                     f"mask {name!r} has values outside 0 to 1; a mask holds each voxel's share"
@@ -414,6 +427,24 @@ class Phantom:
         return save_nifti(self, folder, name)
 
 
+def real_map(name: str, values: Tensor | float) -> Tensor:
+    """Return a map or a number as float32.
+
+    Raises
+    ------
+    PhantomError
+        If it has an imaginary part.
+    """
+    tensor = torch.as_tensor(values)
+    if tensor.is_complex():
+        if (tensor.imag != 0).any():
+            raise PhantomError(
+                f"{name} is complex, but must hold real numbers; give its real part or magnitude"
+            )
+        tensor = tensor.real
+    return tensor.float()
+
+
 def _without_gaps(values: Tensor, PD: Tensor) -> Tensor:
     """Replace what is no number by zero where there is no tissue, as maps often have it."""
     if values.shape[-PD.ndim :] != PD.shape:
@@ -426,6 +457,8 @@ def _check_pool(tissue: str, pool: TissuePool, matrix: tuple[int, ...]) -> None:
     for each in fields(pool):
         shape = tuple(getattr(pool, each.name).shape)
         per_channel = each.name in ("B1", "coil_sensitivity")
+        if not per_channel:
+            real_map(f"{each.name} of {tissue!r}", getattr(pool, each.name))
         if shape[1 if per_channel else 0 :] != matrix or len(matrix) not in (2, 3):
             raise PhantomError(
                 f"{each.name} of {tissue!r} has shape {shape}, but the PD map has {matrix}; "
