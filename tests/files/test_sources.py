@@ -61,6 +61,14 @@ def test_what_is_installed_or_missing_is_not_the_users_own(folder, reference):
     assert names(reference, folder) == []
 
 
+def test_a_script_that_a_file_makes_a_function_of_is_followed(folder):
+    Path("made.py").write_text(
+        "import pulseq_zero\n\ntse = pulseq_zero.script('own/train.py', 'n')"
+    )
+    of_it = ["own/__init__.py", "own/angles.py", "own/train.py"]
+    assert names("made.py:tse", folder) == ["made.py", *of_it]
+
+
 def test_a_file_that_is_no_python_has_no_imports(folder):
     Path("sequences/helper.py").write_text("def f(:\n")
     assert "sequences/helper.py" in names("sequences/tse.py:tse", folder)

@@ -22,8 +22,8 @@ _OF_PACKAGES = {"site-packages", "dist-packages"}
 def sources_of(reference: str, base: Path | None = None) -> list[Path]:
     """List the user's own files that a function comes from.
 
-    Imports are followed from file to file, also those inside of functions; what is imported by a
-    name that is computed, and data that code reads, is not seen.
+    Imports are followed from file to file, also those inside of functions, and paths of Python
+    files that stand there; what has a name that is computed, and data that code reads, is not seen.
 
     Parameters
     ----------
@@ -75,7 +75,10 @@ def _imported(file: Path, folder: str) -> list[Path]:
     """List the files that a file imports, which was found by way of one in a folder."""
     found: list[Path] = []
     for level, name in _names(file, file.stat().st_mtime_ns):
-        if level == 0:
+        if level is None:
+            # What it names as a file: a script, of which it makes a function
+            found += [Path(name), file.parent / name]
+        elif level == 0:
             found += _modules(name, folder)
         else:
             package = file.parents[level - 1]
@@ -84,20 +87,22 @@ def _imported(file: Path, folder: str) -> list[Path]:
 
 
 @cache
-def _names(file: Path, changed: int) -> list[tuple[int, str]]:
-    """List what a file imports: how many packages up, and the dotted name."""
+def _names(file: Path, changed: int) -> list[tuple[int | None, str]]:
+    """List what a file imports: how many packages up, and the dotted name; None for a path."""
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError, RecursionError):
         # Whoever imports it says what is wrong
         return []
-    names: list[tuple[int, str]] = []
+    names: list[tuple[int | None, str]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [(0, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             module = f"{node.module}." if node.module else ""
             names += [(node.level, module + alias.name) for alias in node.names]
+        elif isinstance(node, ast.Constant) and str(node.value).endswith(".py"):
+            names.append((None, str(node.value)))
     return names
 
 
