@@ -1,8 +1,9 @@
 """What the steps of the library use, found by reading their code: nothing is imported for it."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,6 +24,16 @@ def library_files(*files: Path) -> list[str]:
                 waiting.append(file)
     here = Path.cwd()
     return sorted(str(f.relative_to(here) if f.is_relative_to(here) else f) for f in found)
+
+
+def digest(files: Iterable[str]) -> str:
+    """Return what changes with the names and contents of files."""
+    return sha256("\n".join(f"{file} {_checksum(file)}" for file in files).encode()).hexdigest()
+
+
+@cache
+def _checksum(file: str) -> str:
+    return sha256(Path(file).read_bytes()).hexdigest()
 
 
 def sections_of(step: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from pulseq_zero.files.store import atomic_path
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow")))
 
-from dependencies import STEPS, library_files, sections_of
+from dependencies import STEPS, digest, library_files, sections_of
 
 try:
     PLAN = read_plan(config)
@@ -60,8 +60,11 @@ wildcard_constraints:
 
 
 def code(step):
-    """A step with all library files that it uses: editing one of them reruns the rule."""
-    return library_files(Path("workflow/scripts/step.py"), STEPS / f"{step}.py")
+    """Digest of a step with all library files that it uses: editing one of them reruns the rule.
+
+    As inputs, hundreds of files a job would be looked at again and again.
+    """
+    return digest(library_files(Path("workflow/scripts/step.py"), STEPS / f"{step}.py"))
 
 
 def phantom_files(settings):

@@ -4,9 +4,6 @@
 rule evaluate:
     input:
         evaluation_inputs,
-        code=code("evaluate"),
-        kind=kind_code,
-        functions=user_code("sequence", "loss"),
         phantom=phantom_of,
     output:
         evaluation=RUN.evaluation,
@@ -53,6 +50,9 @@ rule evaluate:
         runtime=growing(10),
         gpu=gpus,
     params:
+        code=code("evaluate"),
+        kind=kind_code,
+        functions=user_code("sequence", "loss"),
         experiment=setting("evaluate"),
         loss_settings=lambda wildcards: listed(RUNS[wildcards.experiment].loss.settings),
         variants=listed_variants,
@@ -70,9 +70,6 @@ rule evaluate:
 rule sweep:
     input:
         sweep_inputs,
-        code=code("sweep"),
-        kind=lambda wildcards: kind_files(SWEEPS[wildcards.sweep].figure),
-        functions=sweep_code,
         phantoms=lambda wildcards: [
             RESULTS.phantom(PLAN.phantom_of(run)) for run in PLAN.runs_of(wildcards.sweep)
         ],
@@ -104,6 +101,9 @@ rule sweep:
         runtime=growing(30),
         gpu=gpus,
     params:
+        code=code("sweep"),
+        kind=lambda wildcards: kind_version(SWEEPS[wildcards.sweep].figure),
+        functions=sweep_code,
         name=lambda wildcards: wildcards.sweep,
         experiment=lambda wildcards: with_sections(SWEEPS[wildcards.sweep], sections_of("sweep")),
         swept=listed_sweep,
@@ -131,7 +131,6 @@ rule summary:
         [[run.evaluation, run.validation] for run in map(RESULTS.run, EXPERIMENTS)],
         [run.robustness for run in map(RESULTS.run, EXPERIMENTS) if OTHER_PHANTOMS],
         [RESULTS.sweep(name) for name in SWEEPS],
-        code=code("summary"),
         kinds=[kinds.module_of(run.figure) for run in EXPERIMENTS.values()],
         abstract="workflow/report/abstract.yaml",
         template="workflow/report/front_page.rst",
@@ -165,6 +164,7 @@ rule summary:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
+        code=code("summary"),
         figures={name: run.figure for name, run in EXPERIMENTS.items()},
         sweeps=list(SWEEPS),
         is_robust="robustness" in NUMBERS,
@@ -178,8 +178,6 @@ rule summary:
 
 rule overview_figures:
     input:
-        code=code("overview_figures"),
-        functions=files_with(PICTURED.sequence, PICTURED.loss),
         phantom=RESULTS.phantom(PHANTOM),
         image=RESULTS.run(PLAN.start_of(LAST)).image(START),
     output:
@@ -208,6 +206,8 @@ rule overview_figures:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
+        code=code("overview_figures"),
+        functions=files_with(PICTURED.sequence, PICTURED.loss),
         experiment=with_sections(PICTURED, sections_of("overview_figures")),
         results=RESULTS,
     script:

@@ -1,14 +1,14 @@
 # What rules are made from, by their wildcards.
 
 
-def kind_files(kind):
-    """Library files of a kind of experiment: they matter to the experiments of that kind."""
-    return library_files(kinds.module_of(kind))
+def kind_version(kind):
+    """Digest of a kind of experiment: it matters to the experiments of that kind."""
+    return digest(library_files(kinds.module_of(kind)))
 
 
 def kind_code(wildcards):
-    """Library files of the kind of an experiment."""
-    return kind_files(RUNS[wildcards.experiment].figure)
+    """Digest of the kind of an experiment."""
+    return kind_version(RUNS[wildcards.experiment].figure)
 
 
 def kind_of(wildcards):
@@ -17,25 +17,25 @@ def kind_of(wildcards):
 
 
 def user_code(*sections):
-    """Files of the user's own functions that sections of an experiment name."""
+    """Digest of the user's own functions that sections of an experiment name."""
 
-    def files(wildcards):
+    def version(wildcards):
         run = PLAN.settings(wildcards.experiment)
-        return files_with(*(getattr(run, section) for section in sections))
+        return version_of(*(getattr(run, section) for section in sections))
 
-    return files
+    return version
 
 
-def files_with(*named):
-    """Files of the user's own that the functions of sections come from, and what these import."""
+def version_of(*named):
+    """Digest of the user's own files that functions of sections come from, and of their imports."""
     own = [file for section in named for file in sources_of(section.function)]
-    return library_files(*own)
+    return digest(library_files(*own))
 
 
 def sweep_code(wildcards):
-    """Files of the user's own functions that a sweep and its baselines name."""
+    """Digest of the user's own functions that a sweep and its baselines name."""
     sweep = SWEEPS[wildcards.sweep]
-    return files_with(sweep.sequence, sweep.loss, *sweep.baselines.values())
+    return version_of(sweep.sequence, sweep.loss, *sweep.baselines.values())
 
 
 def setting(step):

@@ -8,8 +8,6 @@
 rule stage:
     input:
         unpack(optimization_of),
-        code=code("stage"),
-        functions=user_code("sequence"),
         plain_script="workflow/scripts/plain_pypulseq.py",
         phantom=phantom_of,
     output:
@@ -31,6 +29,8 @@ rule stage:
         runtime=growing(30),
         gpu=gpus,
     params:
+        code=code("stage"),
+        functions=user_code("sequence"),
         experiment=setting("stage"),
         simulation=SIMULATION.model_dump(),
         files=files_of,
@@ -40,8 +40,6 @@ rule stage:
 
 rule optimize:
     input:
-        code=code("optimize"),
-        functions=user_code("sequence", "loss"),
         plain_script="workflow/scripts/plain_pypulseq.py",
         phantom=phantom_of,
         ensemble=ensemble_of,
@@ -64,6 +62,8 @@ rule optimize:
         runtime=growing(60),
         gpu=gpus,
     params:
+        code=code("optimize"),
+        functions=user_code("sequence", "loss"),
         experiment=setting("optimize"),
         simulation=SIMULATION.model_dump(),
         files=files_of,
@@ -75,8 +75,6 @@ rule optimize:
 
 rule scan:
     input:
-        code=code("scan"),
-        functions=user_code("sequence", "loss"),
         phantom=phantom_of,
         definitions=lambda wildcards: phantom_files(
             [each["phantom"] for each in variants_of(wildcards).values()]
@@ -99,6 +97,8 @@ rule scan:
         runtime=growing(30),
         gpu=gpus,
     params:
+        code=code("scan"),
+        functions=user_code("sequence", "loss"),
         experiment=setting("scan"),
         variants=variants_of,
         accuracy=ACCURACY[TIGHT],
@@ -109,8 +109,6 @@ rule scan:
 
 rule quality:
     input:
-        code=code("quality"),
-        functions=user_code("sequence"),
         phantom=phantom_of,
         start=lambda wildcards: start_of(wildcards).image(START),
         optimization=RUN.parameters,
@@ -130,6 +128,8 @@ rule quality:
         runtime=growing(30),
         gpu=gpus,
     params:
+        code=code("quality"),
+        functions=user_code("sequence"),
         experiment=setting("quality"),
         accuracy=ACCURACY[TIGHT],
         simulator=SIMULATOR,

@@ -3,7 +3,6 @@
 
 rule phantom:
     input:
-        code=code("phantom"),
         definition=lambda wildcards: phantom_files(PLAN.phantom_settings(wildcards.phantom)),
     output:
         phantom=FILES.phantom("{phantom}"),
@@ -19,6 +18,7 @@ rule phantom:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
+        code=code("phantom"),
         settings=lambda wildcards: PLAN.phantom_settings(wildcards.phantom),
     script:
         SCRIPT

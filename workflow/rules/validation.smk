@@ -4,7 +4,6 @@
 
 rule judge:
     input:
-        code=code("judge"),
         phantom=phantom_of,
         seq=RUN.seq("{stage}"),
         sequence=RUN.sequence("{stage}"),
@@ -24,6 +23,7 @@ rule judge:
         mem_mb=growing(2500),
         runtime=growing(60),
     params:
+        code=code("judge"),
         experiment=setting("judge"),
         settings=judge_settings,
         files=files_of,
@@ -34,8 +34,6 @@ rule judge:
 rule validate:
     input:
         validation_inputs,
-        code=code("validate"),
-        functions=user_code("sequence", "loss"),
         phantom=phantom_of,
         optimization=RUN.parameters,
     output:
@@ -59,6 +57,8 @@ rule validate:
         runtime=growing(30),
         gpu=gpus,
     params:
+        code=code("validate"),
+        functions=user_code("sequence", "loss"),
         name=lambda wildcards: wildcards.experiment,
         experiment=setting("validate"),
         settings=judge_settings,
@@ -73,8 +73,6 @@ rule validate:
 
 rule robustness:
     input:
-        code=code("robustness"),
-        functions=user_code("sequence", "loss"),
         optimization=RUN.parameters,
         phantom=phantom_of,
         definitions=lambda wildcards: phantom_files(
@@ -95,6 +93,8 @@ rule robustness:
         runtime=growing(30),
         gpu=gpus,
     params:
+        code=code("robustness"),
+        functions=user_code("sequence", "loss"),
         name=lambda wildcards: wildcards.experiment,
         experiment=setting("robustness"),
         others=lambda wildcards: PLAN.other_phantoms(wildcards.experiment),
@@ -111,7 +111,6 @@ rule validated:
     input:
         [RESULTS.run(name).evaluation for name in EXPERIMENTS],
         [RESULTS.evaluations(name) for name in SWEEPS],
-        code=code("validated"),
         validation=RESULTS.numbers("validation"),
     output:
         touch(FILES.folder / "validated"),
@@ -126,6 +125,7 @@ rule validated:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
+        code=code("validated"),
         experiments=list(EXPERIMENTS),
         sweeps=list(SWEEPS),
         results=RESULTS,

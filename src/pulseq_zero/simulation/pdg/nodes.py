@@ -321,7 +321,7 @@ class Interpolation:
             return None
         if counts not in self._known:
             # Those of other sequences take memory
-            self._known = {k: v for k, v in self._known.items() if k[0] >= counts[0] - 1}
+            self._known = dict(list(self._known.items())[-1:])
             self._known[counts] = self._tissues.nodes(*counts)
         return self._known[counts]
 

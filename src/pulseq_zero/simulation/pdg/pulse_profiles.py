@@ -19,9 +19,13 @@ from torch import Tensor
 from pulseq_zero.conversion.played import PlayedPulses
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation.pdg.chebyshev import Range, chebyshev_nodes, polynomials, to_terms
+from pulseq_zero.simulation.pdg.pulse_families import (
+    Family,
+    SilentPulses,
+    families_of,
+    silent_pulses,
+)
 
-# Signals that differ by less than this part of their size are the same.
-_SAME = 1e-9
 # Polynomials beyond an exponential type t are as many as t/3 and this number.
 _BEYOND = 8
 # Part of the accuracy up to which terms are left out.
@@ -34,8 +38,6 @@ _A_DIGIT, _FEWER, _LEAST = 1.3, 1.0, 1.5
 # Voxels lie in one layer if no pulse turns one of them by so much more than another [turns]; along
 # directions in which moments are smaller than this part of the largest they all do.
 _SAME_TURN, _STRAIGHT = 0.01, 1e-6
-# The least exponential type of what is differentiated by its signal.
-_SLOPES = 0.05
 # So many pulses in so many places are the most; and so many numbers are composed at once.
 _LARGEST, _AT_ONCE = 2**18, 2**21
 
@@ -60,28 +62,6 @@ class Stack:
         return len(self.place)
 
 
-@dataclass(frozen=True)
-class Family:
-    """Pulses that differ by a real factor.
-
-    Attributes
-    ----------
-    signal, time, moment, centre
-        As in `PlayedPulses`, of one of them.
-    members
-        Their numbers.
-    scale
-        (members,) their factors, those of the signal.
-    """
-
-    signal: Tensor
-    time: Tensor
-    moment: Tensor
-    centre: Tensor
-    members: list[int]
-    scale: Tensor
-
-
 def stack_of(played: PlayedPulses, voxel_size: Tensor, accuracy: float) -> Stack:
     """Choose the cells of a voxel so that they resolve what the pulses make of it.
 
@@ -103,43 +83,6 @@ def stack_of(played: PlayedPulses, voxel_size: Tensor, accuracy: float) -> Stack
     ]
     place = torch.cartesian_prod(*axes)
     return Stack(place, torch.where(count > 1, voxel_size / count, math.inf))
-
-
-def families_of(played: PlayedPulses) -> list[Family]:
-    """Gather the pulses that differ by a real factor only, and depend on parameters likewise."""
-    counts = list(played.step_count)
-    signals, times, moments = (
-        values.split(counts) for values in (played.signal, played.time, played.moment)
-    )
-    strong = [bool(signal.detach().any()) for signal in signals]
-    # What is differentiated by has to be the same number, and not another of the same value
-    apart = any(part.requires_grad for part in (played.time, played.moment, played.centre))
-    one = torch.ones(1, dtype=torch.float64)
-    families: list[Family] = []
-    left: dict[int, list[int]] = {}
-    for number, count in enumerate(counts):
-        if played.scaled[number] and strong[number]:
-            left.setdefault(number if apart else -count, []).append(number)
-        else:
-            own = signals[number], times[number], moments[number], played.centre[number]
-            families.append(Family(*own, [number], one))
-    for numbers in left.values():
-        while numbers:
-            first, among = numbers[0], torch.stack([signals[n] for n in numbers])
-            known, values = signals[first].detach(), among.detach()
-            factor = (among @ known.conj()).real / known.abs().square().sum()
-            rest = (values - factor.detach()[:, None] * known).abs().square().sum(1)
-            alike = rest <= _SAME**2 * values.abs().square().sum(1)
-            for parts in (times, moments):
-                same = torch.stack([parts[n].detach() for n in numbers]) == parts[first].detach()
-                alike &= same.flatten(1).all(1)
-            alike &= played.centre.detach()[numbers] == played.centre.detach()[first]
-            chosen = alike.tolist()
-            members = [n for n, like in zip(numbers, chosen, strict=True) if like]
-            own = known, times[first], moments[first], played.centre[first]
-            families.append(Family(*own, members, factor[alike]))
-            numbers = [n for n, like in zip(numbers, chosen, strict=True) if not like]
-    return families
 
 
 class Profiles:
@@ -188,7 +131,7 @@ class Profiles:
                 f"places of the phantom, times {place.shape[1]} in a voxel: too many to play; "
                 "take a phantom of fewer voxels across the slice, or pulses='instantaneous'"
             )
-        families = families_of(played)
+        families: list[Family | SilentPulses] = [*families_of(played), *silent_pulses(played)]
         terms_by_family = [self._expand(family, place.flatten(0, 1)) for family in families]
         field_terms = max(terms.shape[-2] for terms in terms_by_family)
         offset_terms = max(terms.shape[-1] for terms in terms_by_family)
@@ -204,13 +147,12 @@ class Profiles:
         kept = every[..., self._terms[:, 0], self._terms[:, 1]]
         self.coefficients = kept.unflatten(2, place.shape[:2]).permute(2, 3, 0, 1, 4).contiguous()
 
-    def _expand(self, family: Family, place: Tensor) -> Tensor:
+    def _expand(self, family: Family | SilentPulses, place: Tensor) -> Tensor:
         """Return (members, 4, places, field terms, offset terms) of a family."""
+        if isinstance(family, SilentPulses):
+            return self._expand_slopes(family, place)
         time, signal = family.time.detach(), family.signal.detach()
         area = math.pi * float((signal.abs() * time).sum())
-        if family.signal.requires_grad:
-            # A pulse of no strength has slopes
-            area = max(area, _SLOPES)
         largest = float(family.scale.detach().abs().max())
         strongest = max(largest * self._field.most, 1e-12)
         strength = chebyshev_nodes(_degree(area * strongest))
@@ -238,6 +180,21 @@ class Profiles:
         members = polynomials(relative, len(strength))
         back = torch.einsum("jf,tmf->mjt", to_terms(field), members)
         return torch.einsum("mjt,xtpk->mxpjk", back, in_both)
+
+    def _expand_slopes(self, pulses: SilentPulses, place: Tensor) -> Tensor:
+        """Return the same of pulses of no strength: b is linear in their signals and the field."""
+        offset = chebyshev_nodes(_degree(math.pi * float(pulses.time.sum()) * self._offset.half))
+        b = slopes_at_zero(pulses, place, self._offset.at(offset))
+        in_offset = torch.einsum("ko,mpo->mpk", to_terms(offset).to(b), b)
+        in_field = torch.tensor([self._field.middle, self._field.half], dtype=torch.float64)
+        one = torch.zeros_like(in_offset.real)
+        one[..., 0] = 1.0
+        return torch.stack([
+            one[..., None, :] * torch.tensor([[1.0], [0.0]], dtype=torch.float64),
+            torch.zeros_like(one)[..., None, :].expand(-1, -1, 2, -1),
+            in_offset.real[..., None, :] * in_field[:, None],
+            in_offset.imag[..., None, :] * in_field[:, None],
+        ], 1)  # fmt: skip
 
     def basis(self, B1: Tensor, B0: Tensor) -> Tensor:
         """Return (shims, terms, voxels) what the coefficients belong to.
@@ -316,6 +273,26 @@ def turned_by(
     return a[0] * p * q, b[0] * p * q.conj()
 
 
+def slopes_at_zero(pulses: SilentPulses, place: Tensor, offset: Tensor) -> Tensor:
+    """Return b of pulses of no strength, (members, places, offsets), linear in their signals.
+
+    As `turned_by`, to the first order: a is 1, and each step turns what those before it and after
+    it only let precess.
+    """
+    time, moment = pulses.time, pulses.moment
+    turn = math.pi * ((moment @ place.T)[..., None] + time[:, None, None] * offset)
+    before = turn.cumsum(0) - turn
+    after = turn.sum(0) - turn - before
+    weight = -1j * torch.sinc(turn / math.pi) * torch.polar(torch.ones_like(turn), after - before)
+    slope = math.pi * (_change(moment / time[:, None]) * time[:, None] @ place.T)[..., None]
+    plane = math.pi * pulses.signal * time
+    bend = math.pi * torch.stack([_change(signal) for signal in pulses.signal]) * time
+    b = torch.einsum("ms,spo->mpo", plane, weight * (1 + 1j / 6 * slope))
+    b = b - torch.einsum("ms,spo->mpo", bend, 1j / 6 * weight * turn)
+    until = _until(pulses, place, offset)
+    return b * torch.polar(torch.ones_like(until), 2 * until - turn.sum(0))
+
+
 def _change(mean: Tensor) -> Tensor:
     """Return by how much what has these means in the steps changes across each of them."""
     padded = torch.cat([2 * mean[:1] - mean[1:2], mean, 2 * mean[-1:] - mean[-2:-1]])
@@ -326,7 +303,7 @@ def _square(values: Tensor) -> Tensor:
     return values.real.square() + values.imag.square()
 
 
-def _until(family: Family, place: Tensor, offset: Tensor) -> Tensor:
+def _until(family: Family | SilentPulses, place: Tensor, offset: Tensor) -> Tensor:
     """Return (places, offsets) half the angle of precession before the centre."""
     ends, centre = family.time.cumsum(0), family.centre
     step = int(torch.searchsorted(ends.detach(), centre.detach()).clamp(max=len(ends) - 1))

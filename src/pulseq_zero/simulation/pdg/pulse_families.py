@@ -1,0 +1,134 @@
+"""Played pulses gathered: by their shape, and those of no strength."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pulseq_zero.conversion.played import PlayedPulses
+
+# Signals that differ by less than this part of their size are the same.
+_SAME = 1e-9
+
+
+@dataclass(frozen=True)
+class Family:
+    """Pulses that differ by a real factor.
+
+    Attributes
+    ----------
+    signal, time, moment, centre
+        As in `PlayedPulses`, of one of them.
+    members
+        Their numbers.
+    scale
+        (members,) their factors, those of the signal.
+    """
+
+    signal: Tensor
+    time: Tensor
+    moment: Tensor
+    centre: Tensor
+    members: list[int]
+    scale: Tensor
+
+
+@dataclass(frozen=True)
+class SilentPulses:
+    """Pulses of no strength, which have slopes.
+
+    Attributes
+    ----------
+    time, moment, centre
+        As in `PlayedPulses`, of all of them.
+    members
+        Their numbers.
+    signal
+        (members, steps) zeros, to be differentiated by.
+    """
+
+    time: Tensor
+    moment: Tensor
+    centre: Tensor
+    members: list[int]
+    signal: Tensor
+
+
+def families_of(played: PlayedPulses) -> list[Family]:
+    """Gather the pulses that differ by a real factor only, and depend on parameters likewise.
+
+    Those of no strength are `silent_pulses`.
+    """
+    signals, times, moments = _split(played)
+    # What is differentiated by has to be the same number, and not another of the same value
+    apart = any(part.requires_grad for part in (played.time, played.moment, played.centre))
+    one = torch.ones(1, dtype=torch.float64)
+    families: list[Family] = []
+    left: dict[int, list[int]] = {}
+    for number, signal in enumerate(signals):
+        if not signal.detach().any():
+            continue
+        if played.scaled[number]:
+            left.setdefault(number if apart else -len(signal), []).append(number)
+        else:
+            own = signal, times[number], moments[number], played.centre[number]
+            families.append(Family(*own, [number], one))
+    for numbers in left.values():
+        while numbers:
+            first, among = numbers[0], torch.stack([signals[n] for n in numbers])
+            known, values = signals[first].detach(), among.detach()
+            factor = (among @ known.conj()).real / known.abs().square().sum()
+            rest = (values - factor.detach()[:, None] * known).abs().square().sum(1)
+            alike = rest <= _SAME**2 * values.abs().square().sum(1)
+            alike &= _played_alike(played, numbers)
+            own = known, times[first], moments[first], played.centre[first]
+            families.append(Family(*own, _chosen(numbers, alike), factor[alike]))
+            numbers = _chosen(numbers, ~alike)
+    return families
+
+
+def silent_pulses(played: PlayedPulses) -> list[SilentPulses]:
+    """Gather the pulses of no strength that take as long under the same gradients."""
+    signals, times, moments = _split(played)
+    left: dict[int, list[int]] = {}
+    for number, signal in enumerate(signals):
+        if not signal.detach().any():
+            left.setdefault(len(signal), []).append(number)
+    found = []
+    for numbers in left.values():
+        while numbers:
+            first, alike = numbers[0], _played_alike(played, numbers)
+            members = _chosen(numbers, alike)
+            found.append(
+                SilentPulses(
+                    time=times[first].detach(),
+                    moment=moments[first].detach(),
+                    centre=played.centre[first].detach(),
+                    members=members,
+                    signal=torch.stack([signals[n] for n in members]),
+                )
+            )
+            numbers = _chosen(numbers, ~alike)
+    return found
+
+
+def _split(played: PlayedPulses) -> tuple[tuple[Tensor, ...], ...]:
+    """Return signals, times and moments of each of the pulses."""
+    counts = list(played.step_count)
+    return tuple(part.split(counts) for part in (played.signal, played.time, played.moment))
+
+
+def _played_alike(played: PlayedPulses, numbers: list[int]) -> Tensor:
+    """Tell which pulses of as many steps last as long under the same gradients as the first."""
+    _, *parts = (tuple(x.detach() for x in values) for values in _split(played))
+    centre = played.centre.detach()[numbers]
+    alike = centre == centre[0]
+    for values in parts:
+        alike &= (torch.stack([values[n] for n in numbers]) == values[numbers[0]]).flatten(1).all(1)
+    return alike
+
+
+def _chosen(numbers: list[int], which: Tensor) -> list[int]:
+    return [number for number, chosen in zip(numbers, which.tolist(), strict=True) if chosen]
