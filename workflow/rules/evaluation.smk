@@ -207,7 +207,7 @@ rule overview_figures:
         runtime=growing(10),
     params:
         code=code("overview_figures"),
-        functions=files_with(PICTURED.sequence, PICTURED.loss),
+        functions=version_of(PICTURED.sequence, PICTURED.loss),
         experiment=with_sections(PICTURED, sections_of("overview_figures")),
         results=RESULTS,
     script:
