@@ -68,8 +68,8 @@ STEP = """
 From parameters to the gradient of a loss of the image: sequence, graph, signal, image, backward, on
 the pipeline's phantom, the ICBM152 brain ({voxels} voxels, those of each tissue counted). The
 peer is pulseqzero with MRzeroCore, run on the same scripts and, from files, the same maps. Ours
-leaves out states that add up to 1e-3 (the pipeline optimizes at 3e-3); the peer each state below 1e-2, which
-spares it more of them.
+leaves out states that add up to 1e-3 (the pipeline optimizes at 3e-3); the peer each state below
+1e-2, which spares it more of them.
 """
 
 PLAYED = """
