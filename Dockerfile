@@ -12,7 +12,7 @@ WORKDIR /pulseq-zero
 COPY requirements.lock .
 # The lock file's torch without CUDA, which is 4 GB smaller
 RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu \
-    --require-hashes --requirement requirements.lock
+    --requirement requirements.lock
 COPY . .
 RUN pip install --no-cache-dir --no-deps --no-build-isolation .
 # A workflow that is run from another folder brings its own library along, if it has one

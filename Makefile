@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 $(VENV)/.done: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -64,7 +64,7 @@ check: $(VENV)/.done
 DOCS := $(BIN)/sphinx-build -c docs --fail-on-warning --keep-going --quiet
 
 $(VENV)/.docs: $(VENV)/.done requirements-docs.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-docs.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-docs.lock
 	touch $@
 
 docs: $(VENV)/.docs
@@ -93,14 +93,11 @@ lock:
 	$(PYTHON) -m venv --clear .venv-lock
 	.venv-lock/bin/python -m pip install --quiet torch==2.13.0
 	.venv-lock/bin/python -m pip install --quiet --editable '.[pipeline,cluster,dev]'
-	.venv-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > .venv-lock/pins
+	echo '# Exact versions of everything, made by `make lock`. environment.yml has the same pins.' > requirements.lock
+	.venv-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' >> requirements.lock
 	.venv-lock/bin/python -m pip install --quiet --editable '.[notebook,docs]'
-	.venv-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -vxFf .venv-lock/pins > .venv-lock/docs-pins
-	.venv-lock/bin/python -m pip install --quiet uv
-	.venv-lock/bin/python workflow/lock.py .venv-lock/pins requirements.lock \
-	    'Exact versions of everything, made by `make lock`. environment.yml has the same pins.'
-	.venv-lock/bin/python workflow/lock.py .venv-lock/docs-pins requirements-docs.lock \
-	    'What the extras notebook and docs need beside requirements.lock.'
+	echo '# What the extras notebook and docs need beside requirements.lock.' > requirements-docs.lock
+	.venv-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -vxFf requirements.lock >> requirements-docs.lock
 	rm -rf .venv-lock
 	$(PYTHON) workflow/environment.py
 

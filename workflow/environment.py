@@ -16,7 +16,11 @@ HEADER = (
 def environment(root: Path = ROOT) -> str:
     """Compose a conda environment from pyproject.toml and requirements.lock."""
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    pins = {normalized(name): (name, version) for name, version in pinned(root)}
+    pins = {}
+    for line in (root / "requirements.lock").read_text().splitlines():
+        if "==" in line:
+            name, _, version = line.partition("==")
+            pins[normalized(name)] = (name, version)
     extras = project["optional-dependencies"]
     asked = [*project["dependencies"], *extras["brain"], *extras["pipeline"], *extras["cluster"]]
     lines = ["name: pulseq-zero", "channels:", "  - conda-forge", "dependencies:"]
@@ -27,12 +31,6 @@ def environment(root: Path = ROOT) -> str:
             written, version = pins[name]
             lines.append(f"      - {written}{extra}=={version}")
     return HEADER + "\n".join(lines) + "\n"
-
-
-def pinned(root: Path = ROOT) -> list[tuple[str, str]]:
-    """Names and versions of the lock file."""
-    text = (root / "requirements.lock").read_text()
-    return re.findall(r"^([A-Za-z0-9._-]+)==([^\s\\]+)", text, re.M)
 
 
 def with_project(environment: str) -> str:
