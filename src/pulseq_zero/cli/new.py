@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from pulseq_zero.errors import ConfigError
+from pulseq_zero.experiments.layout import check_names
 from pulseq_zero.experiments.settings import Experiment, schema
 from pulseq_zero.files.store import atomic_path, save_json
 
@@ -40,13 +41,15 @@ def new_experiment(name: str, folder: Path) -> list[Path]:
     Raises
     ------
     ConfigError
-        If the name cannot be a function's, or one of the files exists; nothing is written then.
+        If the name cannot be a function's, or is that of other results, or one of the files
+        exists; nothing is written then.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ConfigError(
             f"{name!r} cannot name an experiment; use small letters, digits and underscores, a "
             "letter first"
         )
+    check_names([name])
     texts = {
         folder / file.replace(_TEMPLATE_NAME, name): (_TEMPLATES / file).read_text("utf-8")
         for file in _FILES

@@ -10,6 +10,7 @@ from typing import Any
 from pulseq_zero.errors import ConfigError, PulseqZeroError
 from pulseq_zero.experiments import kinds
 from pulseq_zero.experiments.experiment import load_loss_maker, sequence_setup
+from pulseq_zero.experiments.layout import check_names
 from pulseq_zero.experiments.settings import Config, Experiment, read
 from pulseq_zero.files.yaml import read_yaml
 from pulseq_zero.phantom.settings import changed, read_config
@@ -63,6 +64,7 @@ def read_project(
     ConfigError
         If one of them is wrong, in one sentence that names the file.
     """
+    check_names([file.stem])
     if config_file is None and CONFIG.is_file():
         config_file = CONFIG
     settings = {"experiments": [file.stem]}

@@ -56,7 +56,7 @@ def run_experiment(project: Project, say: Callable[[str], None]) -> RunFiles:
                 sequence,
                 files.image(name, accuracy),
             )
-        made = export_stage(experiment, name, seq, optimization)
+        made = export_stage(experiment, name, files.traced(name), seq, optimization)
         given = project.config.limits
         limits = check_limits(read_seq(seq), made.system, given.rf, given.pns_hardware)
         for row in limits[limits["passed"].eq(False)].itertuples():

@@ -20,7 +20,7 @@ from pulseq_zero.conversion.gradients import SAME_TIME
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.conversion.played import PlayedPulses
 from pulseq_zero.conversion.pulses import SubPulses
-from pulseq_zero.conversion.repetitions import Repetitions
+from pulseq_zero.conversion.repetitions import PulseUse, Repetitions
 from pulseq_zero.errors import GradientLostError, PulseqZeroError, SequenceError
 from pulseq_zero.files.loading import failure
 from pulseq_zero.tracing import (
@@ -386,6 +386,18 @@ def check_pulses(pulses: str, sub_pulses: SubPulses) -> None:
     """Refuse what is no way to treat pulses."""
     if pulses not in get_args(Pulses):
         raise SequenceError(f"pulses is {pulses!r}, but must be one of {get_args(Pulses)}")
+    by_use = sub_pulses if isinstance(sub_pulses, Mapping) else {}
+    for use in by_use:
+        if use not in get_args(PulseUse):
+            raise SequenceError(
+                f"sub_pulses names the use {use!r}, but pulses are one of {get_args(PulseUse)}"
+            )
+    for pieces in by_use.values() if isinstance(sub_pulses, Mapping) else [sub_pulses]:
+        if not isinstance(pieces, int) or isinstance(pieces, bool) or pieces < 1:
+            raise SequenceError(
+                f"sub_pulses is {sub_pulses!r}, but must be a whole number from 1 on, or such "
+                "numbers by the use of the pulses"
+            )
     if pulses == "played" and sub_pulses != 1:
         raise SequenceError(
             "pulses that are played need no sub_pulses: leave these out, or take "

@@ -2,13 +2,53 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments.stages import OPTIMIZATION, TIGHT
 
 # A figure for the screen, for the width of a page, and for that of a column
 FIGURES = ("png", "pdf", "column.pdf")
+EXPERIMENT_NAME = "[A-Za-z][A-Za-z0-9_]*"
+"""What the name of an experiment looks like, and of its folder."""
+
+# What beside runs lies in the folder of results, and is drawn in its figures
+_TAKEN = ("benchmarks", "checkpoints", "figures", "logs", "phantom", "schematic", "validated")
+_OF_AN_EXPERIMENT = ("kspace", "pulses", "validation")
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Check that the results of some experiments do not meet, nor other results.
+
+    Raises
+    ------
+    ConfigError
+        If a name is none of a folder, or that of other results, or of another's figure.
+    """
+    for name in names:
+        if not re.fullmatch(EXPERIMENT_NAME, name):
+            raise ConfigError(
+                f"{name!r} cannot name an experiment; call its file with letters, digits and "
+                "underscores, a letter first"
+            )
+    # Some file systems do not tell capitals from small letters
+    found = {name: name.lower() for name in names}
+    taken = dict.fromkeys(_TAKEN, "results of the pipeline")
+    taken |= {
+        f"{lower}_{shows}": f"a figure of {name!r}"
+        for name, lower in found.items()
+        for shows in _OF_AN_EXPERIMENT
+    }
+    for name, lower in found.items():
+        if lower in taken:
+            raise ConfigError(
+                f"the experiment {name!r} is called as {taken[lower]}, and would overwrite it; "
+                "rename its file"
+            )
+        taken[lower] = f"the experiment {name!r}"
 
 
 @dataclass(frozen=True)

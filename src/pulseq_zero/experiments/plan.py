@@ -10,6 +10,7 @@ from typing import Any
 
 from pulseq_zero.errors import ConfigError, PulseqZeroError
 from pulseq_zero.experiments import kinds, stages
+from pulseq_zero.experiments.layout import check_names
 from pulseq_zero.experiments.settings import Config, Experiment, JudgeSettings, read
 from pulseq_zero.experiments.sweeps import sweep_runs, sweep_table, with_settings
 from pulseq_zero.files.yaml import read_yaml
@@ -173,6 +174,7 @@ def read_plan(content: Any, folder: Path = FOLDER) -> Plan:
         If the config or an experiment is wrong; names the file and the key.
     """
     config = read(Config, content, "the config")
+    check_names(config.experiments)
     plan = Plan(config, phantoms={PHANTOM: read_config(config.phantom)})
     for name in config.experiments:
         file = folder / f"{name}.yaml"

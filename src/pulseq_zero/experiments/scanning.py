@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,10 @@ class _NotingContext(LossContext):
         found = super().region(name, share)
         self.regions.append(found)
         return found
+
+
+# What stands beside the parameter in the tables of a scan, and of its minima
+_MINIMUM = ("loss", "uncertainty", "variant")
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def scan(
     Raises
     ------
     ConfigError
-        If the parameter is none, or no scalar.
+        If the parameter is none, or no scalar, or is called as another column of the table.
     """
     settings = experiment.scan
     if settings is None:
@@ -107,6 +111,7 @@ def scan(
     name = settings.parameter
     if name not in setup.start or setup.start[name].ndim > 0:
         raise ConfigError(f"scan: {name!r} is no scalar parameter of this experiment")
+    _check_column(name, _MINIMUM)
     with torch.no_grad():
         if start_image is None:
             start_image = model(setup.start).image
@@ -118,6 +123,7 @@ def scan(
         for each in tqdm(parameters, unit="point"):
             acquisitions.append(model(each))
             found = evaluate_loss(loss_function, each, acquisitions[-1])
+            _check_column(name, found.terms)
             rows.append({name: float(each[name]), **found.numbers, "loss": float(found.total)})
     table = pd.DataFrame(rows)
     uncertainty = np.nan
@@ -203,3 +209,12 @@ def _lowest(values: np.ndarray, losses: np.ndarray) -> float:
     left, middle, right = losses[lowest - 1 : lowest + 2]
     shift = 0.5 * (left - right) / (left - 2 * middle + right)
     return float(values[lowest] + shift * (values[1] - values[0]))
+
+
+def _check_column(name: str, others: Iterable[str]) -> None:
+    """Refuse a parameter that is called as another column of its table."""
+    if name in others:
+        raise ConfigError(
+            f"scan: the parameter is called {name!r}, as is another column of the scan's table; "
+            "rename the argument of the sequence function, or the term of the loss"
+        )

@@ -17,6 +17,7 @@ from typing_extensions import TypeAliasType
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments import kinds
+from pulseq_zero.experiments.layout import EXPERIMENT_NAME
 from pulseq_zero.experiments.stages import OPTIMIZATION, TIGHT
 from pulseq_zero.optimization.settings import Method, OnNotFinite, OptimizationSettings
 
@@ -148,7 +149,7 @@ class Config(Section):
             Annotated[
                 str,
                 Field(
-                    pattern=rf"^[A-Za-z][A-Za-z0-9_]*{_END}",
+                    pattern=rf"^{EXPERIMENT_NAME}{_END}",
                     description="letters, digits and underscores, a letter first",
                 ),
             ]

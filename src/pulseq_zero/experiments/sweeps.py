@@ -166,7 +166,7 @@ def stage_numbers(evaluation: Mapping[str, Any], stage: str) -> dict[str, Any]:
         numbers["loss_verified"] = evaluation["loss"]["best_verified"]
         for name, values in evaluation["parameters"].items():
             if isinstance(values["best"], float):
-                numbers[name] = values["best"]
+                numbers[f"parameters.{name}" if name in numbers else name] = values["best"]
     if "scan" in evaluation:
         numbers["scan_optimum"] = evaluation["scan"]["optimum"]
     return numbers | evaluation.get("closed_forms", {})

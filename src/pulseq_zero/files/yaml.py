@@ -112,6 +112,10 @@ def _check_keys(content: Any, path: Path) -> None:
     elif isinstance(content, list):
         for value in content:
             _check_keys(value, path)
+    elif content is not None and not isinstance(content, str | int | float):
+        raise ConfigError(
+            f"{path}: {content} is a {type(content).__name__} to YAML; put it in quotes"
+        )
 
 
 def _mend(error: jsonschema.ValidationError) -> str:

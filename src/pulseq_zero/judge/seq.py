@@ -15,7 +15,7 @@ import dataclasses
 import math
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pypulseq
@@ -61,8 +61,10 @@ def read_course(
     ------
     SequenceError
         If the file cannot be read, or a pulse cannot be simulated: with instantaneous pulses one
-        that is no rotation (adiabatic, say).
+        that is no rotation (adiabatic, say); or if there is no such physics.
     """
+    if physics not in get_args(Physics):
+        raise SequenceError(f"physics is {physics!r}, but must be one of {get_args(Physics)}")
     sequence, course = read_seq(path, check_signature=check_signature), Course()
     system = system_of(sequence)
     for number in sequence.block_events:

@@ -17,7 +17,7 @@ mapping of named ones whose sum is the loss.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -30,6 +30,9 @@ from pulseq_zero.files.loading import failure
 if TYPE_CHECKING:
     # Losses do not wait for the simulation
     from pulseq_zero.imaging.acquisition import Acquisition
+
+HISTORY = ("iteration", "loss", "verified_loss", "accuracy", "seconds")
+"""Columns of an optimization's history beside the terms of the loss, which no term is called as."""
 
 Parameters = Mapping[str, Tensor]
 Loss = Tensor | Mapping[str, Tensor]
@@ -82,7 +85,7 @@ def evaluate_loss(
     Raises
     ------
     OptimizationError
-        If it fails, or returns what is no loss.
+        If it fails, or returns what is no loss, or a term whose name is none.
     """
     signature, asked = _asked(loss_function)
     known: dict[str, Any]
@@ -106,10 +109,11 @@ def evaluate_loss(
         raise OptimizationError(
             f"the loss function fails in iteration {iteration}: {failure(error, loss_function)}"
         ) from error
-    terms = dict(found) if isinstance(found, Mapping) else {"": found}
+    named = dict(found) if isinstance(found, Mapping) else {}
+    _check_names(named)
+    terms = list(named.values()) if isinstance(found, Mapping) else [found]
     _check_terms(terms)
-    total = torch.stack([term.double().reshape(()) for term in terms.values()]).sum()
-    return LossValue(total, terms if isinstance(found, Mapping) else {})
+    return LossValue(torch.stack([term.double().reshape(()) for term in terms]).sum(), named)
 
 
 def loss_of(loss_function: LossFunction, parameters: Parameters, acquisition: Acquired) -> float:
@@ -161,8 +165,17 @@ def _asked(loss_function: LossFunction) -> tuple[inspect.Signature, dict[str, tu
     return signature, asked
 
 
-def _check_terms(terms: Mapping[str, Any]) -> None:
-    for term in terms.values():
+def _check_names(names: Iterable[Any]) -> None:
+    for name in names:
+        if not isinstance(name, str) or name in HISTORY:
+            raise OptimizationError(
+                f"the loss function returned a term named {name!r}, but a name must be text, and "
+                f"{', '.join(HISTORY)} are what the history has beside the terms; call it otherwise"
+            )
+
+
+def _check_terms(terms: Sequence[Any]) -> None:
+    for term in terms:
         if not isinstance(term, Tensor) or term.numel() != 1 or term.is_complex():
             what = repr(term)
             if isinstance(term, Tensor):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -38,19 +37,20 @@ def run(
         As for `export_stage`.
     plain_script
         A program that runs the sequence function without this package and writes its sequence,
-        called with the function's reference, its arguments as JSON, and the file to write.
+        called with the function's reference, a JSON file of ``parameters`` and ``arguments``, and
+        the file to write.
     traced
         The ``.seq`` file as it was written with traced numbers.
     check
         What was found, as JSON.
     """
-    sequence = export_stage(experiment, stage, seq, optimization)
+    sequence = export_stage(experiment, stage, traced, seq, optimization)
     setup = sequence_setup(experiment.sequence, experiment.parameters)
     values = stage_values(setup, stage, optimization)
+    given = {"parameters": plain(values), "arguments": setup.arguments}
+    by_pypulseq_alone = _write_plainly(plain_script, experiment.sequence.function, given)
     exported = seq.read_bytes()
-    by_pypulseq_alone = _write_plainly(
-        plain_script, experiment.sequence.function, {**plain(values), **setup.arguments}
-    )
+    _require_equal(exported, by_pypulseq_alone, f"stage {stage}, in another process")
     save_json(
         check,
         {
@@ -64,7 +64,7 @@ def run(
 
 
 def export_stage(
-    experiment: Experiment, stage: str, seq: Path, optimization: Path | None = None
+    experiment: Experiment, stage: str, traced: Path, seq: Path, optimization: Path | None = None
 ) -> pypulseq.Sequence:
     """Run the unchanged sequence function with plain numbers and write what it returns.
 
@@ -74,6 +74,8 @@ def export_stage(
         The experiment.
     stage
         ``start``, ``optimized`` or ``iteration_N``.
+    traced
+        The ``.seq`` file as it was written with traced numbers: what was simulated.
     seq
         The ``.seq`` file.
     optimization
@@ -87,10 +89,12 @@ def export_stage(
     Raises
     ------
     SequenceError
-        If the function fails, or the sequence breaks PyPulseq's timing check.
+        If the function fails, the sequence breaks PyPulseq's timing check, or it is another one
+        than that which was simulated.
     """
     setup = sequence_setup(experiment.sequence, experiment.parameters)
-    sequence = setup.sequence(stage_values(setup, stage, optimization))
+    values = stage_values(setup, stage, optimization)
+    sequence = setup.sequence(values)
     timing_is_right, timing_errors = sequence.check_timing()
     if not timing_is_right:
         raise SequenceError(
@@ -99,14 +103,33 @@ def export_stage(
         )
     with atomic_path(seq) as path:
         sequence.write(str(path))
+        written = path.read_bytes()
+        _require_equal(traced.read_bytes(), written, f"stage {stage}")
+        with atomic_path(path) as again:
+            setup.sequence(values).write(str(again))
+            _require_equal(written, again.read_bytes(), f"stage {stage}")
     return sequence
 
 
-def _write_plainly(script: Path, function: str, arguments: Mapping[str, Any]) -> bytes:
-    """Run the sequence function in a fresh Python that never sees pulseq-zero."""
-    values = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in arguments.items()}
+def _require_equal(before: bytes, again: bytes, place: str) -> None:
+    if before != again:
+        raise SequenceError(
+            f"the sequence function gave another sequence when it ran again ({place}): it must be "
+            "a function of its arguments alone; seed its random numbers in it, and keep no state"
+        )
+
+
+def _write_plainly(script: Path, function: str, given: Mapping[str, Mapping[str, Any]]) -> bytes:
+    """Run the sequence function in a fresh Python that never sees tracing."""
     with TemporaryDirectory() as folder:
-        output = Path(folder) / "plain.seq"
-        command = [sys.executable, str(script), function, json.dumps(values), str(output)]
-        subprocess.run(command, check=True)
+        arguments, output = Path(folder) / "given.json", Path(folder) / "plain.seq"
+        # In a file: a command line holds no thousands of values
+        save_json(arguments, given)
+        command = [sys.executable, str(script), function, str(arguments), str(output)]
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode != 0 or not output.is_file():
+            said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            raise SequenceError(
+                f"{function} cannot be run in a Python process of its own, as a user would: {said}"
+            )
         return output.read_bytes()

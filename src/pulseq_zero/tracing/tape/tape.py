@@ -17,7 +17,7 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,11 +102,19 @@ class Tape:
         or zero (the derivative that a small step would show).
     on_loss
         Whether a number that loses its gradient raises an error or only warns.
+
+    Raises
+    ------
+    TracingError
+        If there is no such way of rounding, or of answering a loss.
     """
 
     _count = 0
 
     def __init__(self, rounding: Rounding = "straight-through", on_loss: OnLoss = "warn") -> None:
+        for name, value, known in (("rounding", rounding, Rounding), ("on_loss", on_loss, OnLoss)):
+            if value not in get_args(known):
+                raise TracingError(f"{name} is {value!r}, but must be one of {get_args(known)}")
         self.rounding = rounding
         self.on_loss = on_loss
         self.records: list[Record] = []
