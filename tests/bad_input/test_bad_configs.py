@@ -85,7 +85,7 @@ EXPERIMENT = "config/experiments/flair_ti.yaml"
         (
             {"fantom": {}},
             "the file: unknown key 'fantom'; the keys are experiments, limits, noise, "
-            "other_phantoms, phantom, results, simulation, validation",
+            "other_phantoms, packages, phantom, results, simulation, validation",
         ),
         ({"noise": {"snr": 0}}, "noise.snr: 0 is less than or equal to the minimum of 0"),
         ({"noise": {"count": 1}}, "noise.count: 1 is less than the minimum of 2"),

@@ -20,6 +20,13 @@ sys.path.insert(0, str(Path(workflow.basedir, "workflow")))
 
 from dependencies import STEPS, digest, library_files, sections_of
 
+for place in (workflow.basedir, Path.cwd()):
+    if re.search("[{}]", str(place)):
+        raise WorkflowError(
+            f"the folder {place} has a brace in its name, which Snakemake takes for a wildcard; "
+            "rename it"
+        )
+
 try:
     PLAN = read_plan(config)
     if workflow.is_main_process:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pulseq_zero.errors import ConfigError, PulseqZeroError
-from pulseq_zero.experiments import kinds
-from pulseq_zero.experiments.experiment import load_loss_maker, sequence_setup
-from pulseq_zero.experiments.layout import check_names
+from pulseq_zero.experiments.layout import check_names, check_results
+from pulseq_zero.experiments.plan import check_experiment
 from pulseq_zero.experiments.settings import Config, Experiment, read
 from pulseq_zero.files.yaml import read_yaml
 from pulseq_zero.phantom.settings import changed, read_config
@@ -73,6 +72,7 @@ def read_project(
     config = read(
         Config, _with(settings, "simulation", device=device), str(config_file or "--device")
     )
+    check_results(config.results)
     content = _with(read_yaml(file), "optimizer", iterations=iterations)
     experiment = read(Experiment, content, str(file))
     if experiment.sweep:
@@ -84,9 +84,7 @@ def read_project(
     changes = [own, *(changed(own, further) for further in experiment.ensemble)]
     try:
         phantoms = [read_config(changed(config.phantom, each)) for each in changes]
-        setup = sequence_setup(experiment.sequence, experiment.parameters)
-        load_loss_maker(experiment.loss)
-        kinds.of(experiment.figure).check(experiment, setup)
+        check_experiment(experiment, config.packages)
     except PulseqZeroError as error:
         raise ConfigError(f"{file}: {error}") from error
     return Project(file.stem, experiment, config, phantoms)

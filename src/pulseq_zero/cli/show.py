@@ -42,7 +42,7 @@ def draw(files: RunFiles) -> list[Path]:
         "optimization": history_figure(
             start["image"],
             optimized["image"],
-            load_table(files.history),
+            load_table(files.history, ("iteration", "loss", "verified_loss")),
             parameters,
             units,
             max(metadata["accuracy"], other_metadata["accuracy"]),

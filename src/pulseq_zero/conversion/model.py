@@ -182,7 +182,7 @@ class SequenceModel:
             )
         except PulseqZeroError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise SequenceError(
                 f"the sequence function fails: {failure(error, self._function)}"
             ) from error

@@ -73,7 +73,7 @@ class SequenceSetup:
         """
         try:
             made = self.function(**plain(values), **self.arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise SequenceError(
                 f"the sequence function fails: {failure(error, self.function)}"
             ) from error
@@ -147,7 +147,7 @@ def _start(function: SequenceFunction, name: str, settings: ParameterSettings) -
         start = argument.default if argument else inspect.Parameter.empty
     try:
         return torch.from_numpy(np.array(start, dtype=float))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(
             f"parameter {name!r} has no numeric start value, neither in the experiment nor as "
             "the function's default; give it one with start:"
@@ -240,7 +240,7 @@ def make_loss(loss: LossSettings, context: LossContext, base: Path | None = None
         made = maker(context, **loss.settings)
     except PulseqZeroError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(
             f"the loss maker {loss.function!r} fails: {failure(error, maker)}"
         ) from error

@@ -17,6 +17,11 @@ EXPERIMENT_NAME = "[A-Za-z][A-Za-z0-9_]*"
 
 # What beside runs lies in the folder of results, and is drawn in its figures
 _TAKEN = ("benchmarks", "checkpoints", "figures", "logs", "phantom", "schematic", "validated")
+# Folders of what results are made of
+_OF_SOURCES = (
+    "benchmarks", "config", "docs", "losses", "phantoms", "profiles", "sequences", "src", "tests",
+    "workflow",
+)  # fmt: skip
 _OF_AN_EXPERIMENT = ("kspace", "pulses", "validation")
 
 
@@ -49,6 +54,22 @@ def check_names(names: Sequence[str]) -> None:
                 "rename its file"
             )
         taken[lower] = f"the experiment {name!r}"
+
+
+def check_results(folder: str) -> None:
+    """Check that a folder for results is none of those that a project has for its sources.
+
+    Raises
+    ------
+    ConfigError
+        If it is.
+    """
+    first = Path(folder).parts[0]
+    if first.lower() in _OF_SOURCES:
+        raise ConfigError(
+            f"results: {folder} is in {first}, which is for what results are made of; choose "
+            "another folder, such as results"
+        )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +10,10 @@ from typing import Any
 
 from pulseq_zero.errors import ConfigError, PulseqZeroError
 from pulseq_zero.experiments import kinds, stages
-from pulseq_zero.experiments.layout import check_names
+from pulseq_zero.experiments.layout import check_names, check_results
 from pulseq_zero.experiments.settings import Config, Experiment, JudgeSettings, read
 from pulseq_zero.experiments.sweeps import sweep_runs, sweep_table, with_settings
+from pulseq_zero.files.loading import check_function
 from pulseq_zero.files.yaml import read_yaml
 from pulseq_zero.optimization.checkpoints import fingerprint
 from pulseq_zero.phantom.settings import changed, read_config
@@ -175,6 +176,7 @@ def read_plan(content: Any, folder: Path = FOLDER) -> Plan:
     """
     config = read(Config, content, "the config")
     check_names(config.experiments)
+    check_results(config.results)
     plan = Plan(config, phantoms={PHANTOM: read_config(config.phantom)})
     for name in config.experiments:
         file = folder / f"{name}.yaml"
@@ -205,20 +207,55 @@ def check_functions(plan: Plan, folder: Path = FOLDER) -> None:
     Raises
     ------
     ConfigError
-        If a sequence function or a loss maker cannot be used as an experiment says.
+        If a function is not the project's, or cannot be used as an experiment says.
+    """
+    packages = plan.config.packages
+    for run, experiment in plan.runs.items():
+        with _at(_place(folder, run)):
+            check_experiment(experiment, packages)
+            for name, variant in plan.variants_of(run).items():
+                with _at(_variant(name)):
+                    check_experiment(variant, packages)
+    for name, sweep in plan.sweeps.items():
+        for baseline, given in sweep.baselines.items():
+            with _at(f"{_place(folder, name)}: baselines: {baseline}"):
+                check_function(given.function, packages)
+
+
+def check_experiment(experiment: Experiment, packages: Sequence[str]) -> None:
+    """Check what of an experiment only its functions know, before anything runs.
+
+    Parameters
+    ----------
+    experiment
+        The experiment, of one run.
+    packages
+        Packages beside the project's own files that it may name functions of.
+
+    Raises
+    ------
+    ConfigError
+        If one of its functions is not the project's or cannot be used as the experiment says, if
+        nothing can be scanned, or if an iteration is reported that is never done.
     """
     # They need all that simulates, which reading a plan does not
     from pulseq_zero.experiments.experiment import load_loss_maker, sequence_setup
 
-    for run, experiment in plan.runs.items():
-        with _at(_place(folder, run)):
-            setup = sequence_setup(experiment.sequence, experiment.parameters)
-            load_loss_maker(experiment.loss)
-            kinds.of(experiment.figure).check(experiment, setup)
-            for name, variant in plan.variants_of(run).items():
-                with _at(_variant(name)):
-                    sequence_setup(variant.sequence, variant.parameters)
-                    load_loss_maker(variant.loss)
+    for section in (experiment.sequence, experiment.loss):
+        check_function(section.function, packages)
+    setup = sequence_setup(experiment.sequence, experiment.parameters)
+    load_loss_maker(experiment.loss)
+    kinds.of(experiment.figure).check(experiment, setup)
+    scanned = experiment.scan.parameter if experiment.scan else None
+    scalars = [name for name, start in setup.start.items() if start.ndim == 0]
+    if scanned is not None and scanned not in scalars:
+        raise ConfigError(
+            f"scan.parameter: {scanned!r} is no parameter that is one number; these are {scalars}"
+        )
+    last = experiment.optimizer.iterations
+    beyond = [number for number in experiment.report_iterations if number > last]
+    if beyond:
+        raise ConfigError(f"report_iterations: {beyond[0]} is beyond the last iteration, {last}")
 
 
 def _moves_the_start(setting: str) -> bool:

@@ -30,6 +30,7 @@ _VARIED = ("sequence", "image", "loss", "phantom")
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Function = Annotated[
     str,
     Field(
@@ -136,7 +137,7 @@ class NoiseSettings(Section):
     """Mean magnitude of the start image over the standard deviation of a pixel's real part"""
     count: Annotated[int, Field(ge=2)] = 32
     """Number of realizations"""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     region: Annotated[str, Field(min_length=1)] = "brain"
     """Region of the phantom where the mean is taken"""
 
@@ -164,6 +165,16 @@ class Config(Section):
             description="the path of a folder below the working directory, without spaces",
         ),
     ] = "results"
+    packages: Annotated[
+        list[
+            Annotated[
+                str,
+                Field(pattern=_NAME, description="the name of a package"),
+            ]
+        ],
+        Field(json_schema_extra=Unique),
+    ] = []
+    """Installed packages that experiments may name functions of, beside the project's own files"""
     phantom: dict[str, Any] = {}
     """The phantom; the library's phantom schema has the details"""
     other_phantoms: Annotated[
@@ -227,7 +238,7 @@ class OptimizerSettings(Section):
     """Compute the loss again at the tight accuracy every so many iterations"""
     verify_share: Annotated[float, Field(ge=0, le=1)] = OptimizationSettings.verify_share
     """Least share of the improvement that the verification has to confirm"""
-    seed: Annotated[int, Field(ge=0)] = OptimizationSettings.seed
+    seed: Seed = OptimizationSettings.seed
     on_not_finite: OnNotFinite = OptimizationSettings.on_not_finite
 
     @property

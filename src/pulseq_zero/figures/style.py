@@ -14,6 +14,8 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.mathtext import MathTextParser
+from matplotlib.text import Text
 from matplotlib.transforms import ScaledTranslation
 from torch import Tensor
 
@@ -79,12 +81,23 @@ def column() -> Iterator[None]:
 
 def save_figure(figure: Figure, *paths: Path | str) -> None:
     """Save a figure under each name, in the format of its suffix, and close it."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(_is_mathtext(text.get_text()))
     for path in map(Path, paths):
         with atomic_path(path) as temporary, plt.rc_context(_SAVING):
             # Dates would make files of equal content differ
             metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
             figure.savefig(temporary, format=path.suffix[1:], metadata=metadata)
     plt.close(figure)
+
+
+def _is_mathtext(text: str) -> bool:
+    """Tell whether Matplotlib can set a text as mathematics: a title may mean its $ as such."""
+    try:
+        MathTextParser("path").parse(text)
+    except ValueError:
+        return False
+    return True
 
 
 def save_in_widths(draw: Callable[[], Figure], png: Path, pdf: Path, in_column: Path) -> None:

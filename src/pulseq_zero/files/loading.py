@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -14,6 +16,10 @@ from types import ModuleType
 from typing import Any, cast
 
 from pulseq_zero.errors import ConfigError, SequenceError
+from pulseq_zero.files.sources import is_own, is_pythons_own, sources_of
+
+# What of this library a file may name; other functions of it write files
+_LOSSES = "pulseq_zero.optimization.losses"
 
 
 def load_function(reference: str, base: Path | None = None) -> Callable[..., Any]:
@@ -41,6 +47,7 @@ def load_function(reference: str, base: Path | None = None) -> Callable[..., Any
     if is_file:
         module = import_file((base or Path()) / source)
     else:
+        _open_folder((base or Path()).resolve())
         try:
             module = importlib.import_module(source)
         except ImportError as error:
@@ -55,7 +62,59 @@ def load_function(reference: str, base: Path | None = None) -> Callable[..., Any
     return cast("Callable[..., Any]", function)
 
 
-def failure(error: Exception, function: Callable[..., Any]) -> str:
+def check_function(reference: str, packages: Iterable[str] = ()) -> None:
+    """Check that a reference in a file names a function that a project may run.
+
+    A reference stands in a file without any code, which may come from others. So it can name what
+    is in the project's folder and not installed there, this library's losses, or what is in a
+    package that the project names; not ``subprocess:call``, nor by way of a file that imports it.
+
+    Parameters
+    ----------
+    reference
+        As for `load_function`; a file name is relative to the working directory.
+    packages
+        Names of further packages.
+
+    Raises
+    ------
+    ConfigError
+        If it names anything else, or nothing.
+    """
+    source = reference.rpartition(":")[0]
+    here = Path.cwd()
+    is_file = source.endswith(".py")
+    files = filter(is_own, [Path(source)] if is_file else sources_of(reference))
+    # As they are called: a folder of the project may be a link to another
+    inside = [Path(os.path.abspath(file)).is_relative_to(here) for file in files]  # noqa: PTH100
+    is_named = source == _LOSSES or source.partition(".")[0] in packages
+    if not any(inside) and (is_file or not is_named):
+        mend = "move it there" if is_file else "name it under packages in the config"
+        raise ConfigError(
+            f"{reference!r} is no function of the project, which is what lies in {here}; {mend}, "
+            "if you trust it"
+        )
+    function = load_function(reference)
+    if _is_pythons_own(function):
+        raise ConfigError(
+            f"{reference!r} is a function of Python's own library; name one that makes a sequence "
+            "or a loss"
+        )
+
+
+def _is_pythons_own(function: Any) -> bool:
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    for found in (function, type(function)):
+        try:
+            return is_pythons_own(Path(inspect.getsourcefile(found) or ""))
+        except TypeError:
+            continue
+    return True
+
+
+def failure(error: BaseException, function: Callable[..., Any]) -> str:
     """Say what went wrong in a user's function, and in which line of its file."""
     frames = traceback.extract_tb(error.__traceback__)
     file = getattr(getattr(function, "__code__", None), "co_filename", None)
@@ -78,7 +137,12 @@ def check_arguments(function: Callable[..., Any], names: Iterable[str]) -> None:
             f"the sequence function must be a function, not {function!r}; of a file, "
             "pulseq_zero.files.loading.load_function makes one"
         )
-    arguments = inspect.signature(function).parameters
+    try:
+        arguments = inspect.signature(function).parameters
+    except (TypeError, ValueError) as error:
+        raise SequenceError(
+            f"{function!r} does not say what arguments it has; make a function of it by def"
+        ) from error
     if any(a.kind is inspect.Parameter.VAR_KEYWORD for a in arguments.values()):
         return
     unknown = sorted(set(names) - set(arguments))
@@ -107,9 +171,7 @@ def import_file(path: Path, loader: Callable[[Path], Loader] | None = None) -> M
     path = path.resolve()
     if not path.is_file():
         raise ConfigError(f"there is no Python file {path}; mend the name or create the file")
-    folder = str(path.parent)
-    if folder not in sys.path:
-        sys.path.append(folder)
+    _open_folder(path.parent)
     spec = importlib.util.spec_from_file_location(path.stem, path, loader=loader and loader(path))
     if spec is None or spec.loader is None:
         raise ConfigError(f"{path} cannot be imported as Python")
@@ -127,6 +189,12 @@ def import_file(path: Path, loader: Callable[[Path], Loader] | None = None) -> M
             raise
         raise ConfigError(_fails_on_import(path, error)) from error
     return module
+
+
+def _open_folder(folder: Path) -> None:
+    """Let Python find what lies in a folder, after all else."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
 
 
 def _fails_on_import(source: Path | str, error: BaseException) -> str:

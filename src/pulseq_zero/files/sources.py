@@ -16,6 +16,7 @@ _INSTALLED = {
     *(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "purelib", "platlib")),
     _LIBRARY,
 }
+_STDLIB = Path(sysconfig.get_path("stdlib")).resolve()
 _OF_PACKAGES = {"site-packages", "dist-packages"}
 
 
@@ -69,6 +70,12 @@ def is_own(file: Path) -> bool:
     """Tell whether a file is the user's own, rather than installed."""
     parents = file.resolve().parents
     return not (_INSTALLED & set(parents) or _OF_PACKAGES & {parent.name for parent in parents})
+
+
+def is_pythons_own(file: Path) -> bool:
+    """Tell whether a file is of Python's standard library."""
+    parents = file.resolve().parents
+    return _STDLIB in parents and not _OF_PACKAGES & {parent.name for parent in parents}
 
 
 def _imported(file: Path, folder: str) -> list[Path]:

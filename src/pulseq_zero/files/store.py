@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -109,7 +109,18 @@ def load_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
         for name in header["complex"]:
             tensors[name] = torch.view_as_complex(tensors[name])
-        return tensors, header["metadata"]
+        return _OfFile(path, tensors), _OfFile(path, header["metadata"])
+
+
+class _OfFile(dict[str, Any]):
+    """What a file holds: what it does not hold is asked for in vain."""
+
+    def __init__(self, path: Path | str, content: Mapping[str, Any]) -> None:
+        super().__init__(content)
+        self._path = path
+
+    def __missing__(self, name: str) -> Any:
+        raise StoreError(f"{self._path} holds no {name!r}: it is of something else; make it again")
 
 
 def save_json(path: Path | str, content: Any) -> None:
@@ -135,13 +146,28 @@ def save_table(path: Path | str, table: pd.DataFrame) -> None:
             table.to_csv(temporary, index=False)
 
 
-def load_table(path: Path | str) -> pd.DataFrame:
-    """Load a table that `save_table` saved; its floats come back bit by bit."""
+def load_table(path: Path | str, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """Load a table that `save_table` saved; its floats come back bit by bit.
+
+    Parameters
+    ----------
+    path
+        The file.
+    columns
+        What it must have among others.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing, no table, or one of something else.
+    """
     parquet = _is_parquet(path)
     with _reading(path, "a table"):
-        if parquet:
-            return pd.read_parquet(path)
-        return pd.read_csv(path)
+        table = pd.read_parquet(path) if parquet else pd.read_csv(path)
+    for column in columns:
+        if column not in table:
+            raise StoreError(f"{path} has no column {column!r}: it is of something else")
+    return table
 
 
 @contextmanager

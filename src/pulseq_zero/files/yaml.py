@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -13,6 +14,18 @@ import yaml
 from pulseq_zero.errors import ConfigError
 
 Config = dict[str, Any]
+
+# What neither integers of 64 bits nor floats with all digits hold is a slip of the pen
+_LARGEST = 2**63
+
+# A config has fewer values, and is less deep
+_MOST, _DEEPEST = 10**6, 100
+
+# Of longer lists, a schema sees so many values
+_LONG = 1000
+
+# Of longer values, a message shows so many letters
+_SHOWN = 200
 
 
 class _Loader(yaml.SafeLoader):
@@ -30,12 +43,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _is_integer(checker: jsonschema.TypeChecker, value: Any) -> bool:
+def _is_integer(checker: jsonschema.TypeChecker | None, value: Any) -> bool:
     # JSON has 4.0 for an integer, Python's range has not
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
-def _is_number(checker: jsonschema.TypeChecker, value: Any) -> bool:
+def _is_number(checker: jsonschema.TypeChecker | None, value: Any) -> bool:
     return _is_integer(checker, value) or (isinstance(value, float) and math.isfinite(value))
 
 
@@ -57,7 +70,7 @@ def read_yaml(path: Path) -> Config:
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-        _check_keys(content, path)
+        _check_values(content, path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
     except yaml.YAMLError as error:
@@ -99,23 +112,49 @@ def validate(content: Any, schema: Mapping[str, Any], name: str) -> None:
 
 def explain(content: Any, schema: Mapping[str, Any]) -> tuple[str, str] | None:
     """Find the key of a config that fits a schema least, and what it must be."""
-    error = jsonschema.exceptions.best_match(Validator(schema).iter_errors(content))
+    error = jsonschema.exceptions.best_match(Validator(schema).iter_errors(_shortened(content)))
     return None if error is None else (".".join(map(str, error.absolute_path)), _mend(error))
 
 
-def _check_keys(content: Any, path: Path) -> None:
+def _check_values(content: Any, path: Path) -> None:
+    """Refuse keys and values that no config has; those that aliases repeat count each time."""
+    count = 0
+    pending = [(content, 0)]
+    while pending:
+        here, depth = pending.pop()
+        count += 1
+        if count > _MOST or depth > _DEEPEST:
+            raise ConfigError(
+                f"{path} is nested too deeply, or within itself"
+                if depth > _DEEPEST
+                else f"{path} holds more than {_MOST} values, which no experiment needs"
+            )
+        if isinstance(here, Mapping):
+            for key in here:
+                if not isinstance(key, str):
+                    raise ConfigError(f"{path}: the key {key} must be text; put it in quotes")
+        elif here is not None and not isinstance(here, str | int | float | list):
+            raise ConfigError(
+                f"{path}: {here} is a {type(here).__name__} to YAML; put it in quotes"
+            )
+        if isinstance(here, Mapping | list):
+            inner = here.values() if isinstance(here, Mapping) else here
+            pending += [(value, depth + 1) for value in inner]
+
+
+def _shortened(content: Any) -> Any:
+    """Leave out most of long lists, at each of whose values a schema would look for a ms.
+
+    Long are lists of numbers, so that the first value that is none stays.
+    """
     if isinstance(content, Mapping):
-        for key, value in content.items():
-            if not isinstance(key, str):
-                raise ConfigError(f"{path}: the key {key} must be text; put it in quotes")
-            _check_keys(value, path)
-    elif isinstance(content, list):
-        for value in content:
-            _check_keys(value, path)
-    elif content is not None and not isinstance(content, str | int | float):
-        raise ConfigError(
-            f"{path}: {content} is a {type(content).__name__} to YAML; put it in quotes"
-        )
+        return {key: _shortened(value) for key, value in content.items()}
+    if isinstance(content, list):
+        if len(content) > _LONG:
+            wrong = (value for value in content[_LONG:] if not _is_number(None, value))
+            content = [*content[:_LONG], *itertools.islice(wrong, 1)]
+        return [_shortened(value) for value in content]
+    return content
 
 
 def _mend(error: jsonschema.ValidationError) -> str:
@@ -129,8 +168,12 @@ def _mend(error: jsonschema.ValidationError) -> str:
     if error.validator == "type" and isinstance(value, str) and _looks_like_a_number(value):
         return f"{value!r} is text to YAML; write {float(value)!r} without quotes, as in 1.0e-3"
     if error.validator in ("pattern", "anyOf", "oneOf") and "description" in error.schema:
-        return f"{value!r} must be {error.schema['description']}"
-    return str(error.message)
+        return f"{_short(repr(value))} must be {error.schema['description']}"
+    return str(error.message).replace(repr(value), _short(repr(value)))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _looks_like_a_number(text: str) -> bool:

@@ -17,6 +17,7 @@ mapping of named ones whose sum is the loss.
 from __future__ import annotations
 
 import inspect
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -88,8 +89,10 @@ def evaluate_loss(
         If it fails, or returns what is no loss, or a term whose name is none.
     """
     signature, asked = _asked(loss_function)
+    # Copies: a loss function may take out what it has used
+    acquisition = dict(acquisition) if isinstance(acquisition, Mapping) else acquisition
     known: dict[str, Any]
-    known = {"parameters": parameters, "acquisition": acquisition, "iteration": iteration}
+    known = {"parameters": dict(parameters), "acquisition": acquisition, "iteration": iteration}
     if any("image" in each for each in asked.values()):
         known["image"] = (
             {name: each.image for name, each in acquisition.items()}
@@ -105,7 +108,7 @@ def evaluate_loss(
         found = loss_function(*bound.args, **bound.kwargs)
     except PulseqZeroError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise OptimizationError(
             f"the loss function fails in iteration {iteration}: {failure(error, loss_function)}"
         ) from error
@@ -176,14 +179,23 @@ def _check_names(names: Iterable[Any]) -> None:
 
 def _check_terms(terms: Sequence[Any]) -> None:
     for term in terms:
-        if not isinstance(term, Tensor) or term.numel() != 1 or term.is_complex():
-            what = repr(term)
+        if not isinstance(term, Tensor) or term.numel() != 1 or _kind(term):
+            what = " ".join(reprlib.repr(term).split())
             if isinstance(term, Tensor):
-                kind = "complex tensor" if term.is_complex() else "tensor"
-                what = f"a {kind} of shape {tuple(term.shape)}"
+                what = f"a {_kind(term)}tensor of shape {tuple(term.shape)}"
             raise OptimizationError(
                 f"the loss function returned {what}, but every loss must be a real scalar "
                 "tensor; take the mean, or the magnitude"
             )
     if not terms:
         raise OptimizationError("the loss function returned no terms; return at least one")
+
+
+def _kind(term: Tensor) -> str:
+    """Say of what kind a tensor is that is no plain one of real numbers."""
+    kinds = {
+        "complex ": term.is_complex(),
+        "sparse ": term.layout != torch.strided,
+        "meta ": term.is_meta,
+    }
+    return "".join(kind for kind, applies in kinds.items() if applies)

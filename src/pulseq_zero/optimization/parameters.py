@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,11 +43,9 @@ class Parameter:
     in_sequence: bool = True
 
     def __post_init__(self) -> None:
-        try:
-            start = torch.as_tensor(self.start, dtype=torch.float64).detach()
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise OptimizationError(f"start values must be numbers, not {self.start!r}") from error
-        object.__setattr__(self, "start", start)
+        object.__setattr__(self, "start", _numbers(self.start, "start values must be numbers"))
+        if self.start.numel() == 0:
+            raise OptimizationError("there must be at least one start value")
         if not bool(self.start.isfinite().all()):
             raise OptimizationError("start values must be finite numbers")
         for name in ("lower", "upper"):
@@ -82,10 +81,7 @@ class Parameter:
         value: Any = getattr(self, name)
         if isinstance(value, int | float):
             return value
-        try:
-            bound = torch.as_tensor(value, dtype=torch.float64).detach()
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise OptimizationError(f"{name} must be a number, not {value!r}") from error
+        bound = _numbers(value, f"{name} must be a number")
         if bound.ndim == 0:
             return float(bound)
         if bound.shape != self.start.shape:
@@ -185,6 +181,19 @@ class Bounded:
 def _inverse_softplus(value: Tensor) -> Tensor:
     positive = value.clamp_min(Bounded.MARGIN)
     return positive + torch.log(-torch.expm1(-positive))
+
+
+def _numbers(given: Any, wanted: str) -> Tensor:
+    """Copy real numbers, as a tensor may change later."""
+    try:
+        # What is complex would lose its imaginary part without a word
+        numbers = torch.as_tensor(given, dtype=torch.complex128).detach()
+        is_real = not bool(numbers.imag.any())
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise OptimizationError(f"{wanted}, not {reprlib.repr(given)}") from error
+    if not is_real:
+        raise OptimizationError(f"{wanted}, not {reprlib.repr(given)}")
+    return numbers.real.clone()
 
 
 def _shown(bound: float | Tensor) -> str:

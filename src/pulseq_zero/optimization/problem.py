@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pulseq_zero.errors import NotFiniteError, OptimizationError
+from pulseq_zero.errors import NotFiniteError, OptimizationError, PulseqZeroError
 from pulseq_zero.imaging.model import ImagingModel
 from pulseq_zero.imaging.noise import with_noise
 from pulseq_zero.optimization.loss import (
@@ -118,7 +118,8 @@ class Problem:
             if not all(bool(slope.isfinite().all()) for slope in of_modules):
                 what = "gradient of the modules"
                 raise NotFiniteError(_not_finite(what, math.nan, iteration, values))
-        detached = {name: leaf.detach() for name, leaf in leaves.items()}
+        # Not the leaves, which a loss function may have changed in place
+        detached = {name: value.detach() for name, value in values.items()}
         return Evaluation(
             detached, float(loss.detach()), found.numbers, gradient, of_modules, (acquired,)
         )
@@ -194,6 +195,12 @@ class Ensemble:
         self._take_phantoms_of(iteration)
         each = [member.evaluate(values, iteration, with_gradient) for member in self.members]
         first, count = each[0], len(each)
+        for one in each:
+            if set(one.terms) != set(first.terms):
+                raise OptimizationError(
+                    f"the loss functions of an ensemble have the terms {sorted(first.terms)} and "
+                    f"{sorted(one.terms)}; let all return the same"
+                )
         return Evaluation(
             first.values,
             sum(one.loss for one in each) / count,
@@ -265,11 +272,18 @@ def _gradient(
             "item() or NumPy; compute it with torch from the image and the parameters"
         )
     sources = [*leaves.values(), *trained]
+    try:
+        found = torch.autograd.grad(loss, sources, allow_unused=True)
+    except PulseqZeroError:
+        raise
+    except RuntimeError as error:
+        raise OptimizationError(
+            f"the loss cannot be differentiated: {' '.join(str(error).split())}; neither call "
+            "backward() in the loss function nor change the image or the parameters in place"
+        ) from error
     slopes = [
         torch.zeros_like(source) if slope is None else slope
-        for source, slope in zip(
-            sources, torch.autograd.grad(loss, sources, allow_unused=True), strict=True
-        )
+        for source, slope in zip(sources, found, strict=True)
     ]
     return dict(zip(leaves, slopes, strict=False)), tuple(slopes[len(leaves) :])
 

@@ -38,7 +38,8 @@ class Sequences:
     Raises
     ------
     OptimizationError
-        If there is no sequence, or if none of several takes a parameter or argument.
+        If there is no sequence, if none of several takes a parameter or argument, or if one is both
+        a parameter and an argument.
     SequenceError
         If a function cannot be called so.
     """
@@ -55,6 +56,9 @@ class Sequences:
         if not self.functions:
             raise OptimizationError("there is no sequence function; name at least one")
         names = [name for name, parameter in parameters.items() if parameter.in_sequence]
+        both = [name for name in names if name in arguments]
+        if both:
+            raise OptimizationError(f"{both[0]!r} is both a parameter and an argument; remove one")
         wanted = [*names, *arguments]
         taken = {
             name: wanted if self.is_one else _taken(function, wanted)

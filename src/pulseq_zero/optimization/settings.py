@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -59,7 +60,8 @@ class OptimizationSettings:
     arguments
         Further arguments of the sequence function.
     matrix, fov, reconstruction
-        Pixels and field of view [m] of the image, and what makes it, see `ImagingModel`.
+        Pixels and field of view [m] of the image, or of a volume, and what makes it, see
+        `ImagingModel`.
     noise
         Standard deviation of the real and of the imaginary part of the noise that is added to each
         sample of the signal; another realization in each iteration.
@@ -105,8 +107,8 @@ class OptimizationSettings:
     seed: int = 0
     on_not_finite: OnNotFinite = "stop"
     arguments: Mapping[str, Any] | None = None
-    matrix: tuple[int, int] | None = None
-    fov: tuple[float, float] | None = None
+    matrix: tuple[int, ...] | None = None
+    fov: tuple[float, ...] | None = None
     reconstruction: ReconstructionFunction | None = None
     noise: float = 0.0
     accuracy: float = DEFAULT_ACCURACY
@@ -124,16 +126,19 @@ class OptimizationSettings:
         if self.verify_every is not None:
             counts.append(("verify_every", self.verify_every))
         for name, value in [*counts, ("seed", self.seed)]:
-            if not isinstance(value, int):
+            if not isinstance(value, int) or isinstance(value, bool):
                 raise OptimizationError(f"{name} is {value!r}, but must be a whole number")
+        self._check_types()
         for name, count in counts:
             if count < 1:
                 raise OptimizationError(f"{name} is {count}, but must be at least 1")
+        if not 0 <= self.seed < 2**63:
+            raise OptimizationError(f"seed is {self.seed}, but must lie between 0 and 2**63 - 1")
         for name in ("optimizer", "scheduler", "module_optimizer", "callback", "reconstruction"):
             function = getattr(self, name)
             if function is not None and not callable(function):
                 raise OptimizationError(f"{name} is {function!r}, but must be a function")
-        if not 0 <= self.noise < math.inf:
+        if self.noise < 0:
             raise OptimizationError(f"noise is {self.noise}, but must be zero or positive")
         if not 0 <= self.verify_share <= 1:
             raise OptimizationError(
@@ -148,6 +153,28 @@ class OptimizationSettings:
                 f"on_not_finite is {self.on_not_finite!r}, but must be 'stop' or 'halve'"
             )
 
+    def _check_types(self) -> None:
+        for name in ("arguments", "simulation"):
+            value = getattr(self, name)
+            if value is not None and not (
+                isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+            ):
+                raise OptimizationError(
+                    f"{name} is {value!r}, but must be a mapping of names to values"
+                )
+        for name in (
+            "accuracy", "verify_accuracy", "verify_share", "checkpoint_seconds", "noise",
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if not _is_number(value) and not (name == "verify_accuracy" and value is None):
+                raise OptimizationError(f"{name} is {value!r}, but must be a number")
+        for name, what in (("matrix", "numbers of pixels"), ("fov", "lengths in m")):
+            value = getattr(self, name)
+            if value is not None and not _are_lengths(value):
+                raise OptimizationError(
+                    f"{name} is {value!r}, but must be {what} along x and y, and z of a volume"
+                )
+
     @property
     def verification_accuracy(self) -> float:
         """Accuracy of the verification."""
@@ -158,3 +185,15 @@ class OptimizationSettings:
         if self.verify_every is None:
             return False
         return iteration == self.iterations or iteration % self.verify_every == 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _are_lengths(value: Any) -> bool:
+    try:
+        x, y, *z = value
+    except (TypeError, ValueError):
+        return False
+    return len(z) <= 1 and all(_is_number(each) and each > 0 for each in (x, y, *z))

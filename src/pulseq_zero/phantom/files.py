@@ -68,7 +68,7 @@ def read_volume(path: Path | str) -> Volume:
         image: Any = nibabel.load(path)
         affine = np.diag([*[unit_of_length(image)] * 3, 1.0]) @ image.affine
         check_axes(affine, path)
-        image = nibabel.as_closest_canonical(image.__class__(image.dataobj, affine))
+        image = nibabel.as_closest_canonical(type(image)(image.dataobj, affine, image.header))
         data = np.asarray(image.dataobj)
     except FileNotFoundError as error:
         raise PhantomError(f"{path} does not exist; check the path in the config") from error
