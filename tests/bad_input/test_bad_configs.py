@@ -75,7 +75,7 @@ EXPERIMENT = "config/experiments/flair_ti.yaml"
         ),
         (
             {"limits": {"sar": 1}},
-            "limits: unknown key 'sar'; the keys are b1_peak, b1_rms, rf_energy",
+            "limits: unknown key 'sar'; the keys are b1_peak, b1_rms, pns_hardware, rf_energy",
         ),
         (
             {"validation": {"largest": 100}},

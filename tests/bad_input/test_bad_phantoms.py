@@ -84,7 +84,8 @@ def nifti(PD="PD.nii.gz", **changes):
         (
             {"sourse": "nifti"},
             "phantom: unknown key 'sourse'; the keys are B0_scale, B1_scale, definition, deform, "
-            "fov, lesions, matrix, scale, scalp, slice_position, slice_thickness, source, tissues",
+            "fov, lesions, matrix, scale, scalp, slice_position, slice_thickness, slices, "
+            "source, tissues",
         ),
         ({"matrix": 8}, "phantom.matrix: 8 is less than the minimum of 16"),
         (
