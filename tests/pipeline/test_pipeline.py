@@ -109,6 +109,11 @@ def test_every_job_says_what_it_has_used(pipeline):
     assert len(jobs) == len(list(folder.rglob("*.json")))
 
 
+def front_page_of(pipeline: Pipeline) -> str:
+    """Read the report's first page as it is shown, without the marks that all of it is text."""
+    return (pipeline.folder / "results/front_page.rst").read_text().replace("\\", "")
+
+
 def test_the_summary_holds_what_the_report_says(pipeline):
     summary = json.loads((pipeline.folder / "results/summary.json").read_text())
     assert set(summary["flair"]) >= {
@@ -125,7 +130,7 @@ def test_the_summary_holds_what_the_report_says(pipeline):
     assert summary["flair"]["ti_analytic_null_s"] == pytest.approx(math.log(2) * 4.3, rel=1e-3)
     alone = summary["flair"]["ti_variants_s"]["CSF alone"]
     assert alone == pytest.approx(math.log(2) * 4.3, rel=0.02)
-    front_page = (pipeline.folder / "results/front_page.rst").read_text()
+    front_page = front_page_of(pipeline)
     assert f"FLAIR: minimum of a scan with CSF alone\n     - not shown\n     - {alone:.3f} s" in (
         front_page
     )
@@ -240,7 +245,7 @@ def test_optimized_sequences_are_evaluated_on_other_phantoms(pipeline):
         assert 0 < row["noisy_gain_sd"] < 1
         assert row["noisy_gain"] == pytest.approx(row["gain"], abs=5 * row["noisy_gain_sd"])
     assert summary["robustness"] == rows
-    assert "tse_sar: gain in noise" in (pipeline.folder / "results/front_page.rst").read_text()
+    assert "tse_sar: gain in noise" in front_page_of(pipeline)
 
 
 def test_a_second_run_has_nothing_to_do(pipeline):
