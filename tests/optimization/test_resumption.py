@@ -21,7 +21,7 @@ import torch
 from pulseq_zero.files.store import load_table, load_tensors
 from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.optimization.parameters import Parameter
-from pulseq_zero.simulation import simulator
+from pulseq_zero.simulation.pdg import kept_graph
 from pulseq_zero.simulation.pdg.prepass import make_graph
 from support.killable import ITERATIONS, PHANTOM, optimize_in
 
@@ -164,7 +164,7 @@ def test_a_graph_that_is_kept_does_not_tell_where_a_run_was_stopped(tmp_path, mo
         made.append(slopes)
         return make_graph(*given, slopes=slopes, **options)
 
-    monkeypatch.setattr(simulator, "make_graph", counted)
+    monkeypatch.setattr(kept_graph, "make_graph", counted)
 
     def loss(parameters, image):
         evaluated.append(parameters["flips"].requires_grad)
