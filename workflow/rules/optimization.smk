@@ -58,7 +58,7 @@ rule optimize:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=growing(3000),
+        mem_mb=growing(3500),
         runtime=growing(60),
         gpu=gpus,
     params:
