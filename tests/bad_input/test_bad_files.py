@@ -154,7 +154,7 @@ def resume(path, **settings):
         ),
         (
             lambda: Repetitions.from_tensors(*load_tensors("good.safetensors")),
-            "the stored sequence lacks 'pulse_angle'; trace it again",
+            "good.safetensors holds no 'pulse_angle': it is of something else; make it again",
         ),
     ],
 )
