@@ -10,11 +10,11 @@ from pulseq_zero.files.sources import sources_of
 from pulseq_zero.optimization.checkpoints import fingerprint, identity
 
 FILES = {
-    "sequences/tse.py": "import numpy as np\nimport helper\nfrom parts import pulse\n",
-    "sequences/helper.py": "def late():\n    from parts.deep import most\n",
+    "sequences/tse.py": "import numpy as np\nimport helper_of_tse\nfrom parts import pulse\n",
+    "sequences/helper_of_tse.py": "def late():\n    from parts.deep import most\n",
     "sequences/parts/__init__.py": "",
     "sequences/parts/pulse.py": "from . import shape\nfrom ..parts.other import x\n",
-    "sequences/parts/shape.py": "import helper\n",
+    "sequences/parts/shape.py": "import helper_of_tse\n",
     "sequences/parts/other.py": "x = 1\n",
     "sequences/parts/deep/__init__.py": "from .most import *\n",
     "sequences/parts/deep/most.py": "import math\n",
@@ -70,8 +70,8 @@ def test_a_script_that_a_file_makes_a_function_of_is_followed(folder):
 
 
 def test_a_file_that_is_no_python_has_no_imports(folder):
-    Path("sequences/helper.py").write_text("def f(:\n")
-    assert "sequences/helper.py" in names("sequences/tse.py:tse", folder)
+    Path("sequences/helper_of_tse.py").write_text("def f(:\n")
+    assert "sequences/helper_of_tse.py" in names("sequences/tse.py:tse", folder)
 
 
 SEQUENCE = """
@@ -97,11 +97,11 @@ def sequence(TE=1.0):
 """
 
 
-def described(tmp_path, name, helper="TE = 1", flip=1, angle=1):
+def described(tmp_path, name, helper_of_tse="TE = 1", flip=1, angle=1):
     folder = tmp_path / name
     folder.mkdir()
     (folder / "given.py").write_text(SEQUENCE.format(flip=flip, angle=angle))
-    (folder / "timing.py").write_text(helper)
+    (folder / "timing.py").write_text(helper_of_tse)
     (folder / "settings.py").write_text("")
     before = set(sys.modules)
     sys.path.insert(0, str(folder))
@@ -117,10 +117,10 @@ def described(tmp_path, name, helper="TE = 1", flip=1, angle=1):
 
 
 def test_a_checkpoint_belongs_to_all_files_of_its_functions(tmp_path):
-    """A run whose helper was edited is another run: it would join two sequences in one history."""
+    """A run whose helper_of_tse was edited is another run: it would join two sequences in one history."""
     same = described(tmp_path, "same")
     assert described(tmp_path, "again") == same
-    assert described(tmp_path, "helper", helper="TE = 2") != same
+    assert described(tmp_path, "helper_of_tse", helper_of_tse="TE = 2") != same
     assert described(tmp_path, "text", flip=2) != same
 
 
