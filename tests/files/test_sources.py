@@ -117,7 +117,7 @@ def described(tmp_path, name, helper_of_tse="TE = 1", flip=1, angle=1):
 
 
 def test_a_checkpoint_belongs_to_all_files_of_its_functions(tmp_path):
-    """A run whose helper_of_tse was edited is another run: it would join two sequences in one history."""
+    """A run whose helper was edited is another run: it would join two sequences in one history."""
     same = described(tmp_path, "same")
     assert described(tmp_path, "again") == same
     assert described(tmp_path, "helper_of_tse", helper_of_tse="TE = 2") != same
