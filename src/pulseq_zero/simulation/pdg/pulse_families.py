@@ -82,7 +82,7 @@ def families_of(played: PlayedPulses) -> list[Family]:
             factor = (among @ known.conj()).real / known.abs().square().sum()
             rest = (values - factor.detach()[:, None] * known).abs().square().sum(1)
             alike = rest <= _SAME**2 * values.abs().square().sum(1)
-            alike &= _played_alike(played, numbers)
+            alike &= _played_alike(numbers, times, moments, played.centre)
             own = known, times[first], moments[first], played.centre[first]
             families.append(Family(*own, _chosen(numbers, alike), factor[alike]))
             numbers = _chosen(numbers, ~alike)
@@ -99,7 +99,7 @@ def silent_pulses(played: PlayedPulses) -> list[SilentPulses]:
     found = []
     for numbers in left.values():
         while numbers:
-            first, alike = numbers[0], _played_alike(played, numbers)
+            first, alike = numbers[0], _played_alike(numbers, times, moments, played.centre)
             members = _chosen(numbers, alike)
             found.append(
                 SilentPulses(
@@ -120,13 +120,14 @@ def _split(played: PlayedPulses) -> tuple[tuple[Tensor, ...], ...]:
     return tuple(part.split(counts) for part in (played.signal, played.time, played.moment))
 
 
-def _played_alike(played: PlayedPulses, numbers: list[int]) -> Tensor:
+def _played_alike(
+    numbers: list[int], times: tuple[Tensor, ...], moments: tuple[Tensor, ...], centre: Tensor
+) -> Tensor:
     """Tell which pulses of as many steps last as long under the same gradients as the first."""
-    _, *parts = (tuple(x.detach() for x in values) for values in _split(played))
-    centre = played.centre.detach()[numbers]
-    alike = centre == centre[0]
-    for values in parts:
-        alike &= (torch.stack([values[n] for n in numbers]) == values[numbers[0]]).flatten(1).all(1)
+    alike = centre.detach()[numbers] == centre.detach()[numbers[0]]
+    for values in (times, moments):
+        those = torch.stack([values[number].detach() for number in numbers])
+        alike &= (those == those[0]).flatten(1).all(1)
     return alike
 
 

@@ -71,7 +71,13 @@ class Sampler:
             factor = phantom.row_factor(timeline, stack, known.D)
             counted = self._counted
             if counted is None or counted[0] is not states or counted[1] is not known:
-                counts = self._count(plan, timeline, slopes, made_of, known)
+                its = (job, drive, profiles)
+                if made_of is not repetitions:
+                    its_job, its_drive, _, its_profiles = self._prepare(
+                        plan, timeline, slopes, made_of
+                    )
+                    its = (its_job, its_drive, its_profiles)
+                counts = self._count(made_of, known, *its)
                 counted = (states, known, counts)
                 self._counted = counted
             samples = self._interpolated_samples(
@@ -132,14 +138,13 @@ class Sampler:
     @torch.no_grad()
     def _count(
         self,
-        plan: Plan,
-        timeline: Timeline,
-        slopes: PositionSlopes | None,
         made_of: Repetitions,
         known: Interpolation,
+        job: Job,
+        drive: Drive,
+        profiles: Tensor | None,
     ) -> Counts:
         """Return between how many nodes voxels are interpolated at first."""
-        job, drive, _, profiles = self._prepare(plan, timeline, slopes, made_of)
         pulses = self._phantom.pulses(made_of)
 
         def emit(nodes: Nodes) -> Tensor:
