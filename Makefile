@@ -38,6 +38,7 @@ $(EXAMPLE): | $(VENV)/.done
 
 gallery: $(VENV)/.done $(EXAMPLE)
 	snakemake --cores $(CORES) --configfile config/gallery.yaml
+	snakemake --cores $(CORES) --snakefile docs/gallery/Snakefile
 
 test: $(VENV)/.done
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -57,7 +58,7 @@ check: $(VENV)/.done
 	$(BIN)/ruff check src tests workflow sequences losses phantoms benchmarks docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakefmt --check Snakefile workflow/rules docs/gallery/Snakefile
 	snakemake --lint
 
 # The site, with notebooks executed, in site/html/index.html; a link that leads nowhere is an error.

@@ -1,0 +1,52 @@
+"""What the examples of the gallery share: the judge, and where results are written."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pypulseq
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pulseq_zero.experiments.validation import judged_phantom
+from pulseq_zero.figures.style import save_figure
+from pulseq_zero.files.store import save_json
+from pulseq_zero.judge.isochromats import isochromat_signal
+from pulseq_zero.judge.seq import read_course
+from pulseq_zero.phantom import Phantom
+
+
+def judged(sequence: pypulseq.Sequence, phantom: Phantom, spins: int = 64) -> Tensor:
+    """Simulate a sequence as its file has it, by Bloch isochromats in full physics.
+
+    Parameters
+    ----------
+    sequence
+        Of the plain script.
+    phantom
+        A slice, whose spins reach as far again to both sides.
+    spins
+        In each voxel, a power of 2.
+
+    Returns
+    -------
+    Tensor
+        (samples, coils) complex signal.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "exported.seq")
+        sequence.write(str(file))
+        course = read_course(file)
+    return isochromat_signal(course, judged_phantom(phantom, 2 * phantom.slice_thickness), spins)
+
+
+def save_example(name: str, make: Callable[[], tuple[Figure, Mapping[str, Any]]]) -> None:
+    """Make an example's figure and numbers in the folder that the command line names."""
+    folder = Path(sys.argv[1])
+    figure, numbers = make()
+    save_figure(figure, folder / "figures" / f"{name}.png")
+    save_json(folder / f"{name}.json", dict(numbers))

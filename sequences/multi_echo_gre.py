@@ -1,0 +1,145 @@
+"""Spoiled gradient echo that reads each line of k-space several times, at echo times of their own.
+
+All echoes of a line follow one excitation, and all are read in the same direction; a rewinder leads
+back between them. RF and gradient spoiling are as in ``gre.py``. This is a plain PyPulseq script:
+run it and it writes ``multi_echo_gre.seq``.
+"""
+
+import numpy as np
+import pypulseq as pp
+
+WAITS = np.zeros(6)
+
+
+def multi_echo_gre(
+    waits: np.ndarray = WAITS,
+    flip_angle: float = np.deg2rad(30),
+    TR: float = 150e-3,
+    n_dummy: int = 8,
+    fov: float = 0.224,
+    n_read: int = 32,
+    n_phase: int = 32,
+    slice_thickness: float = 5e-3,
+    sampling_time: float = 2.56e-3,
+) -> pp.Sequence:
+    """Create the sequence.
+
+    Parameters
+    ----------
+    waits
+        For each echo, how much later it comes than it could after what is before it (in seconds).
+    flip_angle
+        Flip angle of every pulse (in radians).
+    TR
+        Time from pulse to pulse (in seconds).
+    n_dummy
+        Number of pulses before the first line is measured.
+    fov
+        Field of view in both in-plane directions (in metres).
+    n_read, n_phase
+        Number of samples in a line, and number of lines.
+    slice_thickness
+        Thickness of the slice (in metres).
+    sampling_time
+        Duration of the sampling of one line (in seconds).
+
+    Its definition ``TE`` has the echo times (in seconds).
+    """
+    system = pp.Opts(
+        max_grad=32,
+        grad_unit="mT/m",
+        max_slew=130,
+        slew_unit="T/m/s",
+        rf_ringdown_time=20e-6,
+        rf_dead_time=100e-6,
+        adc_dead_time=10e-6,
+    )
+    seq = pp.Sequence(system)
+    delta_k = 1 / fov
+
+    rf, gz, gz_reph = pp.make_sinc_pulse(
+        flip_angle=flip_angle,
+        duration=2e-3,
+        slice_thickness=slice_thickness,
+        apodization=0.5,
+        time_bw_product=4,
+        delay=system.rf_dead_time,
+        system=system,
+        return_gz=True,
+        use="excitation",
+    )
+
+    # Readout: sample n_read // 2 is taken at the echo, at the centre of k-space
+    dwell = sampling_time / n_read
+    gx = pp.make_trapezoid(
+        channel="x",
+        flat_area=(n_read + 1) * delta_k,
+        flat_time=sampling_time + dwell,
+        system=system,
+    )
+    adc = pp.make_adc(num_samples=n_read, dwell=dwell, delay=gx.rise_time, system=system)
+    pre_time = 1e-3
+    gx_pre = pp.make_trapezoid(channel="x", area=-gx.area / 2, duration=pre_time, system=system)
+    gx_back = pp.make_trapezoid(channel="x", area=-gx.area, duration=pre_time, system=system)
+    gz_reph = pp.make_trapezoid(channel="z", area=gz_reph.area, duration=pre_time, system=system)
+    gz_spoil = pp.make_trapezoid(channel="z", area=4 / slice_thickness, system=system)
+
+    def phase_encoding(line):
+        return pp.make_trapezoid(channel="y", area=line * delta_k, duration=pre_time, system=system)
+
+    # Timing
+    def delay(time):
+        time = round(time / system.block_duration_raster) * system.block_duration_raster
+        if time < 0:
+            raise ValueError(
+                f"TR = {TR} s is too short for the echoes in it, or a wait is negative"
+            )
+        return pp.make_delay(time)
+
+    rf_centre = rf.delay + pp.calc_rf_center(rf)[0]
+    half_read = pp.calc_duration(gx) / 2
+    delays = [delay(wait) for wait in waits]
+    echo_times = []
+    now = pp.calc_duration(rf, gz) - rf_centre
+    for each in delays:
+        now = now + pre_time + each.delay + half_read
+        echo_times.append(now)
+        now = now + half_read
+    wait_TR = delay(TR - rf_centre - now - pp.calc_duration(gz_spoil, phase_encoding(0)))
+
+    # Put the sequence together
+    lines = [0] * n_dummy + list(range(-(n_phase // 2), n_phase - n_phase // 2))
+    for number, line in enumerate(lines):
+        # 117 degrees more from pulse to pulse
+        rf.phase_offset = np.deg2rad(117) * number * (number + 1) / 2 % (2 * np.pi)
+        adc.phase_offset = rf.phase_offset
+        seq.add_block(rf, gz)
+        for echo, wait in enumerate(delays):
+            if echo == 0:
+                seq.add_block(gx_pre, phase_encoding(line), gz_reph)
+            else:
+                seq.add_block(gx_back)
+            seq.add_block(wait)
+            if number < n_dummy:
+                seq.add_block(gx)
+            else:
+                seq.add_block(gx, adc, pp.make_label("ECO", "SET", echo))
+        seq.add_block(phase_encoding(-line), gz_spoil)
+        seq.add_block(wait_TR)
+
+    seq.set_definition("FOV", [fov, fov, slice_thickness])
+    seq.set_definition("TE", [float(time) for time in echo_times])
+    seq.set_definition("Name", "multi_echo_gre")
+    return seq
+
+
+def main(filename: str = "multi_echo_gre.seq") -> None:
+    """Create the sequence, check its timing and write it."""
+    seq = multi_echo_gre()
+    ok, errors = seq.check_timing()
+    print("Timing check passed" if ok else "\n".join(map(str, errors)))
+    seq.write(filename)
+
+
+if __name__ == "__main__":
+    main()
