@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 import pulseq_zero
-from pulseq_zero.tracing.tape.tape import current_tape
+from pulseq_zero.tracing.tape.recording import current_tape
 
 HEAVY = {
     "MRzeroCore", "h5py", "ismrmrd", "jsonschema", "matplotlib", "nibabel", "nilearn", "numba",

@@ -106,22 +106,6 @@ def test_other_threads_see_plain_pypulseq():
     assert types == [np.ndarray, pp.Sequence]
 
 
-def test_a_second_tracing_thread_waits():
-    order = []
-
-    def work():
-        with tracing():
-            order.append("second")
-
-    with tracing():
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join(0.2)
-        order.append("first")
-    thread.join()
-    assert order == ["first", "second"]
-
-
 def shared_script(flip_angle, amplitudes=(1.0, 2.0), pause=lambda: None):
     """Make a sequence, in two threads at a time; return it and what else the script sees."""
     seq = pp.Sequence()

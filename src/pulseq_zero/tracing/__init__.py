@@ -17,7 +17,8 @@ from pulseq_zero.tracing.numpy.scalars import TracedNumber
 from pulseq_zero.tracing.pypulseq.sequence import TracedBlock, TracedSequence
 from pulseq_zero.tracing.tape.gradient_loss import GradientLossWarning
 from pulseq_zero.tracing.tape.program import GuardBroken, Program
-from pulseq_zero.tracing.tape.tape import Tape, recording
+from pulseq_zero.tracing.tape.recording import recording
+from pulseq_zero.tracing.tape.tape import Tape
 from pulseq_zero.tracing.trace import Trace, trace
 
 __all__ = [

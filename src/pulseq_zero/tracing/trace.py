@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from pulseq_zero.errors import SequenceError
-from pulseq_zero.tracing.context import namespaces_of, tracing_of
+from pulseq_zero.tracing.context import tracing_of
 from pulseq_zero.tracing.numpy.tensors import enter
 from pulseq_zero.tracing.pypulseq.sequence import TracedSequence
+from pulseq_zero.tracing.scripts import namespaces_of
 from pulseq_zero.tracing.tape.tape import OnLoss, Rounding, Tape
 
 

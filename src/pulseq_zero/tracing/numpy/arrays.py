@@ -20,8 +20,8 @@ from torch import Tensor
 from pulseq_zero.errors import TracingError
 from pulseq_zero.tracing.numpy.dispatch import Traced, dispatch
 from pulseq_zero.tracing.numpy.scalars import TracedNumber
-from pulseq_zero.tracing.tape import tape as tapes
 from pulseq_zero.tracing.tape.gradient_loss import report_loss
+from pulseq_zero.tracing.tape.recording import current_tape
 
 
 def _clears_negative_zeros(value: Any) -> bool:
@@ -392,7 +392,7 @@ def plain_key(key: Any) -> Any:
         return key.__index__()
     if kind is TracedArray:
         if key.wires.any():
-            tape = tapes.current_tape()
+            tape = current_tape()
             index = tape.locals(key.wires, key.values)
             expected = tape.locals(np.zeros(key.shape), key.values)
             tape.guard("equal", index, expected, np.ones(key.size, dtype=bool))

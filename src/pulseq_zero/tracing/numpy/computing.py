@@ -21,7 +21,7 @@ from pulseq_zero.tracing.numpy.arrays import (
 from pulseq_zero.tracing.numpy.choosing import _searchsorted
 from pulseq_zero.tracing.numpy.functions import handles, with_values
 from pulseq_zero.tracing.numpy.ufuncs import complex_wires, elementwise
-from pulseq_zero.tracing.tape.tape import current_tape
+from pulseq_zero.tracing.tape.recording import current_tape
 
 
 def _reduce(operation: str, a: TracedArray, axis: Any, result: Any) -> Any:

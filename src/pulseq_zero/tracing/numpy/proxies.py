@@ -34,9 +34,10 @@ from pulseq_zero.tracing.numpy.arrays import (
 )
 from pulseq_zero.tracing.numpy.functions import dispatch_function
 from pulseq_zero.tracing.numpy.scalars import TracedNumber
+from pulseq_zero.tracing.numpy.stand_in import StandIn
 from pulseq_zero.tracing.numpy.ufuncs import dispatch_ufunc, untraced
 from pulseq_zero.tracing.tape.gradient_loss import report_loss, report_reading
-from pulseq_zero.tracing.tape.tape import current_tape
+from pulseq_zero.tracing.tape.recording import current_tape
 
 
 class _TypeProxy(type):
@@ -190,13 +191,11 @@ def _plain_type(dtype: Any) -> Any:
     return dtype.real if isinstance(dtype, _TypeProxy) else dtype
 
 
-class _Proxy(ModuleType):
+class _Proxy(StandIn):
     """A module that wraps the functions of another as they are asked for."""
 
-    def __init__(self, module: Any, special: dict[str, Any]) -> None:
-        super().__init__(module.__name__, module.__doc__)
-        self.__dict__["_module"] = module
-        self.__dict__.update(special)
+    def __init__(self, module: ModuleType, special: dict[str, Any]) -> None:
+        super().__init__(module, {"_module": module, **special})
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._module, name)
@@ -447,9 +446,8 @@ _SAME_IN_NUMPY = (
     "sin", "cos", "tan", "sinh", "cosh", "tanh",
 )  # fmt: skip
 
-traced_math = ModuleType("math", math.__doc__)
-traced_math.__dict__.update(
-    {name: value for name, value in vars(math).items() if not name.startswith("__")}
+traced_math = StandIn(
+    math, {name: value for name, value in vars(math).items() if not name.startswith("__")}
 )
 traced_math.__dict__.update(
     {
@@ -510,6 +508,6 @@ def _to_json(function: Callable[..., Any]) -> Callable[..., Any]:
     return write
 
 
-traced_json = ModuleType("json", json.__doc__)
-traced_json.__dict__.update(vars(json))
-traced_json.__dict__.update(dump=_to_json(json.dump), dumps=_to_json(json.dumps))
+traced_json = StandIn(
+    json, {**vars(json), "dump": _to_json(json.dump), "dumps": _to_json(json.dumps)}
+)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from pulseq_zero.errors import TracingError
 from pulseq_zero.tracing.numpy.dispatch import Traced, dispatch
-from pulseq_zero.tracing.tape import tape as tapes
 from pulseq_zero.tracing.tape.gradient_loss import report_loss, written
+from pulseq_zero.tracing.tape.recording import current_tape, is_recording
 
 _REAL = (float, int, np.floating, np.integer, np.bool_)
 
@@ -138,15 +138,15 @@ class TracedNumber(Traced):
         return other // self, other % self
 
     def _apply(self, operation: str, value: Any, detail: Any = None) -> TracedNumber:
-        tape = tapes.current_tape()
+        tape = current_tape()
         return TracedNumber(
             value, tape.scalar(operation, (tape.local(self.wire, self.value),), detail)
         )
 
     def _decide(self, value: float, rounding: str | None = None) -> None:
         """Guard that the number, rounded or not, has this value."""
-        if tapes.is_recording():
-            tape = tapes.current_tape()
+        if is_recording():
+            tape = current_tape()
             number = self if rounding is None else self._apply(rounding, value)
             wire = tape.local(number.wire, value)
             tape.guard("equal", wire, tape.constant(value), True)
@@ -188,7 +188,7 @@ def _record(
         raise TracingError(
             "the power of a negative traced number is complex; make the base complex first"
         )
-    tape = tapes.current_tape()
+    tape = current_tape()
     operands = tape.local(left_wire, left), tape.local(right_wire, right)
     if operation == "floor_divide":
         quotient = tape.scalar("divide", operands)
@@ -211,8 +211,8 @@ def _comparison(name: str, compare: Callable[[Any, Any], Any], ufunc: np.ufunc) 
             return _beyond_numbers(self, other, ufunc, self, other)
         value, wire = side
         result = compare(self.value, value)
-        if tapes.is_recording():
-            tape = tapes.current_tape()
+        if is_recording():
+            tape = current_tape()
             left, right = tape.local(self.wire, self.value), tape.local(wire, value)
             tape.guard(name, left, right, bool(result))
         return result

@@ -12,7 +12,8 @@ from torch import Tensor
 from pulseq_zero.errors import TracingError
 from pulseq_zero.tracing.numpy.arrays import as_traced, wrap
 from pulseq_zero.tracing.numpy.dispatch import dispatch
-from pulseq_zero.tracing.tape.tape import Tape, current_tape
+from pulseq_zero.tracing.tape.recording import current_tape
+from pulseq_zero.tracing.tape.tape import Tape
 
 # Functions that torch and NumPy call alike.
 _SAME_NAME = (

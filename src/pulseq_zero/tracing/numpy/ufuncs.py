@@ -26,9 +26,10 @@ from pulseq_zero.tracing.numpy.arrays import (
 )
 from pulseq_zero.tracing.numpy.dispatch import dispatch
 from pulseq_zero.tracing.numpy.scalars import TracedNumber
-from pulseq_zero.tracing.tape import tape as tapes
 from pulseq_zero.tracing.tape.gradient_loss import report_loss
 from pulseq_zero.tracing.tape.operations import COMPARISONS, ELEMENTWISE
+from pulseq_zero.tracing.tape.recording import current_tape, is_recording
+from pulseq_zero.tracing.tape.tape import Operand, Tape
 
 _ALIASES = {"fabs": "absolute", "float_power": "power", "rint": "round", "true_divide": "divide"}
 _ALIASES |= {"radians": "deg2rad", "degrees": "rad2deg", "conj": "conjugate", "mod": "remainder"}
@@ -107,7 +108,7 @@ def _entered(inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[Any], bool]
 
 def untraced(result: Any) -> Any:
     """Make an array of floats one that traced numbers can be assigned into."""
-    if type(result) is np.ndarray and result.dtype.kind in "fc" and tapes.is_recording():
+    if type(result) is np.ndarray and result.dtype.kind in "fc" and is_recording():
         complex_or_real = np.complex128 if result.dtype.kind == "c" else np.float64
         return TracedArray(result, np.zeros(result.shape, complex_or_real))
     return result
@@ -115,14 +116,14 @@ def untraced(result: Any) -> Any:
 
 def guard_comparison(name: str, left: Any, right: Any, result: Any) -> None:
     """Note on the tape how a comparison came out, complex numbers part by part."""
-    if not tapes.is_recording():
+    if not is_recording():
         return
     if _is_complex(left) or _is_complex(right):
         left, right = as_array(left), as_array(right)
         np.equal(left.real, right.real)
         np.equal(left.imag, right.imag)
         return
-    tape, shape = tapes.current_tape(), _shape(result)
+    tape, shape = current_tape(), _shape(result)
     if 0 not in shape:
         # the script may go on to change the result
         outcome = np.array(result)
@@ -133,7 +134,7 @@ def elementwise(
     operation: str, operands: tuple[Any, ...], shape: tuple[int, ...], detail: Any = None
 ) -> Any:
     """Write a real operation on the tape and return its results' wires, as :func:`wrap` wants."""
-    tape = tapes.current_tape()
+    tape = current_tape()
     if shape == ():
         numbers = tuple(tape.local(int(np.real(wires_of(x))), float(raw(x))) for x in operands)
         return np.float64(tape.scalar(operation, numbers, detail))
@@ -148,7 +149,7 @@ def complex_wires(real: Any, imaginary: Any, shape: tuple[int, ...]) -> NDArray[
     return wires
 
 
-def _operand(tape: tapes.Tape, x: Any, shape: tuple[int, ...]) -> tapes.Operand:
+def _operand(tape: Tape, x: Any, shape: tuple[int, ...]) -> Operand:
     """Bring an operand to the tape: a single number as it is, an array in the result's shape."""
     kind = type(x)
     if kind is TracedNumber:
@@ -246,7 +247,7 @@ def _method(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: Any)
 def _segment_sums(a: TracedArray, starts: Any) -> Any:
     """Sum from each start to the next."""
     result = np.add.reduceat(a.values, starts)
-    tape = tapes.current_tape()
+    tape = current_tape()
     index = tape.locals(a.wires, a.values)
     wires = tape.array("segment_sum", (index,), result.shape, np.asarray(starts, dtype=np.int64))
     # Sums of constants stay constants: the simulation leaves out what does not depend on them.

@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from pulseq_zero.tracing.numpy.arrays import as_traced
-from pulseq_zero.tracing.tape.tape import is_recording
+from pulseq_zero.tracing.tape.recording import is_recording
 
 # What only a tensor has: a script that names it means tensors.
 _OF_TENSORS = frozenset(dir(Tensor)).difference(

@@ -27,7 +27,7 @@ from pulseq_zero.tracing.numpy.scalars import TracedNumber
 from pulseq_zero.tracing.pypulseq.callers import caller
 from pulseq_zero.tracing.pypulseq.twin import twin
 from pulseq_zero.tracing.tape.gradient_loss import report_loss
-from pulseq_zero.tracing.tape.tape import is_recording
+from pulseq_zero.tracing.tape.recording import is_recording
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from pypulseq.block_to_events import block_to_events
 from pypulseq.utils.tracing import trace_enabled
 
 from pulseq_zero.tracing.numpy.arrays import TracedArray, is_traced, raw
+from pulseq_zero.tracing.numpy.stand_in import refuse_change
 from pulseq_zero.tracing.pypulseq.read_back import (
     Durations,
     Followed,
@@ -24,7 +25,8 @@ from pulseq_zero.tracing.pypulseq.read_back import (
 )
 from pulseq_zero.tracing.pypulseq.twin import NOT_PLAIN, plain_event, twin
 from pulseq_zero.tracing.tape.gradient_loss import report_loss
-from pulseq_zero.tracing.tape.tape import Tape, current_tape, is_recording
+from pulseq_zero.tracing.tape.recording import current_tape, is_recording
+from pulseq_zero.tracing.tape.tape import Tape
 
 _add_block: Callable[..., None] = twin().method(pypulseq.Sequence.add_block)
 _set_block: Callable[..., None] = twin().method(pypulseq.Sequence.set_block)
@@ -59,6 +61,12 @@ class _OneSequence(type):
         if cls is TracedSequence:
             return isinstance(instance, pypulseq.Sequence)
         return super().__instancecheck__(instance)
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        refuse_change(pypulseq.Sequence.__name__, name)
+
+    def __delattr__(cls, name: str) -> None:
+        refuse_change(pypulseq.Sequence.__name__, name)
 
 
 class TracedSequence(pypulseq.Sequence, metaclass=_OneSequence):
@@ -194,9 +202,9 @@ class TracedSequence(pypulseq.Sequence, metaclass=_OneSequence):
 
 
 for _name in _FOLLOWED:
-    setattr(TracedSequence, _name, Followed(getattr(pypulseq.Sequence, _name)))
+    type.__setattr__(TracedSequence, _name, Followed(getattr(pypulseq.Sequence, _name)))
 for _name in _LOSING:
-    setattr(TracedSequence, _name, Losing(getattr(pypulseq.Sequence, _name)))
+    type.__setattr__(TracedSequence, _name, Losing(getattr(pypulseq.Sequence, _name)))
 
 
 def _kept(event: Any) -> Any:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pulseq_zero.tracing.numpy.arrays import as_traced, is_traced, raw, wrap
 from pulseq_zero.tracing.numpy.scalars import TracedNumber
 from pulseq_zero.tracing.numpy.ufuncs import complex_wires
-from pulseq_zero.tracing.tape.tape import current_tape
+from pulseq_zero.tracing.tape.recording import current_tape
 
 # Step of the differences, relative to the argument: far above the tolerance of the filters.
 _STEP = 1e-3

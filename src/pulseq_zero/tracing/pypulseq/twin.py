@@ -28,7 +28,7 @@ from pulseq_zero.tracing.numpy.scalars import TracedNumber
 from pulseq_zero.tracing.pypulseq import callers
 from pulseq_zero.tracing.pypulseq.shape_cache import compress_shape_once
 from pulseq_zero.tracing.pypulseq.sigpy_designs import traced_designs
-from pulseq_zero.tracing.tape.tape import is_recording
+from pulseq_zero.tracing.tape.recording import is_recording
 
 # Types of attributes that may hold traced numbers.
 NOT_PLAIN = {TracedNumber, TracedArray, list, tuple}
@@ -47,15 +47,17 @@ class Twin:
 
     Attributes
     ----------
+    originals
+        PyPulseq's modules, by name.
     modules
-        Copies of PyPulseq's modules, by name.
+        Copies of these, by name.
     replacements
         What stands in for what in traced code, by the id of the original: modules and
         functions of PyPulseq, NumPy and ``math``.
     """
 
     def __init__(self) -> None:
-        originals = _modules_of(pypulseq)
+        originals = self.originals = _modules_of(pypulseq)
         # its switch holds for traced and plain calls alike
         del originals[pypulseq_trace.__name__]
         self.modules = {

@@ -6,7 +6,7 @@ import warnings
 
 from pulseq_zero.errors import GradientLostError
 from pulseq_zero.tracing.tape.frames import place
-from pulseq_zero.tracing.tape.tape import any_recorded
+from pulseq_zero.tracing.tape.recording import any_recorded
 
 
 class GradientLossWarning(UserWarning):

@@ -13,10 +13,8 @@ the values are, never here.
 
 from __future__ import annotations
 
+import itertools
 import math
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -109,7 +107,7 @@ class Tape:
         If there is no such way of rounding, or of answering a loss.
     """
 
-    _count = 0
+    _numbers = itertools.count(1)
 
     def __init__(self, rounding: Rounding = "straight-through", on_loss: OnLoss = "warn") -> None:
         for name, value, known in (("rounding", rounding, Rounding), ("on_loss", on_loss, OnLoss)):
@@ -124,8 +122,7 @@ class Tape:
         self.texts: set[str] = set()
         self._constants: list[tuple[int, NDArray[np.float64]]] = []
         self.size = 1
-        Tape._count += 1
-        self.offset = (Tape._count % _RANGES) * _RANGE
+        self.offset = (next(Tape._numbers) % _RANGES) * _RANGE
         self._scalar_constants: dict[Any, int] = {}
         # Operations that are done again have the wires that they had: so equal events that a
         # script makes anew are known to be equal.
@@ -261,54 +258,3 @@ def _is_small(operand: Operand | NDArray[np.float64]) -> bool:
 
 def _content(operand: Any) -> Any:
     return operand.tobytes() if isinstance(operand, np.ndarray) else operand
-
-
-class _Recorded(threading.local):
-    """What the thread that asks is recording."""
-
-    tape: Tape | None = None
-
-
-_recorded = _Recorded()
-
-# Of all threads.
-_all_recorded: list[Tape] = []
-
-
-def current_tape() -> Tape:
-    """Return the tape that this thread is recording.
-
-    Raises
-    ------
-    TracingError
-        If there is none.
-    """
-    tape = _recorded.tape
-    if tape is None:
-        raise TracingError(
-            "a traced number was used in a computation outside of tracing, or in another thread: "
-            "do it inside `with pulseq_zero.tracing():` or in the traced function"
-        )
-    return tape
-
-
-def is_recording() -> bool:
-    """Whether this thread is recording a tape."""
-    return _recorded.tape is not None
-
-
-def any_recorded() -> Tape | None:
-    """Return the tape of this thread, or else one of another thread, if there is one."""
-    return _recorded.tape or next(iter(_all_recorded), None)
-
-
-@contextmanager
-def recording(tape: Tape) -> Iterator[Tape]:
-    """Make a tape the one that this thread is recording."""
-    previous, _recorded.tape = _recorded.tape, tape
-    _all_recorded.append(tape)
-    try:
-        yield tape
-    finally:
-        _all_recorded.remove(tape)
-        _recorded.tape = previous
