@@ -11,6 +11,7 @@ from pulseq_zero.conversion import SequenceModel, convert
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.phantom import Phantom, TissuePool
 from pulseq_zero.simulation import Simulator
+from pulseq_zero.simulation.pdg import pulse_tables
 from pulseq_zero.simulation.pdg.propagation import TorchBackend
 from support.definition import Spins, play
 
@@ -439,17 +440,18 @@ def test_gradients_by_maps_are_finite_differences(differentiated, name):
     assert found == pytest.approx(expected, rel=5e-3)
 
 
-def test_flip_angles_of_zero_have_their_gradients():
-    def train(flips):
-        sequence = pp.Sequence(SYSTEM)
-        for number in range(3):
-            rf, gz, rewinder = selective(flips[number], "excitation")
-            sequence.add_block(rf, gz)
-            sequence.add_block(rewinder)
-            sequence.add_block(adc())
-        return sequence
+def three(flips):
+    sequence = pp.Sequence(SYSTEM)
+    for number in range(3):
+        rf, gz, rewinder = selective(flips[number], "excitation")
+        sequence.add_block(rf, gz)
+        sequence.add_block(rewinder)
+        sequence.add_block(adc())
+    return sequence
 
-    model = SequenceModel(train, pulses="played")
+
+def test_flip_angles_of_zero_have_their_gradients():
+    model = SequenceModel(three, pulses="played")
     data = phantom(8e-3)
     slopes = []
     for start in (0.0, 1e-3):
@@ -460,6 +462,42 @@ def test_flip_angles_of_zero_have_their_gradients():
         slopes.append(flips.grad)
     torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-2, atol=1e-3)
     assert float(slopes[0].abs().min()) > 0.1
+
+
+def counted(monkeypatch):
+    """Count how often shapes are composed of their steps."""
+    shapes, turned_by = [], pulse_tables.turned_by
+    monkeypatch.setattr(
+        pulse_tables, "turned_by", lambda *given: (shapes.append(given[0]), turned_by(*given))[1]
+    )
+    return shapes
+
+
+def test_a_shape_is_composed_once_however_its_flip_angles_change(monkeypatch):
+    shapes, data = counted(monkeypatch), phantom(8e-3)
+    model, simulator = SequenceModel(three, pulses="played"), Simulator(data, 1e-4)
+    for flips in ([0.3, 0.5, 0.9], [0.31, 0.52, 0.88], [0.33, -0.87, 0.0]):
+        kept = simulator(model({"flips": torch.tensor(flips)})).signal
+        assert len(shapes) == 1
+        torch.testing.assert_close(
+            kept,
+            Simulator(data, 1e-4)(model({"flips": torch.tensor(flips)})).signal,
+            rtol=0,
+            atol=0,
+        )
+        del shapes[1:]
+
+
+def test_a_shape_is_composed_anew_where_it_or_the_phantom_is_another(monkeypatch):
+    shapes = counted(monkeypatch)
+    simulator = Simulator(phantom(8e-3), 1e-4)
+    for duration, count in ((1e-3, 1), (2e-3, 2), (2e-3, 2)):
+        simulator(convert(after(block(0.7, duration=duration)), pulses="played"))
+        assert len(shapes) == count
+    Simulator(phantom(8e-3, B0=(0.0, 50.0)), 1e-4)(
+        convert(after(block(0.7, duration=2e-3)), pulses="played")
+    )
+    assert len(shapes) == count + 1
 
 
 # Several transmit channels

@@ -36,6 +36,10 @@ CASES = {
         np.diff(a[0], append=a[1, 0]),
         np.diff(a[0], prepend=np.array([1.0, 2.0])),
     ),
+    "segments": lambda a: (
+        np.add.reduceat(a[0], [0, 2]),
+        np.add.reduceat(a[0] * np.exp(1j * a[1]), [0, 1, 3]),
+    ),
     "products": lambda a: (a @ B, V[:3] @ a, np.dot(np.stack([A, A]), np.stack([a.T, a.T]))),
     "products in a stack": lambda a: np.matmul(np.stack([A, A]), np.stack([a.T, a.T])),
     "inner products": lambda a: (np.inner(a, A), np.vdot(a, a), a.dot(V)),

@@ -109,7 +109,7 @@ def timeline(
             rf,
             system,
             is_selective=any(
-                _is_on(once(corners, gradient), rf) for gradient in events["gradient"]
+                once(_is_on, once(corners, gradient), rf) for gradient in events["gradient"]
             ),
             sub_pulses=sub_pulses,
         )
@@ -171,15 +171,16 @@ def _cut(times: list[Any], kinds: list[NDArray[np.int64]], duration: Any, shapes
 
 def _is_on(shape: tuple[Any, Any], rf: SimpleNamespace) -> bool:
     """Whether a gradient is on in the middle of a pulse."""
-    times, amplitudes = map(raw, shape)
-    return bool(np.interp(raw(rf.delay) + raw(rf.center), times, amplitudes, 0.0, 0.0) != 0)
+    centre = rf.delay + rf.center
+    xp = numpy_for(centre, *shape)
+    return bool(xp.interp(centre, *shape, 0.0, 0.0) != 0)
 
 
 def _readout(adc: SimpleNamespace, system: Opts) -> tuple[Any, Any]:
     """Find times of the samples in the block [s] and phases of the receiver [rad]."""
     xp = numpy_for(*vars(adc).values())
     since_start = (np.arange(int(raw(adc.num_samples))) + 0.5) * adc.dwell
-    delay = adc.delay if raw(adc.delay) >= raw(adc.dead_time) else adc.dead_time
+    delay = adc.delay if adc.delay >= adc.dead_time else adc.dead_time
     phases = phase(adc, system) + 2 * np.pi * frequency(adc, system) * since_start
     modulation = getattr(adc, "phase_modulation", None)
     if modulation is not None and len(modulation):

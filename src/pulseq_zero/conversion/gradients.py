@@ -27,10 +27,10 @@ def corners(event: SimpleNamespace) -> tuple[Any, Any]:
         durations = [event.delay, event.rise_time, event.flat_time, event.fall_time]
         return xp.cumsum(durations), xp.array([0.0, event.amplitude, event.amplitude, 0.0])
     times, amplitudes = [raw(event.tt) if xp is np else event.tt], [event.waveform]
-    if raw(event.tt)[0] > SAME_TIME:
+    if event.tt[0] > SAME_TIME:
         times.insert(0, [0.0])
         amplitudes.insert(0, [event.first])
-    if raw(event.shape_dur) - raw(event.tt)[-1] > SAME_TIME:
+    if event.shape_dur - event.tt[-1] > SAME_TIME:
         times.append([event.shape_dur])
         amplitudes.append([event.last])
     return event.delay + xp.concatenate(times), xp.concatenate(amplitudes)

@@ -19,8 +19,9 @@ from pulseq_zero.conversion.costs import CostProgram
 from pulseq_zero.conversion.gradients import SAME_TIME
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.conversion.played import PlayedPulses
-from pulseq_zero.conversion.pulses import SubPulses
+from pulseq_zero.conversion.pulses import SubPulses, changes_faster
 from pulseq_zero.conversion.repetitions import PulseUse, Repetitions
+from pulseq_zero.conversion.scaled import scaled_pulses
 from pulseq_zero.errors import GradientLostError, PulseqZeroError, SequenceError
 from pulseq_zero.files.loading import failure
 from pulseq_zero.tracing import (
@@ -39,8 +40,6 @@ _log = logging.getLogger("pulseq_zero")
 # Where a block's pulse, and where a pulse's centre stands in PyPulseq's lists
 _PULSE, _CENTRE = 1, 4
 
-# Gradients across a signal that are none, relative to those along it.
-_ACROSS = 1e-7
 
 # Of how many runs the tapes are kept.
 _KEPT = 4
@@ -149,12 +148,12 @@ class SequenceModel:
             If a parameter reaches nothing that the simulation sees, nor the sequence's cost.
         """
         parameters = as_tensors(parameters)
-        broken: list[GuardBroken] = []
+        broken: list[GuardBroken | StepsTooLong] = []
         for run in self._runs:
             if run[1].program.fits(parameters):
                 try:
                     repetitions = run[1](parameters)
-                except GuardBroken as error:
+                except (GuardBroken, StepsTooLong) as error:
                     broken.append(error)
                 else:
                     self._use(run)
@@ -165,7 +164,8 @@ class SequenceModel:
             _log.info("run %s again: %s", name, broken[0])
         before = self._runs[0][1].sequence if broken else None
         self.trace(parameters)
-        if before is not None and broken[0].place.code is calc_rf_center.__code__:
+        at = broken[0].place if broken and isinstance(broken[0], GuardBroken) else None
+        if before is not None and at is not None and at.code is calc_rf_center.__code__:
             _warn_of_moved_centres(before, self.sequence)
         return self._runs[0][1](parameters)
 
@@ -237,6 +237,10 @@ def _warn_of_moved_centres(before: TracedSequence, after: TracedSequence) -> Non
         )
 
 
+class StepsTooLong(Exception):  # noqa: N818 - a turn of events that the model handles
+    """The steps that the pulses were cut into would not do for the new parameters."""
+
+
 class Conversion:
     """The way from a traced sequence's tape to repetitions.
 
@@ -279,8 +283,11 @@ class Conversion:
         values = [np.asarray(raw(x)) for x in self._assembly.traced]
         self.program = Program(sequence.tape, list(zip(values, wires, strict=True)))
         time, moment = wires[2:4]
+        self._traced_signal = (
+            values[5] + 1j * values[6] if pulses == "played" else np.zeros(0, complex)
+        )
         self._moving = torch.from_numpy((time != 0) | (moment != 0).any(1))
-        self._scaled = _scaled(self.program, self._assembly)
+        self._scaled = scaled_pulses(self.program, self._assembly)
 
     @cached_property
     def cost(self) -> CostProgram:
@@ -296,6 +303,10 @@ class Conversion:
         """Compute the repetitions for some parameters."""
         angle, phase, time, moment, adc_phase, *played = self.program(parameters)
         assembly, device = self._assembly, angle.device
+        if played:
+            signal = torch.complex(*(part.detach().double().cpu() for part in played[:2])).numpy()
+            if changes_faster(signal, self._traced_signal, assembly.step_count):
+                raise StepsTooLong("a pulse changes faster than when its steps were chosen")
         return Repetitions(
             pulse_angle=angle,
             pulse_phase=phase,
@@ -323,53 +334,6 @@ def _played(assembly: Assembly, scaled: tuple[bool, ...], values: list[Tensor]) 
         pulse=assembly.pulse,
         phase=phase,
     )
-
-
-def _scaled(program: Program, assembly: Assembly) -> tuple[bool, ...]:
-    """Tell which pulses depend on the parameters by a real factor of their signals alone.
-
-    Whatever the parameters, signals then change along themselves: not at all across, which is
-    asked for in random directions.
-    """
-    if not assembly.step_count:
-        return ()
-    sources = {name: x.detach().clone() for name, x in program.sources.items()}
-    wanted = [x.requires_grad_() for x in sources.values() if x.is_floating_point()]
-    if not wanted:
-        return (True,) * len(assembly.step_count)
-    real, imag = program(sources)[5:7]
-    if not (real.requires_grad or imag.requires_grad):
-        return (True,) * len(assembly.step_count)
-    generator = torch.Generator().manual_seed(0)
-    signal = torch.stack([real.detach(), imag.detach()]).double()
-    direction = torch.randn(signal.shape, generator=generator, dtype=torch.float64)
-    result, stop = [], 0
-    for count in assembly.step_count:
-        here = slice(stop, stop + count)
-        stop += count
-        along, across = signal[:, here], direction[:, here]
-        size = along.square().sum()
-        across = across - along * ((along * across).sum() / size.clamp_min(1e-300))
-        given = (across[0].to(real), across[1].to(imag))
-        found = _largest_gradient((real[here], imag[here]), given, wanted)
-        usual = _largest_gradient((real[here], imag[here]), tuple(along.to(real)), wanted)
-        scale = float((across.square().sum() / size.clamp_min(1e-300)).sqrt())
-        result.append(bool(size > 0) and found <= _ACROSS * max(usual * scale, 1e-300))
-    return tuple(result)
-
-
-def _largest_gradient(
-    outputs: tuple[Tensor, Tensor], given: tuple[Tensor, ...], inputs: list[Tensor]
-) -> float:
-    pairs = [(out, by) for out, by in zip(outputs, given, strict=True) if out.requires_grad]
-    found = torch.autograd.grad(
-        [out for out, _ in pairs],
-        inputs,
-        [by for _, by in pairs],
-        retain_graph=True,
-        allow_unused=True,
-    )
-    return max((float(g.abs().max()) for g in found if g is not None), default=0.0)
 
 
 def as_tensors(values: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -8,22 +8,26 @@ at a frequency f turns with exp(2 pi i f t), along with the field of a pulse at 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pypulseq import Opts
 
 from pulseq_zero.conversion.gradients import moments_between, numpy_for
-from pulseq_zero.tracing import raw
+from pulseq_zero.tracing import is_traced, raw
 
 SubPulses = int | Mapping[str, int]
 
 # Steps of a pulse: at least so many, and so many in a period of the highest frequency that holds
 # more than this part of its power.
 _FEWEST_STEPS, _PER_PERIOD, _IN_BAND = 64, 20, 2e-3
+# They are too long for pulses whose squared change from step to step, relative to their power, is
+# that of so few in a period, and so many times what it was when they were chosen.
+_FASTER = 1.5
 
 # A pulse whose samples lie this near to a line in the complex plane, relative to the largest,
 # keeps its phase.
@@ -112,7 +116,7 @@ def rotations(
     """
     use = rf.use or "undefined"
     pieces = sub_pulses if isinstance(sub_pulses, int) else sub_pulses.get(use, 1)
-    on_resonance = is_selective or np.all(raw(frequency(rf, system)) == 0)
+    on_resonance = is_selective or _is_nothing(frequency(rf, system))
     if pieces == 1 and on_resonance and keeps_its_phase(rf.signal):
         return (_at_once(rf, system, use),)
     return _composed(rf, system, use, pieces, is_selective)
@@ -134,7 +138,7 @@ def steps_of(shape: SimpleNamespace, gradients: list[tuple[str, Any, Any]], syst
     count = _step_count(shape, raw(per_second))
     signal, times, durations = _finely_sampled(shape, count)
     xp = numpy_for(signal, times, durations, per_second)
-    if np.any(raw(per_second) != 0):
+    if not _is_nothing(per_second):
         signal = signal * xp.exp(1j * per_second * times)
     first = np.linspace(0, len(raw(durations)), count + 1).round().astype(int)[:-1]
     length = xp.add.reduceat(durations, first)
@@ -160,6 +164,31 @@ def _step_count(shape: SimpleNamespace, per_second: float) -> int:
     outside = power.sum() - np.cumsum(both)
     highest = float(np.argmax(outside <= _IN_BAND * power.sum())) / (2 * len(grid) * grid[1])
     return max(_FEWEST_STEPS, int(np.ceil(_PER_PERIOD * highest * duration)))
+
+
+def changes_faster(
+    signal: NDArray[np.complex128], before: NDArray[np.complex128], counts: Sequence[int]
+) -> bool:
+    """Tell whether pulses change faster than those that their steps were made for.
+
+    Parameters
+    ----------
+    signal, before
+        (steps,) of all pulses, those of the one behind those of the other.
+    counts
+        Number of steps of each of the pulses.
+    """
+    number = np.repeat(np.arange(len(counts)), counts)
+    within = number[1:] == number[:-1]
+
+    def over_a_step(values: NDArray[np.complex128]) -> NDArray[np.float64]:
+        square = np.where(within, np.abs(np.diff(values)) ** 2, 0.0)
+        change = np.bincount(number[1:], square, len(counts))
+        size = np.bincount(number, np.abs(values) ** 2, len(counts))
+        return change / np.maximum(size, 1e-300)
+
+    usual = (2 * np.pi / _PER_PERIOD) ** 2
+    return bool(np.any(over_a_step(signal) > np.maximum(_FASTER * over_a_step(before), usual)))
 
 
 def sample_durations(rf: SimpleNamespace) -> Any:
@@ -280,4 +309,9 @@ def _axis_and_angle(a: Any, b: Any) -> tuple[Any, Any, Any]:
 
 def _parts_per_million(event: SimpleNamespace, name: str, system: Opts) -> Any:
     value = getattr(event, name, 0)
-    return value * (1e-6 * system.gamma * system.B0) if np.any(raw(value)) else 0.0
+    return 0.0 if _is_nothing(value) else value * (1e-6 * system.gamma * system.B0)
+
+
+def _is_nothing(value: Any) -> bool:
+    """Tell whether a number is zero, and stays it."""
+    return not is_traced(value) and value == 0

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.simulation.pdg.pulse_families import families_of
-from pulseq_zero.simulation.pdg.pulse_profiles import turned_by
+from pulseq_zero.simulation.pdg.pulse_tables import turned_by
 
 # Uses of pulses whose transverse magnetisation is never seen.
 _UNSEEN = ("inversion", "saturation", "preparation")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import starmap
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from pulseq_zero.simulation.kernel_math import exponential
 # Parts of the phantom may add up to this much more than if their phases were random.
 _FEW = np.float32(2.0)
 
+# So many states in samples are looked at at once.
+_AT_ONCE = 2**19
+
 _SQUARED_TURN = (2 * np.pi) ** 2
 
 # Sums in any order, but no promise that there is nothing infinite.
@@ -25,15 +29,34 @@ _FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
 _compiled = njit(cache=True, error_model="numpy", fastmath=_FAST)
 
 
-def squared_answer(
-    answers: Callable[[Tensor], Tensor], place: NDArray[np.float64], position: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """Return the squared answer of a voxel's shape, (states, samples)."""
-    shape = (len(place), len(position))
-    if 0 in shape:
-        return np.zeros(shape, np.float32)
-    answer = answers(torch.from_numpy(_frequencies(place, position))).detach().numpy()
-    return np.ascontiguousarray(answer**2, np.float32).reshape(shape)
+def squared_answers(
+    answers: Callable[[Tensor], Tensor],
+    places: list[NDArray[np.float64]],
+    positions: list[NDArray[np.float64]],
+) -> list[NDArray[np.float32]]:
+    """Return the squared answer of a voxel's shape, (states, samples) of each repetition.
+
+    Of many repetitions at once, as each call takes its time however little it has to do.
+    """
+    shapes = [
+        (len(place), len(position)) for place, position in zip(places, positions, strict=True)
+    ]
+    ends = np.cumsum([states * samples for states, samples in shapes])
+    found: list[NDArray[np.float32]] = []
+    while len(found) < len(shapes):
+        first = len(found)
+        before = ends[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, before + _AT_ONCE, side="right")))
+        pairs = list(zip(places, positions, strict=True))[first:last]
+        k = torch.from_numpy(np.concatenate(list(starmap(_frequencies, pairs))))
+        squared = (
+            answers(k).detach().square().float().numpy() if len(k) else np.zeros(0, np.float32)
+        )
+        parts = np.split(squared, ends[first : last - 1] - before)
+        found += [
+            part.reshape(shape) for part, shape in zip(parts, shapes[first:last], strict=True)
+        ]
+    return found
 
 
 @_compiled

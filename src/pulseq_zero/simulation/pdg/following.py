@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.simulation.kernel_math import exponential
-from pulseq_zero.simulation.pdg.followed_emission import emissions, squared_answer
+from pulseq_zero.simulation.pdg.followed_emission import emissions, squared_answers
 from pulseq_zero.simulation.pdg.graph import Thresholds
 from pulseq_zero.simulation.pdg.handing_over import coarsest_lattice, hand_over
 from pulseq_zero.simulation.pdg.pulse_factors import (
@@ -92,27 +92,23 @@ def follow(
     imaginary = np.ascontiguousarray(voxels.initial.imag[None], np.float32)
     slope = np.zeros_like(real)
     found: list[Candidates] = []
+    emitting: list[NDArray[np.float64]] = []
+    seen: list[tuple[NDArray[np.int64], int]] = []
     origin = np.zeros(1, np.int64)
     for number in range(len(transfer)):
         factors = (real_factors[number], imaginary_factors[number], steepness[number])
         place, kinds, (real, imaginary, slope), edges, left_out = states_after(
             place, kinds, (real, imaginary, slope), factors, share, limits
         )
-        transverse = place[: np.argmax(kinds == UNDEPHASED)]
-        seen = sampled[first_sample[number] : first_sample[number + 1]]
-        stride = max(1, len(seen) // max(_FEWEST_SAMPLES, _SEEN // max(len(transverse), 1)))
-        seen = seen[stride // 2 :: stride]
-        bound, fair = emissions(
-            transverse, position[seen], linear[seen], quadratic[seen],
-            squared_answer(answers, transverse, position[seen]),
-            spectrum, rates, np.float32(stride),
-        )  # fmt: skip
+        # A copy: what is in there evolves
+        emitting.append(place[: np.argmax(kinds == UNDEPHASED)].copy())
+        samples = sampled[first_sample[number] : first_sample[number + 1]]
+        stride = max(1, len(samples) // max(_FEWEST_SAMPLES, _SEEN // max(len(emitting[-1]), 1)))
+        seen.append((samples[stride // 2 :: stride], stride))
         part = Candidates(
             kinds=kinds,
             power=real**2 + imaginary**2,
             slope=slope.copy(),
-            bound=bound,
-            fair=fair,
             decay=_evolve(
                 place, (real, imaginary, slope), kinds,
                 total[number], linear_total[number], quadratic_total[number], rates,
@@ -137,6 +133,18 @@ def follow(
             origin = np.delete(origin, part.giver)
             place, kinds = place[origin], kinds[origin]
             real, imaginary, slope = real[origin], imaginary[origin], slope[origin]
+    where = [position[samples] for samples, _ in seen]
+    shapes = squared_answers(answers, emitting, where)
+    for part, transverse, there, shape, (samples, stride) in zip(
+        found, emitting, where, shapes, seen, strict=True
+    ):
+        bound, fair = emissions(
+            transverse, there, linear[samples], quadratic[samples],
+            shape, spectrum, rates, np.float32(stride),
+        )  # fmt: skip
+        # Those that were handed something are not measured
+        silent = ((0, int((part.kinds == TRANSVERSE).sum()) - len(transverse)), (0, 0))
+        part.bound, part.fair = np.pad(bound, silent), np.pad(fair, silent)
     return found
 
 
@@ -166,7 +174,6 @@ def _hand_over(
     order = np.argsort(kinds, kind="stable")
     number = np.argsort(order, kind="stable")
     part.giver, part.taker = number[part.giver], number[part.taker]
-    transverse = int((part.kinds[model] == TRANSVERSE).sum())
 
     def with_new(values: NDArray, new: NDArray) -> NDArray:
         return np.concatenate([values, new])[order]
@@ -177,8 +184,6 @@ def _hand_over(
     part.power = with_new(part.power, power)
     part.slope = with_new(part.slope, received[2])
     part.decay = with_new(part.decay, np.ones_like(power))
-    silent = np.zeros((transverse, power.shape[1]), np.float32)
-    part.bound, part.fair = (np.concatenate([v, silent]) for v in (part.bound, part.fair))
     magnetisation = tuple(with_new(*pair) for pair in zip(magnetisation, received, strict=True))
     return with_new(place, there), part.kinds, magnetisation
 

@@ -14,7 +14,8 @@ from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation.pdg.main_pass import PlayedJob
 from pulseq_zero.simulation.pdg.pulse_factors import PlayedPrepass
-from pulseq_zero.simulation.pdg.pulse_profiles import Profiles, Stack, spinors, stack_of
+from pulseq_zero.simulation.pdg.pulse_profiles import Profiles, Stack, stack_of
+from pulseq_zero.simulation.pdg.pulse_tables import ShapeTables
 from pulseq_zero.simulation.pdg.representatives import Representatives
 from pulseq_zero.simulation.pdg.voxels import Voxels, distinct_shims
 
@@ -47,7 +48,12 @@ class PlayedPulseRows:
 
     @classmethod
     def of(
-        cls, repetitions: Repetitions, data: mr0.SimData, voxels: Voxels, accuracy: float
+        cls,
+        repetitions: Repetitions,
+        data: mr0.SimData,
+        voxels: Voxels,
+        accuracy: float,
+        tables: ShapeTables,
     ) -> PlayedPulseRows:
         """Prepare the pulses of a sequence.
 
@@ -59,6 +65,8 @@ class PlayedPulseRows:
             The phantom.
         accuracy
             Of the simulation.
+        tables
+            Expansions of the pulses' shapes, as far as they are known.
         """
         played = repetitions.played
         if played is None:
@@ -77,6 +85,7 @@ class PlayedPulseRows:
             voxels.B1,
             voxels.B0,
             accuracy,
+            tables,
         )
         _, shim = distinct_shims(repetitions)
         rows = sorted(set(zip(played.pulse, shim, strict=True)))
@@ -152,15 +161,13 @@ def followed_pulses(
     offset = torch.from_numpy(voxels.B0)
     row = np.array(pulses.job.pulse)
 
+    # A state sees much the same in all layers: the one in the middle stands for them
+    middle = pulses.coefficients[len(pulses.coefficients) // 2].double()[cell]
+
     def evaluate(strength: Tensor) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
-        basis = pulses.profiles.basis(strength, offset)[list(pulses.job.shim)]
-        # A state sees much the same in all layers: the one in the middle stands for them
-        middle = pulses.coefficients[len(pulses.coefficients) // 2].double()
-        a, b = (
-            np.stack([found.numpy() for found in each])[cell, :, part].T[row]
-            for each in zip(*(spinors(of_cell, basis) for of_cell in middle), strict=True)
-        )
-        return a, turn[:, part] * b
+        basis = pulses.profiles.basis(strength, offset)[list(pulses.job.shim)][..., part]
+        found = torch.einsum("nrxt,rtn->xrn", middle, basis)[:, row].numpy()
+        return found[0] + 1j * found[1], turn[:, part] * (found[2] + 1j * found[3])
 
     a, b = evaluate(strength)
     if not slopes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pulseq_zero.conversion.repetitions import Repetitions
@@ -16,6 +17,7 @@ from pulseq_zero.simulation.pdg.graph import Thresholds
 from pulseq_zero.simulation.pdg.played_rows import PlayedPulseRows, followed_pulses
 from pulseq_zero.simulation.pdg.pulse_factors import PlayedPrepass
 from pulseq_zero.simulation.pdg.pulse_profiles import Stack
+from pulseq_zero.simulation.pdg.pulse_tables import ShapeTables
 from pulseq_zero.simulation.pdg.representatives import Representatives
 from pulseq_zero.simulation.pdg.timeline import Timeline
 from pulseq_zero.simulation.pdg.voxels import (
@@ -92,7 +94,11 @@ class PreparedPhantom:
         self.reach = _reach(data)
         self._maps = MapsVersion(data)
         self._representatives: dict[bool, Representatives] = {}
+        self._stacked: tuple[int, Representatives, NDArray[np.int64], NDArray[np.int64]] | None = (
+            None
+        )
         self._pulses: PlayedPulseRows | None = None
+        self._tables = ShapeTables()
         self._voxels: tuple[object, Voxels] | None = None
 
     def is_that_of(self, data: mr0.SimData) -> bool:
@@ -129,7 +135,11 @@ class PreparedPhantom:
         if self._pulses is None or not self._pulses.are_of(repetitions):
             shims, _ = distinct_shims(repetitions)
             self._pulses = PlayedPulseRows.of(
-                repetitions, self.data, self.voxels(shims), self.numerics.accuracy
+                repetitions,
+                self.data,
+                self.voxels(shims),
+                self.numerics.accuracy,
+                self._tables,
             )
         return self._pulses
 
@@ -159,7 +169,9 @@ class PreparedPhantom:
         pulses = self.pulses(repetitions)
         if pulses is None:
             return voxels, None
-        cells, part, cell = voxels.stacked(len(pulses.stack))
+        if self._stacked is None or self._stacked[0] != len(pulses.stack):
+            self._stacked = (len(pulses.stack), *voxels.stacked(len(pulses.stack)))
+        _, cells, part, cell = self._stacked
         return cells, followed_pulses(pulses, voxels, repetitions, part, cell, slopes=slopes)
 
     @property

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from pulseq_zero.conversion.played import PlayedPulses
 
-# Signals that differ by less than this part of their size are the same.
-_SAME = 1e-9
+# Signals that differ by less than this part of their size are the same, and shapes are rounded to
+# this part of their largest sample: those of two flip angles are equal, bit by bit.
+_SAME, _ROUNDED = 1e-9, 2.0**-32
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,14 @@ class Family:
 
     Attributes
     ----------
-    signal, time, moment, centre
+    signal
+        (steps,) what the factors multiply, as in `PlayedPulses`.
+    time, moment, centre
         As in `PlayedPulses`, of one of them.
     members
         Their numbers.
     scale
-        (members,) their factors, those of the signal.
+        (members,) their factors.
     """
 
     signal: Tensor
@@ -78,7 +81,7 @@ def families_of(played: PlayedPulses) -> list[Family]:
     for numbers in left.values():
         while numbers:
             first, among = numbers[0], torch.stack([signals[n] for n in numbers])
-            known, values = signals[first].detach(), among.detach()
+            known, values = _shape(signals[first].detach()), among.detach()
             factor = (among @ known.conj()).real / known.abs().square().sum()
             rest = (values - factor.detach()[:, None] * known).abs().square().sum(1)
             alike = rest <= _SAME**2 * values.abs().square().sum(1)
@@ -112,6 +115,12 @@ def silent_pulses(played: PlayedPulses) -> list[SilentPulses]:
             )
             numbers = _chosen(numbers, ~alike)
     return found
+
+
+def _shape(signal: Tensor) -> Tensor:
+    """Return a signal relative to its largest sample, rounded."""
+    relative = torch.view_as_real(signal / signal.abs().max())
+    return torch.view_as_complex((relative / _ROUNDED).round() * _ROUNDED)
 
 
 def _split(played: PlayedPulses) -> tuple[tuple[Tensor, ...], ...]:

@@ -25,9 +25,13 @@ from pulseq_zero.simulation.pdg.pulse_families import (
     families_of,
     silent_pulses,
 )
+from pulseq_zero.simulation.pdg.pulse_tables import (
+    ShapeTable,
+    ShapeTables,
+    degree,
+    slopes_at_zero,
+)
 
-# Polynomials beyond an exponential type t are as many as t/3 and this number.
-_BEYOND = 8
 # Part of the accuracy up to which terms are left out.
 _NEGLIGIBLE = 0.02
 # Cells resolve so many times the k-space that a pulse runs through for each digit of the accuracy,
@@ -38,8 +42,8 @@ _A_DIGIT, _FEWER, _LEAST = 1.3, 1.0, 1.5
 # Voxels lie in one layer if no pulse turns one of them by so much more than another [turns]; along
 # directions in which moments are smaller than this part of the largest they all do.
 _SAME_TURN, _STRAIGHT = 0.01, 1e-6
-# So many pulses in so many places are the most; and so many numbers are composed at once.
-_LARGEST, _AT_ONCE = 2**18, 2**21
+# So many pulses in so many places are the most.
+_LARGEST = 2**18
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,8 @@ class Profiles:
         (voxels,) off-resonance [Hz].
     accuracy
         Of the simulation.
+    tables
+        Expansions of the pulses' shapes, as far as they are known.
 
     Attributes
     ----------
@@ -119,6 +125,7 @@ class Profiles:
         B1: Tensor,
         B0: Tensor,
         accuracy: float,
+        tables: ShapeTables,
     ) -> None:
         self.stack = stack
         self._field = Range.of(B1)
@@ -131,12 +138,16 @@ class Profiles:
                 f"places of the phantom, times {place.shape[1]} in a voxel: too many to play; "
                 "take a phantom of fewer voxels across the slice, or pulses='instantaneous'"
             )
-        families: list[Family | SilentPulses] = [*families_of(played), *silent_pulses(played)]
-        terms_by_family = [self._expand(family, place.flatten(0, 1)) for family in families]
+        places = place.flatten(0, 1)
+        sounding, silent = families_of(played), silent_pulses(played)
+        expanded = tables.of(sounding, self._field.most, places, self._offset)
+        terms_by_family = list(map(self._at_scales, sounding, expanded))
+        terms_by_family += [self._at_zero(pulses, places) for pulses in silent]
         field_terms = max(terms.shape[-2] for terms in terms_by_family)
         offset_terms = max(terms.shape[-1] for terms in terms_by_family)
         by_pulse: dict[int, Tensor] = {}
-        for family, terms in zip(families, terms_by_family, strict=True):
+        gathered: list[Family | SilentPulses] = [*sounding, *silent]
+        for family, terms in zip(gathered, terms_by_family, strict=True):
             missing = (0, offset_terms - terms.shape[-1], 0, field_terms - terms.shape[-2])
             padded = torch.nn.functional.pad(terms, missing)
             by_pulse |= dict(zip(family.members, padded, strict=True))
@@ -147,43 +158,19 @@ class Profiles:
         kept = every[..., self._terms[:, 0], self._terms[:, 1]]
         self.coefficients = kept.unflatten(2, place.shape[:2]).permute(2, 3, 0, 1, 4).contiguous()
 
-    def _expand(self, family: Family | SilentPulses, place: Tensor) -> Tensor:
+    def _at_scales(self, family: Family, table: ShapeTable) -> Tensor:
         """Return (members, 4, places, field terms, offset terms) of a family."""
-        if isinstance(family, SilentPulses):
-            return self._expand_slopes(family, place)
-        time, signal = family.time.detach(), family.signal.detach()
-        area = math.pi * float((signal.abs() * time).sum())
+        area = math.pi * float((family.signal.detach().abs() * family.time.detach()).sum())
         largest = float(family.scale.detach().abs().max())
-        strongest = max(largest * self._field.most, 1e-12)
-        strength = chebyshev_nodes(_degree(area * strongest))
-        duration = math.pi * float(time.sum())
-        offset = chebyshev_nodes(_degree(duration * self._offset.half))
-        frequency = self._offset.at(offset)
-        each = len(family.time) * len(strength) * len(frequency)
-        parts = [
-            torch.cat(part, 1)
-            for part in zip(
-                *(
-                    turned_by(family, strongest * strength, some, frequency)
-                    for some in place.split(max(1, _AT_ONCE // each))
-                ),
-                strict=True,
-            )
-        ]
-        values = torch.stack([x for part in parts for x in (part.real, part.imag)])
-        # (4, strengths, places, offsets) in polynomials of the strength and of the offset
-        in_strength = torch.einsum("ts,xspo->xtpo", to_terms(strength), values)
-        in_both = torch.einsum("ko,xtpo->xtpk", to_terms(offset), in_strength)
-        field = chebyshev_nodes(_degree(area * largest * self._field.half))
-        at_field = self._field.at(field)
-        relative = family.scale[:, None] * at_field / strongest
-        members = polynomials(relative, len(strength))
+        field = chebyshev_nodes(degree(area * largest * self._field.half))
+        relative = family.scale[:, None] * self._field.at(field) / table.strongest
+        members = polynomials(relative, table.terms.shape[1])
         back = torch.einsum("jf,tmf->mjt", to_terms(field), members)
-        return torch.einsum("mjt,xtpk->mxpjk", back, in_both)
+        return torch.einsum("mjt,xtpk->mxpjk", back, table.terms)
 
-    def _expand_slopes(self, pulses: SilentPulses, place: Tensor) -> Tensor:
+    def _at_zero(self, pulses: SilentPulses, place: Tensor) -> Tensor:
         """Return the same of pulses of no strength: b is linear in their signals and the field."""
-        offset = chebyshev_nodes(_degree(math.pi * float(pulses.time.sum()) * self._offset.half))
+        offset = chebyshev_nodes(degree(math.pi * float(pulses.time.sum()) * self._offset.half))
         b = slopes_at_zero(pulses, place, self._offset.at(offset))
         in_offset = torch.einsum("ko,mpo->mpk", to_terms(offset).to(b), b)
         in_field = torch.tensor([self._field.middle, self._field.half], dtype=torch.float64)
@@ -224,92 +211,6 @@ def spinors(coefficients: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
     """
     values = (coefficients @ basis).unbind(1)
     return torch.complex(*values[:2]), torch.complex(*values[2:])
-
-
-def _degree(kind: float) -> int:
-    """Return how many polynomials hold a function of an exponential type on [-1, 1]."""
-    return 1 if kind == 0 else math.ceil(1.35 * kind + min(_BEYOND, 3 + 20 * kind))
-
-
-def turned_by(
-    family: Family, strength: Tensor, place: Tensor, offset: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Compose the steps of a pulse, (strengths, places, offsets) complex a and b.
-
-    ``strength`` multiplies the signal, ``place`` is (places, xyz) [m], ``offset`` [Hz].
-
-    With w half the rotation vector of a step's mean field and s half the change of it across the
-    step, it turns by w + s x w / 6: to fourth order in its duration (Magnus expansion; Blanes et
-    al., Phys. Rep. 470, 2009, doi:10.1016/j.physrep.2008.11.001).
-    """
-
-    def shaped(values: Tensor, dimensions: int) -> Tensor:
-        return values.reshape(-1, *[1] * dimensions)
-
-    # (steps, strengths, places, offsets), in the plane as complex numbers
-    plane = math.pi * shaped(family.signal * family.time, 3) * strength[:, None, None]
-    bend = math.pi * shaped(_change(family.signal) * family.time, 3) * strength[:, None, None]
-    turn = (family.moment @ place.T)[..., None] + shaped(family.time, 2) * offset
-    turn = math.pi * turn[:, None]
-    gradient = family.moment / family.time[:, None]
-    slope = math.pi * (_change(gradient) * family.time[:, None] @ place.T)[:, None, :, None]
-    about_xy = plane + 1j / 6 * (slope * plane - turn * bend)
-    about_z = turn + (bend.conj() * plane).imag / 6
-    half = (about_z.square() + _square(about_xy)).clamp_min(1e-60).sqrt()
-    sine = half.sin() / half
-    a = torch.complex(half.cos(), -sine * about_z)
-    b = -1j * sine * about_xy
-    while len(a) > 1:
-        if len(a) % 2:
-            a = torch.cat([a, torch.ones_like(a[:1])])
-            b = torch.cat([b, torch.zeros_like(b[:1])])
-        a1, a2, b1, b2 = a[::2], a[1::2], b[::2], b[1::2]
-        a, b = a2 * a1 - b2.conj() * b1, b2 * a1 + a2.conj() * b1
-    before = _until(family, place, offset)
-    after = turn.sum(0)[0] - before
-    one = torch.ones_like(before)
-    # Turns about z by minus what precession does before and after the centre
-    p, q = torch.polar(one, before), torch.polar(one, after)
-    return a[0] * p * q, b[0] * p * q.conj()
-
-
-def slopes_at_zero(pulses: SilentPulses, place: Tensor, offset: Tensor) -> Tensor:
-    """Return b of pulses of no strength, (members, places, offsets), linear in their signals.
-
-    As `turned_by`, to the first order: a is 1, and each step turns what those before it and after
-    it only let precess.
-    """
-    time, moment = pulses.time, pulses.moment
-    turn = math.pi * ((moment @ place.T)[..., None] + time[:, None, None] * offset)
-    before = turn.cumsum(0) - turn
-    after = turn.sum(0) - turn - before
-    weight = -1j * torch.sinc(turn / math.pi) * torch.polar(torch.ones_like(turn), after - before)
-    slope = math.pi * (_change(moment / time[:, None]) * time[:, None] @ place.T)[..., None]
-    plane = math.pi * pulses.signal * time
-    bend = math.pi * torch.stack([_change(signal) for signal in pulses.signal]) * time
-    b = torch.einsum("ms,spo->mpo", plane, weight * (1 + 1j / 6 * slope))
-    b = b - torch.einsum("ms,spo->mpo", bend, 1j / 6 * weight * turn)
-    until = _until(pulses, place, offset)
-    return b * torch.polar(torch.ones_like(until), 2 * until - turn.sum(0))
-
-
-def _change(mean: Tensor) -> Tensor:
-    """Return by how much what has these means in the steps changes across each of them."""
-    padded = torch.cat([2 * mean[:1] - mean[1:2], mean, 2 * mean[-1:] - mean[-2:-1]])
-    return 0.5 * (padded[2:] - padded[:-2])
-
-
-def _square(values: Tensor) -> Tensor:
-    return values.real.square() + values.imag.square()
-
-
-def _until(family: Family | SilentPulses, place: Tensor, offset: Tensor) -> Tensor:
-    """Return (places, offsets) half the angle of precession before the centre."""
-    ends, centre = family.time.cumsum(0), family.centre
-    step = int(torch.searchsorted(ends.detach(), centre.detach()).clamp(max=len(ends) - 1))
-    part = (centre - ends[step] + family.time[step]) / family.time[step]
-    passed = family.moment[:step].sum(0) + part * family.moment[step]
-    return math.pi * ((place @ passed)[:, None] + centre * offset)
 
 
 def _layers(played: PlayedPulses, position: Tensor) -> tuple[Tensor, Tensor]:

@@ -42,9 +42,6 @@ class Candidates:
         (states, representatives) squared magnetisation after the pulse.
     slope
         (states, representatives) sum of its squared derivatives by all flip angles so far.
-    bound, fair
-        (transverse states, representatives) squared signal in all samples, for a magnetisation
-        of 1: what it may be, and what it is on average.
     decay
         (states, representatives) what is left of the power at the end of the repetition.
     edges
@@ -57,6 +54,9 @@ class Candidates:
     too_weak, too_many
         (repetitions * 2, representatives) power of the states that were not made, transverse and
         longitudinal: as each is too weak, and as there are too many.
+    bound, fair
+        (transverse states, representatives) squared signal in all samples, for a magnetisation
+        of 1: what it may be, and what it is on average.
     giver, taker, share, shift
         (handovers, ...) as in `graph.HandOver`, states numbered within the repetition.
     """
@@ -64,8 +64,6 @@ class Candidates:
     kinds: NDArray[np.int8]
     power: NDArray[np.float32]
     slope: NDArray[np.float32]
-    bound: NDArray[np.float32]
-    fair: NDArray[np.float32]
     decay: NDArray[np.float32]
     edges: NDArray[np.int64]
     edge_kind: NDArray[np.int8]
@@ -74,6 +72,8 @@ class Candidates:
     steepness: NDArray[np.float32]
     too_weak: NDArray[np.float32]
     too_many: NDArray[np.float32]
+    bound: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    fair: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     giver: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     taker: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, TAKERS), np.int64))
     share: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, TAKERS), np.float32))

@@ -247,12 +247,19 @@ def _method(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: Any)
 def _segment_sums(a: TracedArray, starts: Any) -> Any:
     """Sum from each start to the next."""
     result = np.add.reduceat(a.values, starts)
+    if not np.iscomplexobj(a.values):
+        return wrap(result, _segment_wires(a, starts))
+    real, imaginary = (_segment_wires(as_array(part), starts) for part in (a.real, a.imag))
+    return wrap(result, complex_wires(real, imaginary, result.shape))
+
+
+def _segment_wires(a: TracedArray, starts: Any) -> NDArray[np.float64]:
     tape = current_tape()
     index = tape.locals(a.wires, a.values)
-    wires = tape.array("segment_sum", (index,), result.shape, np.asarray(starts, dtype=np.int64))
+    segments = np.asarray(starts, dtype=np.int64)
+    wires = tape.array("segment_sum", (index,), segments.shape, segments)
     # Sums of constants stay constants: the simulation leaves out what does not depend on them.
-    depends = np.logical_or.reduceat(np.asarray(a.wires) != 0, starts)
-    return wrap(result, np.where(depends, wires, 0))
+    return np.where(np.logical_or.reduceat(np.asarray(a.wires) != 0, segments), wires, 0)
 
 
 def _parts(x: Any) -> tuple[Any, Any]:

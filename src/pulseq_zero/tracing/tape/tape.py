@@ -189,6 +189,8 @@ class Tape:
 
     def locals(self, wires: NDArray[np.float64], values: NDArray[Any]) -> NDArray[np.int64]:
         """Flat indices on this tape of an array of wires; constants are entered."""
+        if np.iscomplexobj(wires):
+            raise TracingError("complex numbers have to be recorded part by part")
         index = wires.astype(np.int64).ravel()
         if not index.size:
             return index
