@@ -39,8 +39,8 @@ PIPELINE = """
 A whole run of the default config, {jobs} jobs, takes {cpu:.0f} CPU seconds on the machine that ran
 it: {imports:.0f} until the jobs have imported what they need ({import_each:.1f} a job), and
 {judge:.0f} in the jobs of the judge, their imports included. Each job measures itself; what
-Snakemake takes to plan and to report is not in it. The first jobs of a new installation compile
-their loops: that is in it, too.
+Snakemake takes to plan and to report is not in it, nor what is compiled once when the environment
+is made.
 """
 
 ENGINE = """
