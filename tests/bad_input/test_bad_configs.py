@@ -153,7 +153,10 @@ def put(section, **values):
         (put("optimizer", iterations=0), "optimizer.iterations: 0 is less than the minimum of 1"),
         (put("optimizer", iterations=10.0), "optimizer.iterations: 10.0 is not of type 'integer'"),
         (put("optimizer", iterations=True), "optimizer.iterations: True is not of type 'integer'"),
-        (put("optimizer", method="sgd"), "optimizer.method: 'sgd' is not one of ['adam', 'lbfgs']"),
+        (
+            put("optimizer", method="sgd"),
+            "optimizer.method: 'sgd' is not one of ['adam', 'rprop', 'lbfgs']",
+        ),
         (
             put("optimizer", on_not_finite="ignore"),
             "optimizer.on_not_finite: 'ignore' is not one of ['stop', 'halve']",

@@ -340,7 +340,7 @@ def infinite_loss(parameters, image):
             inversion_recovery,
             signal_loss,
             {"method": "newton"},
-            "there is no method 'newton'; the methods are 'adam' and 'lbfgs'",
+            "there is no method 'newton'; the methods are 'adam', 'rprop' and 'lbfgs'",
         ),
         (
             inversion_recovery,

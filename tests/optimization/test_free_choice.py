@@ -72,7 +72,7 @@ def test_a_scheduler_may_look_at_the_loss(voxel):
     np.testing.assert_allclose(result.parameters["flip"], expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["adam", "lbfgs"])
+@pytest.mark.parametrize("method", ["adam", "rprop", "lbfgs"])
 def test_each_element_has_its_own_bounds(voxel, method):
     def several(flips=(1.0, 1.0, 1.0)):
         return inversion_recovery(0.5, flips[0] + flips[1] + flips[2])

@@ -155,7 +155,7 @@ def optimize_train(method, checkpoint, iterations, loss=bright):
     )
 
 
-@pytest.mark.parametrize("method", ["adam", "lbfgs"])
+@pytest.mark.parametrize("method", ["adam", "rprop", "lbfgs"])
 def test_a_graph_that_is_kept_does_not_tell_where_a_run_was_stopped(tmp_path, monkeypatch, method):
     """It is remade of the parameters that it was made of, not of those that a run goes on with."""
     made, evaluated = [], []

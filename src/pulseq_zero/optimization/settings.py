@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pulseq_zero.optimization.steppers import OptimizerFactory, SchedulerFactory
     from pulseq_zero.optimization.training import ModuleOptimizerFactory
 
-Method = Literal["adam", "lbfgs"]
+Method = Literal["adam", "rprop", "lbfgs"]
 OnNotFinite = Literal["stop", "halve"]
 
 
@@ -35,8 +35,11 @@ class OptimizationSettings:
     iterations
         Number of steps.
     method
-        ``"adam"`` (Kingma and Ba, arXiv:1412.6980) with steps projected into the bounds, or
-        ``"lbfgs"`` with a line search, in a free variable that keeps the bounds.
+        ``"adam"`` (Kingma and Ba, arXiv:1412.6980) and ``"rprop"`` (Riedmiller and Braun 1993,
+        doi:10.1109/ICNN.1993.298623) with steps projected into the bounds; or ``"lbfgs"`` with a
+        line search, in a free variable that keeps the bounds. Rprop gives each number a step of
+        its own, from the learning rate up to four times as long while the slope keeps its sign:
+        for many parameters and a loss without noise it takes the fewest iterations.
     optimizer
         Any other optimizer of torch, instead of a method: its class, or a function that makes it
         of groups with ``params`` and ``lr``. Its steps are projected into the bounds.

@@ -19,6 +19,9 @@ Values = dict[str, Tensor]
 OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], LRScheduler]
 
+# The smallest and the largest step of Rprop, relative to the learning rate
+_STEPS = (1e-4, 4.0)
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -206,8 +209,19 @@ def make_stepper(
                 "take another optimizer"
             )
         return _LBFGS(parameters)
-    if optimizer is None and method != "adam":
+    if optimizer is None and method not in _METHODS:
         raise OptimizationError(
-            f"there is no method {method!r}; the methods are 'adam' and 'lbfgs'"
+            f"there is no method {method!r}; the methods are 'adam', 'rprop' and 'lbfgs'"
         )
-    return _Descent(parameters, optimizer or torch.optim.Adam, scheduler)
+    return _Descent(parameters, optimizer or _METHODS[method], scheduler)
+
+
+def _rprop(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """Make Rprop with steps in proportion to the learning rates, with which it begins."""
+    steps = [tuple(factor * group["lr"] for factor in _STEPS) for group in groups]
+    return torch.optim.Rprop(
+        [{**group, "step_sizes": sizes} for group, sizes in zip(groups, steps, strict=True)]
+    )
+
+
+_METHODS: dict[str, OptimizerFactory] = {"adam": torch.optim.Adam, "rprop": _rprop}

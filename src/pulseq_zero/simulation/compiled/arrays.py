@@ -234,7 +234,8 @@ def arrays_of_pulses(played: Played, drive: Drive, basis: Tensor) -> PulseArrays
     turns = drive.k_anchor.detach()[:, :3] @ place.T
     angle = 2 * math.pi * (turns - turns.round())
     layer = played.layer.numpy()
-    starts = range(0, len(layer), BLOCK)
+    # The last block is filled up by its last voxel
+    blocks = np.sort(np.pad(layer, (0, -len(layer) % BLOCK), "edge").reshape(-1, BLOCK))
     return PulseArrays(
         coefficients=_array(played.coefficients),
         basis=_array(basis),
@@ -243,7 +244,7 @@ def arrays_of_pulses(played: Played, drive: Drive, basis: Tensor) -> PulseArrays
         pulse=np.array(played.pulse, dtype=np.int64),
         turn=_array(torch.stack([angle.cos(), angle.sin()], -1).float()),
         place=_array(place),
-        largest_layers=max(len(np.unique(layer[start : start + BLOCK])) for start in starts),
+        largest_layers=1 + int((np.diff(blocks) != 0).sum(1).max()),
     )
 
 
