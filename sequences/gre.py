@@ -20,6 +20,7 @@ def gre(
     n_phase: int = 64,
     slice_thickness: float = 5e-3,
     sampling_time: float = 3.2e-3,
+    lines: np.ndarray | None = None,
 ) -> pp.Sequence:
     """Create the sequence.
 
@@ -39,6 +40,8 @@ def gre(
         Thickness of the slice (in metres).
     sampling_time
         Duration of the sampling of one line (in seconds).
+    lines
+        Where in k-space each line lies, in steps of 1 / fov, instead of all ``n_phase``.
     """
     system = pp.Opts(
         max_grad=32,
@@ -96,8 +99,9 @@ def gre(
     wait_TR = delay(TR - events - wait_TE.delay)
 
     # Put the sequence together
-    lines = [0] * n_dummy + list(range(-(n_phase // 2), n_phase - n_phase // 2))
-    for number, line in enumerate(lines):
+    if lines is None:
+        lines = range(-(n_phase // 2), n_phase - n_phase // 2)
+    for number, line in enumerate([0] * n_dummy + list(lines)):
         # 117 degrees more from pulse to pulse
         rf.phase_offset = np.deg2rad(117) * number * (number + 1) / 2 % (2 * np.pi)
         adc.phase_offset = rf.phase_offset

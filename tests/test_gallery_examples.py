@@ -2,10 +2,15 @@
 
 import math
 from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+
+from pulseq_zero.imaging.model import ImagingModel
+from pulseq_zero.phantom import Phantom
+from pulseq_zero.phantom.phantom import TissuePool
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +76,51 @@ def test_optimized_echoes_leave_the_equidistant_ones_behind(example):
         )
     assert after < 0.98 * before
     assert math.isfinite(after)
+
+
+@pytest.fixture(scope="module")
+def points(example):
+    """Two pixels of a SENSE image with something in them, and their phantom."""
+    sense = example("sense")
+    PD = torch.zeros(sense.PIXELS, sense.PIXELS)
+    PD[12, 5], PD[20, 21] = 1.0, 0.5
+    pool = TissuePool.of(PD, 0.3, 10.0, coil_sensitivity=sense.sensitivities(sense.PIXELS))
+    return PD, Phantom({"water": pool}, {}, (sense.FOV, sense.FOV), 5e-3)
+
+
+@pytest.mark.parametrize("pattern", ["regular", "scattered"])
+def test_sense_unfolds_an_image(example, points, pattern):
+    sense, (PD, phantom) = example("sense"), points
+    model = ImagingModel(
+        sense.gre,
+        phantom,
+        # Long enough for the steady state to be there, so that lines differ in place alone
+        arguments=sense.ARGUMENTS | {"TR": 1.0, "n_dummy": 3},
+        reconstruction=sense.Sense(sense.sensitivities(sense.PIXELS), torch.ones_like(PD) > 0),
+        matrix=tuple(PD.shape),
+    )
+    with torch.no_grad():
+        image = model({"lines": getattr(sense, pattern)(sense.LINES)}).image.abs()
+    scale = float(image[12, 5])
+    assert scale > 0.1
+    torch.testing.assert_close(image / scale, PD.double(), rtol=0, atol=0.03)
+
+
+def test_the_noise_of_sense_is_that_of_pruessmann(example):
+    """Of two pixels that fold onto each other, by the formula of Cartesian SENSE."""
+    sense = example("sense")
+    coils = sense.sensitivities(sense.PIXELS).to(torch.complex128)
+    everywhere = torch.ones(sense.PIXELS, sense.PIXELS, dtype=torch.bool)
+
+    def deviation(lines):
+        kspace = torch.zeros(len(lines), sense.PIXELS, 4, dtype=torch.float64)
+        kspace[:, :, 1] = (lines / sense.FOV)[:, None]
+        acquired = SimpleNamespace(kspace=kspace.flatten(0, 1))
+        return sense.Sense(coils, everywhere).deviation(acquired)
+
+    steps = torch.arange(-16, 16, dtype=torch.float64)
+    found = deviation(steps[::2]) / deviation(steps) / math.sqrt(2)
+    folded = torch.stack([coils[:, 9, 4], coils[:, 9, 20]], 1)
+    information = folded.mH @ folded
+    g = (torch.linalg.inv(information).diagonal() * information.diagonal()).real.sqrt()
+    torch.testing.assert_close(found[9, [4, 20]], g, rtol=1e-9, atol=0)
