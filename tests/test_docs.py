@@ -22,7 +22,8 @@ from click.testing import CliRunner
 
 import pulseq_zero
 from pulseq_zero.cli import main
-from pulseq_zero.experiments.settings import Config, Experiment, read
+from pulseq_zero.experiments.section import read
+from pulseq_zero.experiments.settings import Config, Experiment
 from pulseq_zero.experiments.sweeps import sweep_runs, sweep_table
 from pulseq_zero.phantom.settings import read_config
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from pulseq_zero.experiments.settings import Config, Experiment, Section, schema
+from pulseq_zero.experiments.section import Section, schema
+from pulseq_zero.experiments.settings import Config, Experiment
 
 FOLDER = Path(__file__).parent / "schemas"
 HEADER = "# Written by workflow/schemas.py.\n"

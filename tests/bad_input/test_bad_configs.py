@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pulseq_zero.experiments.settings import Config, Experiment, read
+from pulseq_zero.experiments.section import read
+from pulseq_zero.experiments.settings import Config, Experiment
 from pulseq_zero.files.yaml import read_yaml
 from support.refusal import check
 
@@ -111,8 +112,8 @@ def put(section, **values):
         (
             lambda e: e.update(sequnce={}),
             "the file: unknown key 'sequnce'; the keys are baselines, compare, ensemble, figure, "
-            "image, loss, optimizer, parameters, phantom, report_iterations, scan, sequence, "
-            "sweep, title, validation",
+            "image, loss, optimizer, parameters, phantom, reconstruction, report_iterations, scan, "
+            "sequence, sweep, title, validation",
         ),
         (lambda e: e.pop("loss"), "the file: 'loss' is a required property"),
         (lambda e: e.update(parameters={}), "parameters: {} should be non-empty"),

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from pulseq_zero.errors import PulseqZeroError
 from pulseq_zero.experiments.experiment import sequence_setup
-from pulseq_zero.experiments.settings import Config, Experiment, read
+from pulseq_zero.experiments.section import read
+from pulseq_zero.experiments.settings import Config, Experiment
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.files.yaml import read_yaml
 from pulseq_zero.phantom import Phantom, build_phantom

@@ -19,7 +19,8 @@ from pulseq_zero.cli import main
 from pulseq_zero.errors import ConfigError, OptimizationError, PulseqZeroError, StoreError
 from pulseq_zero.experiments.layout import check_results
 from pulseq_zero.experiments.plan import check_experiment, check_functions, read_plan
-from pulseq_zero.experiments.settings import Experiment, read
+from pulseq_zero.experiments.section import read
+from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.figures.style import save_figure
 from pulseq_zero.files.loading import check_arguments, check_function
 from pulseq_zero.files.store import load_table, load_tensors, save_table, save_tensors

@@ -11,7 +11,8 @@ from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments.baselines import baseline_table
 from pulseq_zero.experiments.evaluation import measured_shots, powers, region_errors
 from pulseq_zero.experiments.plan import read_plan
-from pulseq_zero.experiments.settings import Experiment, read
+from pulseq_zero.experiments.section import read
+from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.files.loading import load_function
 
 ROOT = Path(__file__).parents[2]

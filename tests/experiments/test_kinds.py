@@ -239,7 +239,7 @@ def test_the_null_is_that_of_the_tissue_that_is_to_be_dark(make, phantom):
         (
             "slice_profile",
             {"parameters": {"amplitudes": {}}},
-            "needs a bound of the samples; give it as upper:",
+            "needs one bound of all samples; give it as upper:",
         ),
         (
             "slice_profile",

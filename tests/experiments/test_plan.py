@@ -100,7 +100,10 @@ def test_variants_of_a_scan_are_changes_of_the_run(folder, root):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"parameters.TI.start": 2.0}, "the dotted name of a setting inside sequence, image, loss"),
+        (
+            {"parameters.TI.start": 2.0},
+            "the dotted name of a setting inside sequence, image, ",
+        ),
         ({"loss.function.name": 2.0}, "loss.function is a value and has no settings"),
         ({"image.matrix": 64}, "image.matrix: "),
         ({"phantom.tissues.csf.T1": -1.0}, "tissues.csf.T1"),

@@ -76,7 +76,7 @@ def test_the_gain_in_noise_is_that_of_scans_with_the_noise_that_was_asked_for(ts
     (row,) = robustness_table(
         experiment, values, {"itself": small_brain}, accuracy=1e-2, noise=noise
     ).to_dict("records")
-    model = setup.imaging_model(small_brain, experiment.image, 1e-2, {})
+    model = setup.imaging_model(small_brain, experiment.image, None, 1e-2, {})
     with torch.no_grad():
         images = [model(setup.start).image, model(values).image]
     context = LossContext(small_brain, images[0], setup.start)

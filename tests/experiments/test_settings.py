@@ -6,13 +6,12 @@ import yaml
 
 from pulseq_zero.errors import ConfigError, SequenceError
 from pulseq_zero.experiments.experiment import make_loss, sequence_setup, stage_values
+from pulseq_zero.experiments.section import read, schema
 from pulseq_zero.experiments.settings import (
     Config,
     Experiment,
     LossSettings,
     only_sections,
-    read,
-    schema,
     with_sections,
 )
 from pulseq_zero.files.yaml import read_yaml

@@ -24,6 +24,7 @@ EXPERIMENT = only_sections(
             "flip_angles": {"start": np.tile([math.pi / 2] + [math.pi] * 8, (3, 1)).tolist()}
         },
         "image": {},
+        "reconstruction": None,
     }
 )
 

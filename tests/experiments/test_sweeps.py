@@ -9,7 +9,8 @@ from pulseq_zero.experiments.experiment import load_loss_maker, sequence_setup
 from pulseq_zero.experiments.kinds.flip_angles import front_figure
 from pulseq_zero.experiments.kinds.inversion_time import inversion_time_sweep_figure
 from pulseq_zero.experiments.kinds.kind import setting_label
-from pulseq_zero.experiments.settings import Experiment, read
+from pulseq_zero.experiments.section import read
+from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.sweeps import (
     comparison_results,
     sweep_results,
@@ -81,8 +82,8 @@ def test_the_runs_are_experiments_with_the_values(root, experiment):
 
 
 DOTTED = (
-    "must be the dotted name of a setting inside sequence, parameters, image, loss, optimizer, "
-    "scan or phantom, such as loss.settings.share"
+    "must be the dotted name of a setting inside sequence, parameters, image, reconstruction, "
+    "loss, optimizer, scan or phantom, such as loss.settings.share"
 )
 
 

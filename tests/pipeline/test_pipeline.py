@@ -16,6 +16,11 @@ from support.pipeline_copy import Pipeline
 
 pytestmark = pytest.mark.pipeline
 
+MAGNITUDE = """
+def magnitude(acquisition, scale):
+    return scale * acquisition.image.abs()
+"""
+
 SWEPT = "swept/weight=1.0,T1=4.0"
 
 OWN_LOSS = """
@@ -63,12 +68,17 @@ def pipeline(root, tmp_path_factory) -> Pipeline:
     pipeline.write("config/experiments/tse_sar.yaml", tse)
     pipeline.edit("config/experiments/tse_sar.yaml", optimizer=short)
     (pipeline.folder / "losses/mine.py").write_text(OWN_LOSS)
+    (pipeline.folder / "sequences/magnitude.py").write_text(MAGNITUDE)
     own = {
         "title": "An own loss",
         "sequence": {"function": "sequences/epi_ir.py:epi_ir", "arguments": {"TI": 2.5}},
         "parameters": {"flip_angle": {"start": 1.2, "learning_rate": 0.05, "unit": "rad"}},
         # Another field of view than the sequence defines
         "image": {"fov": [0.24, 0.24]},
+        "reconstruction": {
+            "function": "sequences/magnitude.py:magnitude",
+            "settings": {"scale": 3.0},
+        },
         "loss": {"function": "losses/mine.py:darker", "settings": {"weight": 2.0}},
         "optimizer": {"iterations": 4, "method": "lbfgs"},
     }
@@ -189,6 +199,10 @@ def test_the_own_experiment_went_its_way(pipeline):
     history = pd.read_csv(pipeline.folder / "results/own/optimization/history.csv")
     assert len(history) == 5
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+    # Its loss is twice the mean of an image that its reconstruction makes
+    image = load_tensors(pipeline.folder / "results/own/start/image_optimization.safetensors")[0]
+    assert history["loss"].iloc[0] == pytest.approx(2 * float(image["image"].mean()), rel=1e-5)
+    assert not image["image"].is_complex()
 
 
 def test_a_sweep_becomes_a_table_and_a_figure(pipeline):
@@ -283,6 +297,16 @@ def test_an_edit_of_a_sequence_reruns_what_uses_it(pipeline):
     assert planned["stage"] == {"tse_sar"}
     assert planned["optimize"] == {"tse_sar"}
     assert "phantom" not in planned
+
+
+def test_an_edit_of_a_reconstruction_reruns_what_makes_images_by_it(pipeline):
+    planned = edited(pipeline, "sequences/magnitude.py")
+    for rule in ("all", "sweep", "summary", "validated"):
+        assert planned.pop(rule) == {""}
+    by_it = {"own", SWEPT}
+    for rule in ("stage", "optimize"):
+        assert planned.pop(rule) == by_it
+    assert planned == {rule: {"own"} for rule in ("judge", "validate", "robustness", "evaluate")}
 
 
 def test_an_edit_of_a_figure_reruns_the_figure(pipeline):

@@ -52,7 +52,7 @@ rule evaluate:
     params:
         code=code("evaluate"),
         kind=kind_code,
-        functions=user_code("sequence", "loss"),
+        functions=user_code("sequence", "reconstruction", "loss"),
         experiment=setting("evaluate"),
         loss_settings=lambda wildcards: listed(RUNS[wildcards.experiment].loss.settings),
         variants=listed_variants,

@@ -28,14 +28,15 @@ def user_code(*sections):
 
 def version_of(*named):
     """Digest of the user's own files that functions of sections come from, and of their imports."""
-    own = [file for section in named for file in sources_of(section.function)]
+    own = [file for section in named if section for file in sources_of(section.function)]
     return digest(library_files(*own))
 
 
 def sweep_code(wildcards):
     """Digest of the user's own functions that a sweep and its baselines name."""
     sweep = SWEEPS[wildcards.sweep]
-    return version_of(sweep.sequence, sweep.loss, *sweep.baselines.values())
+    named = sweep.sequence, sweep.reconstruction, sweep.loss
+    return version_of(*named, *sweep.baselines.values())
 
 
 def setting(step):

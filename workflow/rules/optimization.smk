@@ -30,7 +30,7 @@ rule stage:
         gpu=gpus,
     params:
         code=code("stage"),
-        functions=user_code("sequence"),
+        functions=user_code("sequence", "reconstruction"),
         experiment=setting("stage"),
         simulation=SIMULATION.model_dump(),
         files=files_of,
@@ -63,7 +63,7 @@ rule optimize:
         gpu=gpus,
     params:
         code=code("optimize"),
-        functions=user_code("sequence", "loss"),
+        functions=user_code("sequence", "reconstruction", "loss"),
         experiment=setting("optimize"),
         simulation=SIMULATION.model_dump(),
         files=files_of,
@@ -98,7 +98,7 @@ rule scan:
         gpu=gpus,
     params:
         code=code("scan"),
-        functions=user_code("sequence", "loss"),
+        functions=user_code("sequence", "reconstruction", "loss"),
         experiment=setting("scan"),
         variants=variants_of,
         accuracy=ACCURACY[TIGHT],
@@ -129,7 +129,7 @@ rule quality:
         gpu=gpus,
     params:
         code=code("quality"),
-        functions=user_code("sequence"),
+        functions=user_code("sequence", "reconstruction"),
         experiment=setting("quality"),
         accuracy=ACCURACY[TIGHT],
         simulator=SIMULATOR,

@@ -24,6 +24,7 @@ rule judge:
         runtime=growing(60),
     params:
         code=code("judge"),
+        functions=user_code("reconstruction"),
         experiment=setting("judge"),
         settings=judge_settings,
         files=files_of,
@@ -58,7 +59,7 @@ rule validate:
         gpu=gpus,
     params:
         code=code("validate"),
-        functions=user_code("sequence", "loss"),
+        functions=user_code("sequence", "reconstruction", "loss"),
         name=lambda wildcards: wildcards.experiment,
         experiment=setting("validate"),
         settings=judge_settings,
@@ -94,7 +95,7 @@ rule robustness:
         gpu=gpus,
     params:
         code=code("robustness"),
-        functions=user_code("sequence", "loss"),
+        functions=user_code("sequence", "reconstruction", "loss"),
         name=lambda wildcards: wildcards.experiment,
         experiment=setting("robustness"),
         others=lambda wildcards: PLAN.other_phantoms(wildcards.experiment),

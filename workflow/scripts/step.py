@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from pulseq_zero.experiments.settings import Config, Experiment, Section, only_sections
+from pulseq_zero.experiments.section import Section
+from pulseq_zero.experiments.settings import Config, Experiment, only_sections
 from pulseq_zero.files.logs import logged
 from pulseq_zero.files.store import save_json
 

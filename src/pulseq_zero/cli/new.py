@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments.layout import check_names
-from pulseq_zero.experiments.settings import Experiment, schema
+from pulseq_zero.experiments.section import schema
+from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.files.store import atomic_path, save_json
 
 _TEMPLATES = Path(__file__).parent / "templates"

@@ -10,7 +10,8 @@ from typing import Any
 from pulseq_zero.errors import ConfigError, PulseqZeroError
 from pulseq_zero.experiments.layout import check_names, check_results
 from pulseq_zero.experiments.plan import check_experiment
-from pulseq_zero.experiments.settings import Config, Experiment, read
+from pulseq_zero.experiments.section import read
+from pulseq_zero.experiments.settings import Config, Experiment
 from pulseq_zero.files.yaml import read_yaml
 from pulseq_zero.phantom.settings import changed, read_config
 

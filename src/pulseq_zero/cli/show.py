@@ -13,6 +13,7 @@ from pulseq_zero.figures.style import save_figure
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.files.store import load_table, load_tensors
 from pulseq_zero.files.yaml import read_yaml
+from pulseq_zero.imaging.pictures import side_by_side
 
 
 def draw(files: RunFiles) -> list[Path]:
@@ -35,13 +36,14 @@ def draw(files: RunFiles) -> list[Path]:
     """
     start, metadata = load_tensors(files.image(START))
     optimized, other_metadata = load_tensors(files.image(OPTIMIZED))
+    axes = len(metadata["fov"])
     parameters, _ = load_tensors(files.parameters)
     settings = read_yaml(files.experiment)["parameters"] if files.experiment.is_file() else {}
     units = {name: settings.get(name, {}).get("unit", "") for name in parameters}
     figures = {
         "optimization": history_figure(
-            start["image"],
-            optimized["image"],
+            side_by_side(start["image"], axes),
+            side_by_side(optimized["image"], axes),
             load_table(files.history, ("iteration", "loss", "verified_loss")),
             parameters,
             units,

@@ -24,7 +24,7 @@ def stored_acquisition(
     Parameters
     ----------
     image
-        ``image`` (x, y) and ``signal`` (samples, coils) as safetensors.
+        ``image`` (..., x, y[, z]) and ``signal`` (samples, coils) as safetensors.
     sequence, seq
         The traced sequence, and the exported file.
     settings

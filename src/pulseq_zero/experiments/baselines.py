@@ -12,6 +12,7 @@ from torch import Tensor
 from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments.evaluation import errors_to_start, powers
 from pulseq_zero.experiments.experiment import sequence_setup
+from pulseq_zero.experiments.reconstruction import shown_image
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.files.loading import load_function
 from pulseq_zero.phantom import Phantom
@@ -53,10 +54,12 @@ def baseline_table(
     if flips is None:
         raise ConfigError("baselines: the experiment has no flip angles to compare with")
     start = setup.start[flips]
-    model = setup.imaging_model(phantom, experiment.image, accuracy, simulator or {})
+    model = setup.imaging_model(
+        phantom, experiment.image, experiment.reconstruction, accuracy, simulator or {}
+    )
     rows = []
     with torch.no_grad():
-        target = model(setup.start).image
+        target = shown_image(model(setup.start))
         for name, baseline in experiment.baselines.items():
             function = load_function(baseline.function)
             for value in baseline.values:
@@ -66,13 +69,13 @@ def baseline_table(
                         f"baselines: {name}: {baseline.function} makes flip angles of shape "
                         f"{tuple(angles.shape)}, but the experiment's have {tuple(start.shape)}"
                     )
-                image = model({**setup.start, flips: angles}).image
+                image = shown_image(model({**setup.start, flips: angles}))
                 rows.append(
                     {
                         "baseline": name,
                         "value": value,
                         **powers(angles, start, measured),
-                        **errors_to_start(image, target, phantom),
+                        **errors_to_start(image, target, phantom, experiment.image.axes),
                     }
                 )
     return pd.DataFrame(rows)

@@ -46,11 +46,11 @@ def evaluate(
     phantom
         What was imaged.
     tight_images
-        (x, y) images of all stages at the tight accuracy.
+        (..., x, y[, z]) images of all stages at the tight accuracy.
     start_image, optimized_image
-        (x, y) images at the optimization's accuracy.
+        The same at the optimization's accuracy.
     imported_image
-        (x, y) image of the exported optimized file as MRzeroCore imports it, at the same accuracy.
+        The same of the exported optimized file as MRzeroCore imports it, at the same accuracy.
     point_spread_widths
         Width of the point-spread function of each stage [m], None where it has none.
     measured
@@ -91,7 +91,7 @@ def evaluate(
         "stages": {
             stage: {
                 "iteration": stages[stage],
-                **errors_to_start(image, tight_images[START], phantom),
+                **errors_to_start(image, tight_images[START], phantom, experiment.image.axes),
                 "point_spread_width_m": point_spread_widths[stage],
             }
             for stage, image in tight_images.items()
@@ -133,24 +133,26 @@ def evaluate(
 REGIONS = ("brain", "csf")
 
 
-def errors_to_start(image: Tensor, start: Tensor, phantom: Phantom) -> dict[str, float]:
-    """Compare an (x, y) image with that of the start: as a whole, and in regions of a phantom."""
+def errors_to_start(
+    image: Tensor, start: Tensor, phantom: Phantom, axes: int = 2
+) -> dict[str, float]:
+    """Compare (..., x, y[, z]) images with those of the start: as a whole, and in regions."""
     return {
         "nrmse_to_start": nrmse(image.abs(), start.abs()),
-        "ssim_to_start": ssim(image, start),
+        "ssim_to_start": ssim(image, start, axes),
         **region_errors(image, start, phantom),
     }
 
 
 def region_errors(image: Tensor, target: Tensor, phantom: Phantom) -> dict[str, float]:
-    """Compare the magnitudes of two (x, y) images in regions of a phantom, ``nrmse_REGION``."""
+    """Compare magnitudes of (..., x, y[, z]) images in regions of a phantom, ``nrmse_REGION``."""
     errors = {}
-    x, y = image.shape
+    matrix = image.shape[-len(phantom.matrix) :]
     for region in REGIONS:
         # Small ones have no pixel of their own in coarse images
         with suppress(PhantomError):
-            inside = phantom.mask(region, matrix=(x, y))
-            errors[f"nrmse_{region}"] = nrmse(image.abs()[inside], target.abs()[inside])
+            inside = phantom.mask(region, matrix=matrix)
+            errors[f"nrmse_{region}"] = nrmse(image.abs()[..., inside], target.abs()[..., inside])
     return errors
 
 

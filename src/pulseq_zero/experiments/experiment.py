@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,15 @@ from torch import Tensor
 
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.errors import ConfigError, OptimizationError, PulseqZeroError, SequenceError
+from pulseq_zero.experiments.reconstruction import make_reconstruction
 from pulseq_zero.experiments.settings import (
     ImageSettings,
     LossSettings,
+    OptimizerSettings,
     ParameterSettings,
+    ReconstructionSettings,
     SequenceSettings,
+    TorchSettings,
 )
 from pulseq_zero.experiments.stages import START, iteration_of
 from pulseq_zero.files.loading import check_arguments, failure, load_function
@@ -88,6 +94,7 @@ class SequenceSetup:
         self,
         phantom: Phantom,
         image: ImageSettings,
+        reconstruction: ReconstructionSettings | None,
         accuracy: float,
         simulator: Mapping[str, Any],
     ) -> ImagingModel:
@@ -98,6 +105,7 @@ class SequenceSetup:
             arguments=self.arguments,
             matrix=image.matrix,
             fov=image.fov,
+            reconstruction=make_reconstruction(reconstruction),
             accuracy=accuracy,
             pulses=self.pulses,
             simulation=simulator,
@@ -170,6 +178,41 @@ def _parameter(name: str, settings: ParameterSettings, start: Tensor) -> Paramet
             f"parameter {name!r}: begin: must be one number or have the shape of the start "
             f"values, {tuple(start.shape)}"
         ) from error
+
+
+def optimizer_settings(optimizer: OptimizerSettings) -> dict[str, Any]:
+    """Return the settings of `optimize` that an experiment's ``optimizer`` section says.
+
+    Raises
+    ------
+    ConfigError
+        If torch has no such optimizer or scheduler, or it takes no such setting.
+    """
+    return {
+        **optimizer.model_dump(exclude={"optimizer", "scheduler"}),
+        "optimizer": _of_torch("optimizer", torch.optim, torch.optim.Optimizer, optimizer),
+        "scheduler": _of_torch(
+            "scheduler", torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler, optimizer
+        ),
+    }
+
+
+def _of_torch(key: str, module: ModuleType, kind: type, optimizer: OptimizerSettings) -> Any:
+    """Find a class of torch by its name, with what it is made with; None where none is named."""
+    given: TorchSettings | None = getattr(optimizer, key)
+    if given is None:
+        return None
+    found = getattr(module, given.name, None)
+    if not (inspect.isclass(found) and issubclass(found, kind)):
+        raise ConfigError(
+            f"optimizer.{key}: {module.__name__} has no {key} {given.name!r}; name one of its "
+            "classes, such as AdamW or ExponentialLR"
+        )
+    try:
+        inspect.signature(found).bind(None, **given.settings)
+    except TypeError as error:
+        raise ConfigError(f"optimizer.{key}: {given.name}: {error}") from error
+    return partial(found, **given.settings)
 
 
 def stage_values(setup: SequenceSetup, stage: str, optimization: Path | None) -> Values:

@@ -7,7 +7,12 @@ from typing import Any
 
 import torch
 
-from pulseq_zero.experiments.experiment import SequenceSetup, make_loss
+from pulseq_zero.experiments.experiment import (
+    SequenceSetup,
+    make_loss,
+    optimizer_settings,
+)
+from pulseq_zero.experiments.reconstruction import make_reconstruction, shown_image
 from pulseq_zero.experiments.settings import Experiment, SimulationSettings
 from pulseq_zero.optimization.losses import LossContext
 from pulseq_zero.optimization.optimize import optimize
@@ -33,10 +38,14 @@ def context_of(
         What is imaged.
     """
     model = setup.imaging_model(
-        phantom, experiment.image, simulation.accuracy, simulation.simulator
+        phantom,
+        experiment.image,
+        experiment.reconstruction,
+        simulation.accuracy,
+        simulation.simulator,
     )
     with torch.no_grad():
-        start_image = model(setup.start).image
+        start_image = shown_image(model(setup.start))
     return LossContext(phantom, start_image, setup.start)
 
 
@@ -74,11 +83,12 @@ def optimize_experiment(
         arguments=setup.arguments,
         matrix=experiment.image.matrix,
         fov=experiment.image.fov,
+        reconstruction=make_reconstruction(experiment.reconstruction),
         accuracy=simulation.accuracy,
         pulses=setup.pulses,
         verify_accuracy=simulation.tight_accuracy,
         simulation=simulation.simulator,
-        **{**experiment.optimizer.model_dump(), **changes},
+        **{**optimizer_settings(experiment.optimizer), **changes},
     )
     if result.interrupted:
         # Not to be taken for the result of the whole experiment; its checkpoint stands

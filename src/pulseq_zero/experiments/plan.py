@@ -11,7 +11,8 @@ from typing import Any
 from pulseq_zero.errors import ConfigError, PulseqZeroError
 from pulseq_zero.experiments import kinds, stages
 from pulseq_zero.experiments.layout import check_names, check_results
-from pulseq_zero.experiments.settings import Config, Experiment, JudgeSettings, read
+from pulseq_zero.experiments.section import read
+from pulseq_zero.experiments.settings import Config, Experiment, JudgeSettings
 from pulseq_zero.experiments.sweeps import sweep_runs, sweep_table, with_settings
 from pulseq_zero.files.loading import check_function
 from pulseq_zero.files.yaml import read_yaml
@@ -22,7 +23,7 @@ FOLDER = Path("config/experiments")
 # Folder of the phantom that the config describes
 PHANTOM = "phantom"
 # Sections that the start of a run follows from
-_OF_THE_START = ("sequence", "parameters", "image", "phantom")
+_OF_THE_START = ("sequence", "parameters", "image", "reconstruction", "phantom")
 
 PhantomSettings = dict[str, Any]
 
@@ -156,7 +157,8 @@ class Plan:
     def _start(self, run: str) -> list[Any]:
         given = self.runs[run]
         values = {name: parameter.start for name, parameter in given.parameters.items()}
-        return [given.sequence, values, given.image, self.judge_of(run), self.phantom_of(run)]
+        imaging = [given.image, given.reconstruction]
+        return [given.sequence, values, *imaging, self.judge_of(run), self.phantom_of(run)]
 
 
 def read_plan(content: Any, folder: Path = FOLDER) -> Plan:
@@ -239,12 +241,20 @@ def check_experiment(experiment: Experiment, packages: Sequence[str]) -> None:
         nothing can be scanned, or if an iteration is reported that is never done.
     """
     # They need all that simulates, which reading a plan does not
-    from pulseq_zero.experiments.experiment import load_loss_maker, sequence_setup
+    from pulseq_zero.experiments.experiment import (
+        load_loss_maker,
+        optimizer_settings,
+        sequence_setup,
+    )
+    from pulseq_zero.experiments.reconstruction import make_reconstruction
 
-    for section in (experiment.sequence, experiment.loss):
-        check_function(section.function, packages)
+    for section in (experiment.sequence, experiment.loss, experiment.reconstruction):
+        if section is not None:
+            check_function(section.function, packages)
     setup = sequence_setup(experiment.sequence, experiment.parameters)
     load_loss_maker(experiment.loss)
+    make_reconstruction(experiment.reconstruction)
+    optimizer_settings(experiment.optimizer)
     kinds.of(experiment.figure).check(experiment, setup)
     scanned = experiment.scan.parameter if experiment.scan else None
     scalars = [name for name, start in setup.start.items() if start.ndim == 0]

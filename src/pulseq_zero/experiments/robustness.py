@@ -11,6 +11,7 @@ import torch
 
 from pulseq_zero.experiments.evaluation import powers, region_errors
 from pulseq_zero.experiments.experiment import Values, make_loss, sequence_setup
+from pulseq_zero.experiments.reconstruction import shown_image
 from pulseq_zero.experiments.settings import Experiment, NoiseSettings
 from pulseq_zero.imaging.acquisition import Acquisition
 from pulseq_zero.imaging.metrics import nrmse, ssim
@@ -65,13 +66,16 @@ def robustness_table(
     setup = sequence_setup(experiment.sequence, experiment.parameters)
     flips = experiment.flip_angles
     first = next(iter(phantoms.values()))
-    traced = setup.imaging_model(first, experiment.image, accuracy, simulator or {})
+    traced = setup.imaging_model(
+        first, experiment.image, experiment.reconstruction, accuracy, simulator or {}
+    )
     rows = []
     for name, phantom in phantoms.items():
         model = traced.on(phantom)
         with torch.no_grad():
             at_start, at_end = model(setup.start), model(optimized)
-        context = LossContext(phantom, at_start.image, setup.start)
+        images = {"start": shown_image(at_start), "end": shown_image(at_end)}
+        context = LossContext(phantom, images["start"], setup.start)
         loss = make_loss(experiment.loss, context)
         before = loss_of(loss, setup.start, at_start)
         after = loss_of(loss, optimized, at_end)
@@ -81,16 +85,18 @@ def robustness_table(
             "loss_optimized": after,
             "gain": before - after,
         }
-        deviation = noise_deviation(at_start, context.region(noise.region), noise.snr)
+        _, (first_image, *_) = at_start.reconstructions
+        region = phantom.mask(noise.region, first_image.matrix)
+        deviation = noise_deviation(at_start, region, noise.snr)
         row |= _noisy_gain(
             _noisy_losses(loss, setup.start, at_start, deviation, noise),
             _noisy_losses(loss, optimized, at_end, deviation, noise),
         )
         if flips is not None:
             row |= powers(optimized[flips], setup.start[flips], None)
-        row["nrmse"] = nrmse(at_end.image.abs(), at_start.image.abs())
-        row["ssim"] = ssim(at_end.image, at_start.image)
-        row |= region_errors(at_end.image, at_start.image, phantom)
+        row["nrmse"] = nrmse(images["end"].abs(), images["start"].abs())
+        row["ssim"] = ssim(images["end"], images["start"], experiment.image.axes)
+        row |= region_errors(images["end"], images["start"], phantom)
         rows.append(row)
     return pd.DataFrame(rows)
 

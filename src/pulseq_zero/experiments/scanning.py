@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments.experiment import make_loss, sequence_setup
+from pulseq_zero.experiments.reconstruction import shown_image
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.imaging.acquisition import Acquisition
 from pulseq_zero.optimization.loss import LossFunction, Parameters, evaluate_loss, loss_of
@@ -94,7 +95,7 @@ def scan(
     phantom
         What is imaged.
     start_image
-        (x, y) complex image at the start values, which is simulated if it is not given.
+        (..., x, y[, z]) image at the start values, which is simulated if it is not given.
     accuracy, simulator
         Accuracy and further settings of the `Simulator`.
 
@@ -107,14 +108,16 @@ def scan(
     if settings is None:
         raise ConfigError("the experiment has no section scan")
     setup = sequence_setup(experiment.sequence, experiment.parameters)
-    model = setup.imaging_model(phantom, experiment.image, accuracy, simulator)
+    model = setup.imaging_model(
+        phantom, experiment.image, experiment.reconstruction, accuracy, simulator
+    )
     name = settings.parameter
     if name not in setup.start or setup.start[name].ndim > 0:
         raise ConfigError(f"scan: {name!r} is no scalar parameter of this experiment")
     _check_column(name, _MINIMUM)
     with torch.no_grad():
         if start_image is None:
-            start_image = model(setup.start).image
+            start_image = shown_image(model(setup.start))
         context = _NotingContext(phantom, start_image, setup.start)
         loss_function = make_loss(experiment.loss, context)
         values = torch.linspace(settings.first, settings.last, settings.count, dtype=torch.float64)
@@ -176,22 +179,23 @@ def optimum_uncertainty(
     parameters, acquisitions
         Of each value.
     regions
-        (x, y) bool: the regions that the loss looks at.
+        (x, y[, z]) bool: the regions that the loss looks at.
     seed
         Of the draws.
     """
     generator = torch.Generator().manual_seed(seed)
+    axes = regions[0].ndim
     membership = torch.stack(list(regions)).flatten(1)
     # Pixels in the same regions stand for each other
     patterns, pattern = torch.unique(membership, dim=1, return_inverse=True)
     groups = [(pattern == n).nonzero()[:, 0] for n in patterns.any(0).nonzero()[:, 0].tolist()]
-    images = torch.stack([acquisition.image for acquisition in acquisitions])
-    pixels, optima = images.flatten(1), []
+    images = torch.stack([shown_image(acquisition) for acquisition in acquisitions])
+    pixels, optima = images.flatten(-axes), []
     for _ in range(_RESAMPLES):
-        source = torch.arange(pixels.shape[1])
+        source = torch.arange(pixels.shape[-1])
         for group in groups:
             source[group] = group[torch.randint(len(group), (len(group),), generator=generator)]
-        drawn = pixels[:, source].view_as(images)
+        drawn = pixels[..., source].view_as(images)
         losses = [
             loss_of(loss_function, values_there, acquisition.showing(image))
             for values_there, acquisition, image in zip(

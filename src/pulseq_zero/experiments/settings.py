@@ -8,44 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from typing_extensions import TypeAliasType
+from pydantic import ConfigDict, Field, create_model
 
 from pulseq_zero.conversion.options import Pulses
-from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments import kinds
 from pulseq_zero.experiments.layout import EXPERIMENT_NAME
+from pulseq_zero.experiments.section import (
+    END,
+    NAME,
+    Count,
+    Function,
+    Numbers,
+    Positive,
+    Section,
+    Seed,
+    Share,
+    Unique,
+)
 from pulseq_zero.experiments.stages import OPTIMIZATION, TIGHT
 from pulseq_zero.optimization.settings import Method, OnNotFinite, OptimizationSettings
 
-# A $ alone would let a line break pass
-_END = r"$(?!\n)"
-_NAME = rf"^[A-Za-z_][A-Za-z0-9_]*{_END}"
-_SWEPT = ("sequence", "parameters", "image", "loss", "optimizer", "scan", "phantom")
-_VARIED = ("sequence", "image", "loss", "phantom")
-
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Function = Annotated[
-    str,
-    Field(
-        pattern=rf"^[A-Za-z0-9_./-]+:[A-Za-z_][A-Za-z0-9_]*{_END}",
-        description="file.py:function or package.module:function",
-    ),
-]
-Numbers = TypeAliasType(
-    "Numbers",
-    Annotated[
-        "float | Annotated[list[Numbers], Field(min_length=1)]",
-        Field(description="a number or a list of numbers"),
-    ],
-)
-Unique = {"uniqueItems": True}
+_SWEPT = (
+    "sequence", "parameters", "image", "reconstruction", "loss", "optimizer", "scan", "phantom",
+)  # fmt: skip
+_VARIED = ("sequence", "image", "reconstruction", "loss", "phantom")
 
 
 def _dotted(sections: tuple[str, ...]) -> dict[str, Any]:
@@ -53,19 +41,11 @@ def _dotted(sections: tuple[str, ...]) -> dict[str, Any]:
     return {
         "minProperties": 1,
         "propertyNames": {
-            "pattern": rf"^({'|'.join(sections)})(\.[A-Za-z_][A-Za-z0-9_]*)+{_END}",
+            "pattern": rf"^({'|'.join(sections)})(\.[A-Za-z_][A-Za-z0-9_]*)+{END}",
             "description": "the dotted name of a setting inside "
             f"{', '.join(sections[:-1])} or {sections[-1]}, such as loss.settings.share",
         },
     }
-
-
-class Section(BaseModel):
-    """Part of a config: no other keys than these, and never changed."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, regex_engine="python-re"
-    )
 
 
 class SimulationSettings(Section):
@@ -80,7 +60,7 @@ class SimulationSettings(Section):
     engine: Literal["pdg", "mrzero"] = "pdg"
     """This project's engine, or MRzeroCore's own main pass"""
     device: Annotated[
-        str, Field(pattern=rf"^(cpu|cuda(:[0-9]+)?){_END}", description="cpu or cuda")
+        str, Field(pattern=rf"^(cpu|cuda(:[0-9]+)?){END}", description="cpu or cuda")
     ] = "cpu"
 
     @property
@@ -150,7 +130,7 @@ class Config(Section):
             Annotated[
                 str,
                 Field(
-                    pattern=rf"^{EXPERIMENT_NAME}{_END}",
+                    pattern=rf"^{EXPERIMENT_NAME}{END}",
                     description="letters, digits and underscores, a letter first",
                 ),
             ]
@@ -161,7 +141,7 @@ class Config(Section):
     results: Annotated[
         str,
         Field(
-            pattern=rf"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*{_END}",
+            pattern=rf"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*{END}",
             description="the path of a folder below the working directory, without spaces",
         ),
     ] = "results"
@@ -169,7 +149,7 @@ class Config(Section):
         list[
             Annotated[
                 str,
-                Field(pattern=_NAME, description="the name of a package"),
+                Field(pattern=NAME, description="the name of a package"),
             ]
         ],
         Field(json_schema_extra=Unique),
@@ -206,17 +186,32 @@ class ParameterSettings(Section):
     """Start value or values; by default those of the sequence function"""
     begin: Numbers | None = None
     """Where the optimization begins, if not at the start values"""
-    lower: float | None = None
-    upper: float | None = None
+    lower: Numbers | None = None
+    """Bound of all elements, or of each its own"""
+    upper: Numbers | None = None
     learning_rate: Positive | None = None
     unit: str = ""
 
 
 class ImageSettings(Section):
-    """Pixels and field of view (m); by default what the sequence resolves."""
+    """Pixels and field of view (m), three numbers each of a volume; by default the sequence's."""
 
-    matrix: tuple[Count, Count] | None = None
-    fov: tuple[Positive, Positive] | None = None
+    matrix: Annotated[tuple[Count, ...], Field(min_length=2, max_length=3)] | None = None
+    fov: Annotated[tuple[Positive, ...], Field(min_length=2, max_length=3)] | None = None
+
+    @property
+    def axes(self) -> int:
+        """Number of axes of an image: 3 of a volume."""
+        return max(2, len(self.matrix or ()), len(self.fov or ()))
+
+
+class ReconstructionSettings(Section):
+    """What makes the image of the acquisition, if it is not the adjoint."""
+
+    function: Function
+    """A function of the acquisition, or a torch.nn.Module or its class"""
+    settings: dict[str, Any] = {}
+    """Keyword arguments of it"""
 
 
 class LossSettings(Section):
@@ -227,11 +222,23 @@ class LossSettings(Section):
     """Keyword arguments of the loss maker"""
 
 
+class TorchSettings(Section):
+    """A class of torch, and what it is made with."""
+
+    name: Annotated[str, Field(pattern=NAME, description="the name of a class of torch")]
+    settings: dict[str, Any] = {}
+    """Keyword arguments of it"""
+
+
 class OptimizerSettings(Section):
     """How the parameters are optimized."""
 
     iterations: Count
     method: Method = OptimizationSettings.method
+    optimizer: TorchSettings | None = None
+    """A class of torch.optim, instead of a method"""
+    scheduler: TorchSettings | None = None
+    """A class of torch.optim.lr_scheduler"""
     learning_rate: Positive = OptimizationSettings.learning_rate
     """Of the parameters without one"""
     verify_every: Count | None = None
@@ -239,6 +246,8 @@ class OptimizerSettings(Section):
     verify_share: Annotated[float, Field(ge=0, le=1)] = OptimizationSettings.verify_share
     """Least share of the improvement that the verification has to confirm"""
     seed: Seed = OptimizationSettings.seed
+    noise: Annotated[float, Field(ge=0)] = OptimizationSettings.noise
+    """Standard deviation of the signal's noise, another realization in each iteration"""
     on_not_finite: OnNotFinite = OptimizationSettings.on_not_finite
 
     @property
@@ -300,12 +309,13 @@ class Experiment(Section):
         Field(
             min_length=1,
             json_schema_extra={
-                "propertyNames": {"pattern": _NAME, "description": "the name of an argument"}
+                "propertyNames": {"pattern": NAME, "description": "the name of an argument"}
             },
         ),
     ]
     """What is optimized, by the names of the sequence function's arguments"""
     image: ImageSettings = ImageSettings()
+    reconstruction: ReconstructionSettings | None = None
     loss: LossSettings
     optimizer: OptimizerSettings
     report_iterations: Annotated[
@@ -337,59 +347,6 @@ class Experiment(Section):
         """Name of the parameter whose squares count as SAR, if the experiment has one."""
         name = self.loss.settings.get("flip_angles", "flip_angles")
         return name if name in self.parameters else None
-
-
-class _Schema(GenerateJsonSchema):
-    """A schema as a person writes it: what may be left out cannot be null, and has no title."""
-
-    def nullable_schema(self, schema: Any) -> JsonSchemaValue:
-        return self.generate_inner(schema["schema"])
-
-    def default_schema(self, schema: Any) -> JsonSchemaValue:
-        made = super().default_schema(schema)
-        return {key: value for key, value in made.items() if key != "default" or value is not None}
-
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        return False
-
-
-S = TypeVar("S", bound=Section)
-
-
-@cache
-def schema(section: type[Section]) -> dict[str, Any]:
-    """JSON schema of a section."""
-    made = section.model_json_schema(schema_generator=_Schema)
-    return {"$schema": GenerateJsonSchema.schema_dialect, **made}
-
-
-def read(section: type[S], content: Any, name: str) -> S:
-    """Read a section, such as a whole config.
-
-    Parameters
-    ----------
-    section
-        What it must be.
-    content
-        What was given, as YAML has it.
-    name
-        What to call it in the message.
-
-    Raises
-    ------
-    ConfigError
-        Names the first key that is wrong and says what it must be.
-    """
-    # Steps need the sections alone, and not what checks files
-    from pulseq_zero.files.yaml import validate
-
-    validate(content, schema(section), name)
-    try:
-        return section.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"{name}: {where or 'the file'}: {first['msg']}") from error
 
 
 @cache

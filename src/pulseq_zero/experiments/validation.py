@@ -43,9 +43,10 @@ def judged_phantom(phantom: Phantom, thickness: float | None = None) -> mr0.SimD
         The phantom.
     thickness
         Extent of the voxels along z [m], with magnetisation in proportion; None for the
-        phantom's own. A thicker one holds what a pulse excites beyond the slice.
+        phantom's own. A thicker one holds what a pulse excites beyond the slice. Of a volume, which
+        holds that, nothing is changed.
     """
-    if thickness is not None:
+    if thickness is not None and not phantom.is_volume:
         phantom = phantom.thickened(thickness)
     data = phantom.simulation_data("box")
     data.D = torch.zeros_like(data.D)
@@ -59,6 +60,7 @@ def validation_row(
     start: Images,
     losses: Mapping[str, float],
     judge: Mapping[str, Mapping[str, Any]],
+    axes: int = 2,
 ) -> dict[str, Any]:
     """Compare the images of one stage of an experiment.
 
@@ -67,7 +69,7 @@ def validation_row(
     experiment, stage
         Their names.
     images
-        (x, y) complex: ``optimizer`` and ``tight`` (traced sequence, at the accuracies of the
+        (..., x, y[, z]): ``optimizer`` and ``tight`` (traced sequence, at the accuracies of the
         optimization and of what is reported), ``imported`` (exported file, as ``optimizer``),
         ``pdg`` (exported file, box voxels, as ``tight``), ``pdg_played`` (as ``pdg``, with
         pulses that are played and what lies beyond the slice), ``bloch`` and ``bloch_full``
@@ -79,6 +81,8 @@ def validation_row(
         ``optimizer``, ``tight``, ``bloch`` and ``bloch_full``: the loss of these images.
     judge
         For ``bloch`` and ``bloch_full``: ``scatter``, ``spins`` and ``seconds`` of the judge.
+    axes
+        How many axes an image has, 2 or 3.
     """
     row: dict[str, Any] = {
         "experiment": experiment,
@@ -90,7 +94,7 @@ def validation_row(
         "import_vs_trace_nrmse": nrmse(images["imported"], images["optimizer"]),
         "optimized_vs_start_nrmse": nrmse(images["tight"], start["tight"]),
         "optimized_vs_start_full_nrmse": nrmse(images["bloch_full"], start["bloch_full"]),
-        "optimized_vs_start_full_ssim": ssim(images["bloch_full"], start["bloch_full"]),
+        "optimized_vs_start_full_ssim": ssim(images["bloch_full"], start["bloch_full"], axes),
     }
     row |= {f"loss_{name}": float(losses[name]) for name in JUDGED}
     for name, found in judge.items():

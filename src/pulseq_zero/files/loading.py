@@ -117,6 +117,9 @@ def _is_pythons_own(function: Any) -> bool:
 def failure(error: BaseException, function: Callable[..., Any]) -> str:
     """Say what went wrong in a user's function, and in which line of its file."""
     frames = traceback.extract_tb(error.__traceback__)
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = getattr(function, "forward", function)
     file = getattr(getattr(function, "__code__", None), "co_filename", None)
     frame = next((f for f in reversed(frames) if f.filename == file), frames[-1])
     # Of an assertion without a message, the line says what is asserted

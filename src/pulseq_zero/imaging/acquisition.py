@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.conversion.repetitions import Repetitions
-from pulseq_zero.errors import SequenceError
+from pulseq_zero.errors import PulseqZeroError, SequenceError, SimulationError
+from pulseq_zero.files.loading import failure
 from pulseq_zero.imaging.planes import resolved_volume
 from pulseq_zero.imaging.reconstruction import noise_gain, reconstruct, reconstruct_coils
 from pulseq_zero.imaging.samples import samples_of_image, samples_of_images
@@ -193,12 +194,17 @@ class Acquisition:
 
         Several receive coils are combined by the root of the sum of squares. Errors as of
         `reconstruction`. If there is an own reconstruction, it is what that makes.
+
+        Raises
+        ------
+        SimulationError
+            If the own reconstruction fails, or makes no tensor.
         """
         if self.shown is not None:
             return self.shown
         with self._differentiable():
             if self.own_reconstruction is not None:
-                return self.own_reconstruction(self._with(own_reconstruction=None))
+                return _reconstructed(self.own_reconstruction, self._with(own_reconstruction=None))
             return self.reconstruction(self.signal)
 
     @cached_property
@@ -289,6 +295,23 @@ class Acquisition:
 
 
 ReconstructionFunction = Callable[[Acquisition], Tensor]
+
+
+def _reconstructed(reconstruction: ReconstructionFunction, acquisition: Acquisition) -> Tensor:
+    """Call an own reconstruction."""
+    try:
+        made = reconstruction(acquisition)
+    except PulseqZeroError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise SimulationError(
+            f"the reconstruction fails: {failure(error, reconstruction)}"
+        ) from error
+    if not isinstance(made, Tensor):
+        raise SimulationError(
+            f"the reconstruction returns {type(made).__name__}, but must return a tensor"
+        )
+    return made
 
 
 def acquire(

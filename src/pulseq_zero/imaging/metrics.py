@@ -8,6 +8,8 @@ import numpy as np
 from skimage.metrics import normalized_root_mse, structural_similarity
 from torch import Tensor
 
+from pulseq_zero.imaging.pictures import planes_of
+
 # Pixels along the side of the window that similarity is computed in, scikit-image's default
 _WINDOW = 7
 
@@ -18,7 +20,7 @@ def nrmse(image: Tensor, reference: Tensor) -> float:
     Parameters
     ----------
     image, reference
-        (x, y) images, both complex or both real.
+        (..., x, y[, z]) images, both complex or both real.
     """
     a, b = image.detach().cpu().numpy(), reference.detach().cpu().numpy()
     # Real and imaginary part side by side have the Euclidean norm of the complex image
@@ -26,17 +28,27 @@ def nrmse(image: Tensor, reference: Tensor) -> float:
     return float(normalized_root_mse(b, a, normalization="euclidean"))
 
 
-def ssim(image: Tensor, reference: Tensor) -> float:
+def ssim(image: Tensor, reference: Tensor, axes: int = 2) -> float:
     """Structural similarity of the magnitudes (Wang et al., doi:10.1109/TIP.2003.819861).
 
     Parameters
     ----------
     image, reference
-        (x, y) images. The data range is that of the reference, from 0 to its maximum. Pixels of
-        images narrower than the window, such as profiles, count several times.
+        (..., x, y[, z]) images; that of several, or of the planes of volumes, is the mean. The data
+        range is that of all of the reference, from 0 to its maximum. Pixels of images narrower than
+        the window, such as profiles, count several times.
+    axes
+        How many axes an image has, 2 or 3.
     """
-    a, b = image.detach().abs().cpu().numpy(), reference.detach().abs().cpu().numpy()
-    for axis, pixels in enumerate(a.shape):
-        times = math.ceil(_WINDOW / pixels)
-        a, b = np.repeat(a, times, axis), np.repeat(b, times, axis)
-    return float(structural_similarity(b, a, win_size=_WINDOW, data_range=float(b.max())))
+    planes, others = (
+        planes_of(each.detach().abs(), axes).cpu().numpy() for each in (image, reference)
+    )
+    for axis in (1, 2):
+        times = math.ceil(_WINDOW / planes.shape[axis])
+        planes, others = np.repeat(planes, times, axis), np.repeat(others, times, axis)
+    largest = float(others.max())
+    similarities = [
+        structural_similarity(b, a, win_size=_WINDOW, data_range=largest)
+        for a, b in zip(planes, others, strict=True)
+    ]
+    return float(np.mean(similarities))

@@ -15,14 +15,15 @@ def noise_deviation(acquisition: Acquisition, region: Tensor, snr: float) -> flo
 
     The ratio is that of the mean magnitude of a region, in the image without noise, to the
     standard deviation of the real part of a pixel, which is that of the imaginary part and the same
-    everywhere; of several coils, in the image of each.
+    everywhere; of several coils, in the image of each. The image is that by the adjoint, the first
+    of several.
 
     Parameters
     ----------
     acquisition
         Without noise.
     region
-        (x, y) bool: the pixels whose magnitude counts.
+        (x, y[, z]) bool: the pixels whose magnitude counts.
     snr
         The ratio.
 
@@ -31,8 +32,9 @@ def noise_deviation(acquisition: Acquisition, region: Tensor, snr: float) -> flo
     float
         The standard deviation of the real and of the imaginary part of a sample.
     """
-    mean = float(acquisition.image.abs()[region].mean())
-    return mean / snr / acquisition.reconstruction.noise_gain
+    _, (first, *_) = acquisition.reconstructions
+    mean = float(first(acquisition.signal).abs()[region].mean())
+    return mean / snr / first.noise_gain
 
 
 def noisy_acquisitions(

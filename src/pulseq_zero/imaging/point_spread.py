@@ -12,7 +12,7 @@ from torch import Tensor
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.imaging.density import sample_areas
-from pulseq_zero.imaging.samples import imaged
+from pulseq_zero.imaging.samples import imaged, samples_of_image
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.phantom.phantom import TissuePool
 from pulseq_zero.simulation import Simulator
@@ -24,7 +24,7 @@ _FINENESS = 64
 def point_spread_width(
     repetitions: Repetitions,
     phantom: Phantom,
-    fov: tuple[float, float],
+    fov: tuple[float, ...],
     *,
     accuracy: float = 1e-5,
     simulation: Mapping[str, Any] | None = None,
@@ -49,14 +49,15 @@ def point_spread_width(
         The means of its relaxation times, in its region ``brain`` if it has one, are those of
         the point. There is neither off-resonance nor a deviation of B1.
     fov
-        Field of view in x and y [m].
+        Field of view in x and y, and in z of a volume [m].
     accuracy, simulation
         Settings of the `Simulator`.
 
     Raises
     ------
     SequenceError
-        If fewer than two lines cross the centre of k-space along x, or none has a signal.
+        If fewer than two lines cross the centre of k-space along x, or none has a signal; or if the
+        samples are of several images, see `pulseq_zero.imaging.samples.samples_of_image`.
     """
     data = _point(phantom, fov).simulation_data()
     simulator = Simulator(data, accuracy=accuracy, **dict(simulation or {}))
@@ -66,16 +67,18 @@ def point_spread_width(
     signal, kspace = signal[chosen], kspace[chosen]
     central = kspace[:, 0].abs() * fov[0] < 0.5
     k_y = kspace[central, 1]
-    weights = (sample_areas(kspace, fov) * signal)[central]
+    weights = (sample_areas(kspace, fov[:2]) * signal)[central]
     if len(torch.unique((k_y * fov[1]).round())) < 2 or not bool(weights.any()):
         raise SequenceError("fewer than two lines of k-space, or no signal, at its centre along x")
+    # Echoes and slices have a width each
+    samples_of_image(repetitions, repetitions.kspace().detach(), fov)
     pixel = 0.5 / float(k_y.abs().max())
     y = torch.arange(-8 * _FINENESS, 8 * _FINENESS + 1) * (pixel / _FINENESS)
     spread = (torch.exp(-2j * math.pi * y[:, None] * k_y) @ weights).abs()
     return _full_width_at_half_maximum(y, spread)
 
 
-def _point(phantom: Phantom, fov: tuple[float, float]) -> Phantom:
+def _point(phantom: Phantom, fov: tuple[float, ...]) -> Phantom:
     """Make a phantom of one voxel, too small for the encoding to wind in it."""
     maps = phantom.maps()
     weight = maps["PD"] * phantom.masks.get("brain", torch.ones(()))

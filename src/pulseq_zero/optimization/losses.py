@@ -29,7 +29,7 @@ class LossContext:
     phantom
         The phantom with its region masks.
     start_image
-        (x, y) complex image at the start values.
+        (..., x, y[, z]) image at the start values; if there are several, all of them.
     start_parameters
         The start values.
     """
@@ -39,9 +39,9 @@ class LossContext:
     start_parameters: Parameters
 
     def region(self, name: str, share: float = 0.9) -> Tensor:
-        """(x, y) bool: pixels that lie in a region of the phantom to at least this share."""
-        x, y = self.start_image.shape
-        return self.phantom.mask(name, matrix=(x, y), threshold=share)
+        """(x, y[, z]) bool: pixels that lie in a region of the phantom to at least this share."""
+        matrix = self.start_image.shape[-len(self.phantom.matrix) :]
+        return self.phantom.mask(name, matrix=matrix, threshold=share)
 
 
 LossMaker = Callable[..., LossFunction]

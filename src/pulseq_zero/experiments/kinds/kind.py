@@ -29,7 +29,8 @@ class RunResults:
     Attributes
     ----------
     start, optimized
-        (x, y) complex images at the start and at the best iteration.
+        (x, y) images at the start and at the best iteration; several, and the slices of volumes,
+        lie side by side.
     accuracy
         Accuracy of their simulation.
     fov

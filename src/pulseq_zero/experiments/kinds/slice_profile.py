@@ -48,7 +48,7 @@ class Kind(kind.Kind):
         kind.require(
             _samples(experiment)[1] is not None,
             "slice_profile",
-            "a bound of the samples; give it as upper:",
+            "one bound of all samples; give it as upper:",
         )
 
     def draw(self, experiment: Experiment, results: kind.RunResults) -> Figure:
@@ -69,7 +69,7 @@ class Kind(kind.Kind):
 def _samples(experiment: Experiment) -> tuple[str, float | None]:
     """Name of the samples, and their bound."""
     ((name, settings),) = experiment.parameters.items()
-    return name, settings.upper
+    return name, settings.upper if isinstance(settings.upper, float) else None
 
 
 def _duration(experiment: Experiment) -> float:

@@ -20,7 +20,7 @@ from pulseq_zero.files.store import load_json, load_table, load_tensors, save_js
 from pulseq_zero.imaging.point_spread import point_spread_width
 from pulseq_zero.phantom import Phantom
 
-SECTIONS = ("title", "sequence", "parameters", "loss", "scan", "figure")
+SECTIONS = ("title", "sequence", "parameters", "image", "loss", "scan", "figure")
 
 
 def run(

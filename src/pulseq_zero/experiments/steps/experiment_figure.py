@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+from torch import Tensor
 
 from pulseq_zero.experiments import kinds
 from pulseq_zero.experiments.kinds.kind import JUDGE, PHANTOM, QUALITY, SCAN, RunResults
@@ -13,6 +15,7 @@ from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import ENDS, FULL, OPTIMIZED, START
 from pulseq_zero.figures.style import save_in_widths
 from pulseq_zero.files.store import load_table, load_tensors
+from pulseq_zero.imaging.pictures import side_by_side
 from pulseq_zero.phantom import Phantom
 
 SECTIONS = ("sequence", "parameters", "loss", "scan", "figure")
@@ -39,9 +42,13 @@ def run(
     at_best, other_metadata = load_tensors(files.image(OPTIMIZED))
     values, found = load_tensors(files.parameters)
     at = {START: start, OPTIMIZED: files}
+
+    def picture(tensors: Mapping[str, Tensor]) -> Tensor:
+        return side_by_side(tensors["image"], len(metadata["fov"]))
+
     drawn = RunResults(
-        start=at_start["image"],
-        optimized=at_best["image"],
+        start=picture(at_start),
+        optimized=picture(at_best),
         accuracy=max(metadata["accuracy"], other_metadata["accuracy"]),
         fov=tuple(metadata["fov"]),
         history=load_table(files.history),
@@ -51,7 +58,7 @@ def run(
         minima=load_table(files.minima) if SCAN in kind.needs else pd.DataFrame(),
         quality=load_table(files.quality) if QUALITY in kind.needs else pd.DataFrame(),
         judge={
-            stage: load_tensors(at[stage].judge(stage, FULL))[0]["image"]
+            stage: picture(load_tensors(at[stage].judge(stage, FULL))[0])
             for stage in (ENDS if JUDGE in kind.needs else ())
         },
         phantom=Phantom.load(phantom) if PHANTOM in kind.needs else None,

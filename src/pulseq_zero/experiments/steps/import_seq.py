@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pulseq_zero.conversion.seq_import import imported_repetitions
+from pulseq_zero.experiments.reconstruction import make_reconstruction, shown_image
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.files.store import save_tensors
@@ -15,7 +16,7 @@ from pulseq_zero.imaging.slices import excited_slice
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.simulation import Simulator
 
-SECTIONS = ("sequence", "image")
+SECTIONS = ("sequence", "image", "reconstruction")
 
 
 def run(
@@ -37,7 +38,7 @@ def run(
     phantom, seq
         What is imaged, and the file.
     image
-        ``image`` (x, y) as safetensors.
+        ``image`` (..., x, y[, z]) as safetensors.
     """
     repetitions = imported_repetitions(seq, experiment.sequence.pulses, check_signature=True)
     imaged = excited_slice(Phantom.load(phantom), repetitions)
@@ -45,6 +46,7 @@ def run(
         repetitions,
         Simulator(imaged.simulation_data(), accuracy=accuracy, **simulator),
         matrix=experiment.image.matrix,
-        fov=experiment.image.fov or defined_fov(read_seq(seq)),
+        fov=experiment.image.fov or defined_fov(read_seq(seq), experiment.image.axes),
+        own_reconstruction=make_reconstruction(experiment.reconstruction),
     )
-    save_tensors(image, {"image": acquisition.image}, {"accuracy": accuracy})
+    save_tensors(image, {"image": shown_image(acquisition)}, {"accuracy": accuracy})

@@ -5,21 +5,22 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from torch import Tensor
+import torch
 
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.experiments.layout import RunFiles
+from pulseq_zero.experiments.reconstruction import make_reconstruction, shown_image
 from pulseq_zero.experiments.settings import Experiment, JudgeSettings
 from pulseq_zero.experiments.stages import FULL
 from pulseq_zero.experiments.validation import judged_phantom
 from pulseq_zero.files.store import load_tensors, save_tensors
-from pulseq_zero.imaging.acquisition import image_of
+from pulseq_zero.imaging.acquisition import Acquisition
 from pulseq_zero.imaging.metrics import nrmse
 from pulseq_zero.judge.isochromats import converged_isochromats
 from pulseq_zero.judge.seq import Physics, read_course
 from pulseq_zero.phantom import Phantom
 
-SECTIONS = ("image",)
+SECTIONS = ("image", "reconstruction")
 
 
 def run(
@@ -43,7 +44,7 @@ def run(
     phantom
         What is imaged.
     files
-        The files of the run, of which `RunFiles.judge` is made: ``image`` (x, y) and
+        The files of the run, of which `RunFiles.judge` is made: ``image`` (..., x, y[, z]) and
         ``signal`` (samples, coils), with ``scatter`` between two runs, ``spins`` in a voxel, and
         ``seconds``.
     """
@@ -59,13 +60,18 @@ def run(
     # The trajectory, which labels a file's samples but does not enter their simulation
     tensors, metadata = load_tensors(files.sequence(stage))
     repetitions = Repetitions.from_tensors(tensors, metadata)
-    data, fov = imaged.simulation_data(), tuple(metadata["fov"])
-
-    def imaging(signal: Tensor) -> Tensor:
-        return image_of(signal, repetitions, data, matrix=experiment.image.matrix, fov=fov)
-
-    one, other = (imaging(signal) for signal in found.seeds)
-    mean = imaging(found.signal)
+    acquired = Acquisition(
+        found.signal,
+        repetitions,
+        imaged.simulation_data(),
+        experiment.image.matrix,
+        tuple(metadata["fov"]),
+        own_reconstruction=make_reconstruction(experiment.reconstruction),
+    )
+    with torch.no_grad():
+        one, other, mean = (
+            shown_image(acquired.with_signal(signal)) for signal in (*found.seeds, found.signal)
+        )
     scatter = nrmse(one - other + mean, mean)
     told = {"scatter": scatter, "spins": found.spins, "seconds": seconds}
     save_tensors(files.judge(stage, physics), {"image": mean, "signal": found.signal}, told)

@@ -16,7 +16,7 @@ from pulseq_zero.optimization.checkpoints import fingerprint
 from pulseq_zero.optimization.losses import LossContext
 from pulseq_zero.phantom import Phantom
 
-SECTIONS = ("sequence", "parameters", "image", "loss", "optimizer")
+SECTIONS = ("sequence", "parameters", "image", "reconstruction", "loss", "optimizer")
 
 
 def run(

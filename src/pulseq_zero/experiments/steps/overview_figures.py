@@ -13,6 +13,7 @@ from pulseq_zero.figures.schematic import LoopPictures, schematic_figure
 from pulseq_zero.figures.style import save_figure, save_in_widths
 from pulseq_zero.files.loading import load_function
 from pulseq_zero.files.store import load_tensors
+from pulseq_zero.imaging.pictures import side_by_side
 from pulseq_zero.phantom import Phantom
 
 SECTIONS = ("sequence", "parameters", "loss")
@@ -31,14 +32,15 @@ def run(experiment: Experiment, phantom: Path, image: Path, results: ResultFiles
         The files of all runs, of which the figures are made.
     """
     imaged = Phantom.load(phantom)
-    stored, _ = load_tensors(image)
+    stored, metadata = load_tensors(image)
+    picture = side_by_side(stored["image"], len(metadata["fov"]))
     pictures = LoopPictures(
         sequence_code=_excerpt(load_function(experiment.sequence.function), lines=52),
         loss_code=_excerpt(load_function(experiment.loss.function), lines=10, from_line="def loss"),
         maps={"T2'" if name == "T2dash" else name: m for name, m in imaged.maps().items()},
         signal=stored["signal"][:, 0],
-        image=stored["image"],
-        target=stored["image"].abs(),
+        image=picture,
+        target=picture.abs(),
         parameters=", ".join(experiment.parameters),
     )
     save_in_widths(

@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from pulseq_zero.experiments.experiment import sequence_setup, stage_values
+from pulseq_zero.experiments.reconstruction import shown_image
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import at_iteration
 from pulseq_zero.files.store import load_tensors, save_table
@@ -18,7 +19,9 @@ from pulseq_zero.imaging.metrics import nrmse, ssim
 from pulseq_zero.optimization.penalties import relative_sar
 from pulseq_zero.phantom import Phantom
 
-SECTIONS = ("sequence", "parameters", "image", "loss", "optimizer", "report_iterations")
+SECTIONS = (
+    "sequence", "parameters", "image", "reconstruction", "loss", "optimizer", "report_iterations",
+)  # fmt: skip
 
 
 def run(
@@ -47,7 +50,9 @@ def run(
         with flip angles.
     """
     setup = sequence_setup(experiment.sequence, experiment.parameters)
-    model = setup.imaging_model(Phantom.load(phantom), experiment.image, accuracy, simulator)
+    model = setup.imaging_model(
+        Phantom.load(phantom), experiment.image, experiment.reconstruction, accuracy, simulator
+    )
     target = load_tensors(start)[0]["image"].abs()
     last, step = experiment.optimizer.iterations, experiment.optimizer.look_every
     name = experiment.flip_angles
@@ -56,8 +61,12 @@ def run(
     for iteration in tqdm(looked_at, unit="image"):
         values = stage_values(setup, at_iteration(iteration), optimization)
         with torch.no_grad():
-            image = model(values).image.abs()
-        row = {"iteration": iteration, "nrmse": nrmse(image, target), "ssim": ssim(image, target)}
+            image = shown_image(model(values)).abs()
+        row = {
+            "iteration": iteration,
+            "nrmse": nrmse(image, target),
+            "ssim": ssim(image, target, experiment.image.axes),
+        }
         if name is not None:
             row["relative_sar"] = float(relative_sar(values[name], setup.start[name]))
         rows.append(row)

@@ -14,7 +14,7 @@ from pulseq_zero.experiments.stages import OPTIMIZED
 from pulseq_zero.files.store import save_table
 from pulseq_zero.phantom import Phantom, build_phantom
 
-SECTIONS = ("sequence", "parameters", "image", "loss")
+SECTIONS = ("sequence", "parameters", "image", "reconstruction", "loss")
 
 
 def run(

@@ -15,7 +15,7 @@ from pulseq_zero.experiments.settings import Experiment, only_sections
 from pulseq_zero.files.store import load_tensors, save_table
 from pulseq_zero.phantom import Phantom, build_phantom
 
-SECTIONS = ("sequence", "parameters", "image", "loss", "scan")
+SECTIONS = ("sequence", "parameters", "image", "reconstruction", "loss", "scan")
 
 AS_IT_IS = "as it is"
 

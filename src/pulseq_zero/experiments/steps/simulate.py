@@ -8,14 +8,15 @@ from typing import Any
 
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SimulationError
+from pulseq_zero.experiments.reconstruction import make_reconstruction, shown_image
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.files.store import load_tensors, save_tensors
-from pulseq_zero.imaging.acquisition import acquire, image_of
+from pulseq_zero.imaging.acquisition import acquire
 from pulseq_zero.imaging.slices import excited_slice
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.simulation import Simulator, converged_accuracy
 
-SECTIONS = ("image",)
+SECTIONS = ("image", "reconstruction")
 
 
 def run(
@@ -43,7 +44,7 @@ def run(
     phantom, sequence
         What is imaged, and the traced sequence.
     image
-        ``image`` (x, y), ``signal`` (samples, coils) and ``kspace`` (samples, 4) [1/m] as
+        ``image`` (..., x, y[, z]), ``signal`` (samples, coils) and ``kspace`` (samples, 4) [1/m] as
         safetensors, with the accuracy, the change of the image by higher accuracy, the field of
         view [m] and the phantom's position and orientation as metadata.
 
@@ -56,7 +57,13 @@ def run(
     repetitions = Repetitions.from_tensors(tensors, metadata)
     imaged = Phantom.load(phantom)
     data = excited_slice(imaged, repetitions).simulation_data()
-    matrix, fov = experiment.image.matrix, tuple(metadata["fov"])
+    acquired = acquire(
+        repetitions,
+        Simulator(data, accuracy=accuracy, **simulator),
+        matrix=experiment.image.matrix,
+        fov=tuple(metadata["fov"]),
+        own_reconstruction=make_reconstruction(experiment.reconstruction),
+    )
     changed = None
     if change is not None:
         try:
@@ -65,7 +72,7 @@ def run(
                 data,
                 change=change,
                 start=accuracy,
-                image=lambda signal: image_of(signal, repetitions, data, matrix=matrix, fov=fov),
+                image=lambda signal: shown_image(acquired.with_signal(signal)),
                 **simulator,
             )
         except SimulationError as error:
@@ -73,14 +80,13 @@ def run(
                 f"{image.parent}: {error} (simulation.tight_accuracy, tight_change)"
             ) from error
         accuracy, changed = found.accuracy, found.change
-    acquisition = acquire(
-        repetitions, Simulator(data, accuracy=accuracy, **simulator), matrix=matrix, fov=fov
-    )
+        simulation = Simulator(data, accuracy=accuracy, **simulator)(repetitions)
+        acquired = acquired.with_signal(simulation.signal)
     save_tensors(
         image,
         {
-            "image": acquisition.image,
-            "signal": acquisition.signal,
+            "image": shown_image(acquired),
+            "signal": acquired.signal,
             "kspace": repetitions.kspace(),
         },
         {

@@ -9,7 +9,7 @@ from pulseq_zero.experiments.settings import Experiment, SimulationSettings
 from pulseq_zero.experiments.stages import START, TIGHT
 from pulseq_zero.experiments.steps import export, import_seq, simulate, trace
 
-SECTIONS = ("sequence", "parameters", "image")
+SECTIONS = ("sequence", "parameters", "image", "reconstruction")
 
 
 def run(

@@ -18,10 +18,12 @@ from pulseq_zero.experiments.steps.evaluate import measured_in, numbers_of
 from pulseq_zero.experiments.sweeps import comparison_results, sweep_results, sweep_table
 from pulseq_zero.figures.style import save_in_widths
 from pulseq_zero.files.store import load_json, load_table, load_tensors, save_json, save_table
+from pulseq_zero.imaging.pictures import side_by_side
 from pulseq_zero.phantom import Phantom
 
 SECTIONS = (
-    "sequence", "parameters", "image", "loss", "scan", "figure", "sweep", "baselines",
+    "sequence", "parameters", "image", "reconstruction", "loss", "scan", "figure", "sweep",
+    "baselines",
 )  # fmt: skip
 
 
@@ -104,8 +106,11 @@ def run(
         runs=own,
         compared=others,
         baselines=baselines,
-        images={row: tensors["image"] for row, (tensors, _) in loaded.items()},
-        start=begin["image"],
+        images={
+            row: side_by_side(tensors["image"], experiment.image.axes)
+            for row, (tensors, _) in loaded.items()
+        },
+        start=side_by_side(begin["image"], experiment.image.axes),
         accuracy=max(each["accuracy"] for each in (metadata, *(m for _, m in loaded.values()))),
     )
     save_in_widths(

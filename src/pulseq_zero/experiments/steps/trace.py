@@ -43,7 +43,7 @@ def run(
     model = SequenceModel(setup.function, arguments=setup.arguments, pulses=setup.pulses)
     repetitions = model({name: value.requires_grad_() for name, value in values.items()}).detach()
     tensors, metadata = repetitions.to_tensors()
-    fov = experiment.image.fov or defined_fov(model.sequence)
+    fov = experiment.image.fov or defined_fov(model.sequence, experiment.image.axes)
     save_tensors(sequence, tensors, {**metadata, "fov": fov})
     with atomic_path(traced) as path:
         try:

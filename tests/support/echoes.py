@@ -1,0 +1,87 @@
+"""A multi-echo sequence of one line, and a bar of two tissues."""
+
+from __future__ import annotations
+
+import math
+
+import pypulseq as pp
+import torch
+
+from pulseq_zero.phantom import Phantom, TissuePool
+
+N, FOV, ECHOES = 16, 0.16, 2
+
+
+def echo_train(spacing: float = 10e-3, flip_angle: float = math.pi) -> pp.Sequence:
+    """Refocus again and again; the echo spacing in seconds, the flip angle in radians."""
+    system = pp.Opts(rf_dead_time=100e-6, rf_ringdown_time=20e-6, adc_dead_time=10e-6)
+    seq = pp.Sequence(system)
+    gx = pp.make_trapezoid("x", flat_area=N / FOV, flat_time=1.6e-3, system=system)
+    adc = pp.make_adc(N, duration=1.6e-3, delay=gx.rise_time, system=system)
+    pre = pp.make_trapezoid("x", area=gx.area / 2 + 0.5 / FOV, duration=1e-3, system=system)
+    crusher = pp.make_trapezoid("z", area=1000, duration=1e-3, system=system)
+    pulse = {"duration": 2e-4, "delay": 1e-4, "system": system}
+    excite = pp.make_block_pulse(math.pi / 2, phase_offset=math.pi / 2, use="excitation", **pulse)
+    refocus = pp.make_block_pulse(flip_angle, use="refocusing", **pulse)
+    seq.add_block(excite)
+    seq.add_block(pre, crusher)
+    # From the centre of a pulse to the end of its block, and to its start
+    after, before = 1.2e-4, 2e-4
+    wait = spacing / 2 - 1e-3 - after - before
+    seq.add_block(pp.make_delay(round(wait / 1e-5) * 1e-5))
+    half = pp.calc_duration(gx) / 2 + 1e-3
+    first, second = (
+        pp.make_delay(round((spacing / 2 - half - end) / 1e-5) * 1e-5) for end in (after, before)
+    )
+    for echo in range(ECHOES):
+        seq.add_block(refocus)
+        seq.add_block(first)
+        seq.add_block(crusher)
+        seq.add_block(gx, adc, pp.make_label("ECO", "SET", echo))
+        seq.add_block(crusher)
+        seq.add_block(second)
+    seq.set_definition("FOV", [FOV, FOV, 5e-3])
+    return seq
+
+
+def bar() -> Phantom:
+    """Return a bar along x, half of it of short T2 (40 ms), half of long (120 ms)."""
+    PD = torch.zeros(N, 1)
+    PD[3:13] = 1.0
+    left = torch.arange(N)[:, None] < 8
+    short, long = torch.where(left, PD, 0.0), torch.where(left, 0.0, PD)
+    return Phantom(
+        pools={"short": TissuePool.of(short, 1.0, 0.04), "long": TissuePool.of(long, 1.0, 0.12)},
+        masks={"short": short, "long": long, "brain": short + long},
+        fov=(FOV, FOV),
+        slice_thickness=5e-3,
+    )
+
+
+def t2(acquisition, largest: float = 0.3) -> torch.Tensor:
+    """Fit T2 [s] to the magnitudes of two echoes."""
+    first, second = acquisition.images.abs()
+    times = acquisition.repetitions.time_since_excitation()
+    spacing = times[N + N // 2] - times[N // 2]
+    fitted = spacing / torch.log((first + 1e-3) / (second + 1e-3)).clamp_min(1e-3)
+    return fitted.clamp_max(largest)
+
+
+def apart(context, weight: float = 1.0):
+    """Let the fitted T2 of two tissues differ."""
+    short, long = context.region("short", 0.5), context.region("long", 0.5)
+
+    def loss(image):
+        return {"apart": weight * (image[short].mean() - image[long].mean())}
+
+    return loss
+
+
+def later_echo(context, region: str = "long"):
+    """Let a region be bright in the last echo."""
+    inside = context.region(region, 0.5)
+
+    def loss(acquisition):
+        return -acquisition.images[-1].abs()[inside].mean()
+
+    return loss
