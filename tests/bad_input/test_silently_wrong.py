@@ -83,7 +83,7 @@ def test_a_parameter_beside_a_column_of_its_name_in_the_table_of_a_sweep():
         "stages": {"optimized": {"iteration": 3, "sar": 0.5}},
         "iterations": 5,
         "seconds_per_iteration": 1.0,
-        "loss": {"start": 2.0, "best": 1.0, "best_verified": None},
+        "loss": {"start": 2.0, "best": 1.0, "best_verified": None, "fell_in_last_quarter": 0.0},
         "parameters": {"sar": {"best": 7.0}, "TI": {"best": 3.0}},
     }
     numbers = stage_numbers(evaluation, "optimized")

@@ -141,7 +141,13 @@ def evaluation(found, sar=0.5):
     return {
         "iterations": 8,
         "seconds_per_iteration": 0.1,
-        "loss": {"start": 2.0, "best": 1.0, "last": 1.1, "best_verified": 1.05},
+        "loss": {
+            "start": 2.0,
+            "best": 1.0,
+            "last": 1.1,
+            "best_verified": 1.05,
+            "fell_in_last_quarter": 0.1,
+        },
         "parameters": {"TI": {"best": found}, "flips": {"best": [0.0, 1.0]}},
         "stages": {
             stage: {

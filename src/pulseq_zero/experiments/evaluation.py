@@ -79,6 +79,7 @@ def evaluate(
             "best": float(history["loss"][best]),
             "last": float(history["loss"].iloc[-1]),
             "best_verified": _number(history["verified_loss"][best]),
+            "fell_in_last_quarter": fell_in_last_quarter(history["loss"]),
         },
         "parameters": {
             name: {
@@ -127,6 +128,16 @@ def evaluate(
     if closed_forms:
         numbers["closed_forms"] = closed_forms
     return numbers
+
+
+def fell_in_last_quarter(loss: pd.Series) -> float | None:
+    """Tell by which part of what is left a loss fell in the last quarter of iterations.
+
+    What is far from zero has not converged. None if nothing is left.
+    """
+    lowest = loss.cummin().to_numpy()
+    left = abs(float(lowest[-1]))
+    return float(lowest[3 * len(lowest) // 4] - lowest[-1]) / left if left > 0 else None
 
 
 # Whose errors are reported beside that of the whole image, where a phantom has them

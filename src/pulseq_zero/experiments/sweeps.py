@@ -116,9 +116,10 @@ def sweep_results(
     -------
     pandas.DataFrame
         A row a run: ``run`` without the experiment's name, ``stage``, the settings by their
-        dotted names, the loss at the start and at the best iteration, the scalar parameters
-        there, and what there is of image errors, relative SAR, width of the point-spread
-        function, optimum of the scan and closed forms.
+        dotted names, the loss at the start and at the best iteration, by which part of it it fell
+        in the last quarter of the iterations, the scalar parameters there, and what there is of
+        image errors, relative SAR, width of the point-spread function, optimum of the scan and
+        closed forms.
     """
     rows = [
         {"run": _label(run), **settings, **stage_numbers(evaluations[str(run)], "optimized")}
@@ -164,6 +165,7 @@ def stage_numbers(evaluation: Mapping[str, Any], stage: str) -> dict[str, Any]:
     if stage == "optimized":
         numbers["loss"] = evaluation["loss"]["best"]
         numbers["loss_verified"] = evaluation["loss"]["best_verified"]
+        numbers["fell_in_last_quarter"] = evaluation["loss"]["fell_in_last_quarter"]
         for name, values in evaluation["parameters"].items():
             if isinstance(values["best"], float):
                 numbers[f"parameters.{name}" if name in numbers else name] = values["best"]
