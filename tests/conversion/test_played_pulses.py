@@ -11,7 +11,7 @@ from pulseq_zero.conversion import SequenceModel, convert
 
 SYSTEM = pp.Opts(max_grad=40, grad_unit="mT/m", max_slew=150, slew_unit="T/m/s", B0=3)
 
-START = {"flip": 0.7, "slope": 0.4}
+START = {"flip": 0.7, "slope": 0.4, "still": 0.0}
 
 
 def hard(flip, **options):
@@ -51,6 +51,8 @@ def scaled(pulses):
         # Of which the one cancels the other where directions are alike
         (lambda slope: [bent(0.5, slope), bent(0.5, -slope)], [False, False]),
         (lambda flip: [hard(flip), hard(0.0 * flip), bent(1.0, 0.3)], [True, False, True]),
+        # Its slopes are zero where it is traced
+        (lambda still: [hard(0.5), bent(0.5, still**2)], [True, False]),
         # A weak one among strong ones
         (lambda flip, slope: [hard(flip), bent(1e-4, slope)], [True, False]),
     ],

@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.conversion.assembly import Assembly
-from pulseq_zero.tracing import Program
+from pulseq_zero.tracing import GuardBroken, Program
 
 # Gradients across a signal that are none, relative to those along it.
 _ACROSS = 1e-7
+
+# So far from their values are parameters when it is asked, absolutely and relatively: gradients
+# across may vanish right there.
+_AWAY = 1e-4
 
 
 def scaled_pulses(program: Program, assembly: Assembly) -> tuple[bool, ...]:
@@ -33,17 +37,18 @@ def scaled_pulses(program: Program, assembly: Assembly) -> tuple[bool, ...]:
         (pulses,) False for those of no strength, too.
     """
     counts = assembly.step_count
-    sources = {name: x.detach().clone() for name, x in program.sources.items()}
-    wanted = [x.requires_grad_() for x in sources.values() if x.is_floating_point()]
-    if not counts or not wanted:
-        return (True,) * len(counts)
-    signal = torch.stack(program(sources)[5:7])
+    generator = torch.Generator().manual_seed(0)
+    if not counts:
+        return ()
+    try:
+        wanted, signal = _signal(program, generator, _AWAY)
+    except GuardBroken:
+        wanted, signal = _signal(program, generator, 0.0)
     if not signal.requires_grad:
         return (True,) * len(counts)
     pulse = torch.repeat_interleave(torch.tensor(counts))
     along, size = _relative(signal.detach().double(), pulse, len(counts))
     has_signal = size > 0
-    generator = torch.Generator().manual_seed(0)
     across = torch.randn(signal.shape, generator=generator, dtype=torch.float64)
     across = across - along * _sums((along * across).sum(0), pulse, len(counts))[pulse]
     across, _ = _relative(across * has_signal[pulse], pulse, len(counts))
@@ -62,6 +67,19 @@ def scaled_pulses(program: Program, assembly: Assembly) -> tuple[bool, ...]:
         )
         found.append(sounds and most <= _ACROSS * max(usual, 1e-300))
     return tuple(found)
+
+
+def _signal(
+    program: Program, generator: torch.Generator, away: float
+) -> tuple[list[Tensor], Tensor]:
+    """Return the inputs, and (parts, steps) signals, not far away from where they were traced."""
+    sources = {name: x.detach().clone() for name, x in program.sources.items()}
+    for name, x in sources.items():
+        if x.is_floating_point():
+            aside = torch.rand(x.shape, generator=generator, dtype=torch.float64).to(x)
+            sources[name] = (x + away * (1 + x.abs()) * aside).requires_grad_()
+    inputs = [x for x in sources.values() if x.is_floating_point()]
+    return inputs, torch.stack(program(sources)[5:7])
 
 
 def _sums(values: Tensor, pulse: Tensor, count: int) -> Tensor:
