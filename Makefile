@@ -9,7 +9,7 @@ PEER := .venv-peer
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: reproduce gallery test test-network test-slurm check docs links notebooks bench lock clean
+.PHONY: reproduce gallery test test-network test-slurm test-kills check docs links notebooks bench lock clean
 
 # Made anew whenever the lock file or the package's metadata change.
 $(VENV)/.done: requirements.lock pyproject.toml
@@ -53,6 +53,10 @@ test-network: $(VENV)/.done
 # The pipeline on a Slurm that the tests start and stop here: Debian's slurm-wlm and munge.
 test-slurm: $(VENV)/.done
 	$(BIN)/python -m pytest -m slurm tests/slurm
+
+# The small pipeline, killed at random moments: it goes on every time. At most a quarter of an hour.
+test-kills: $(VENV)/.done
+	$(BIN)/python -m pytest -m kills tests/pipeline
 
 check: $(VENV)/.done
 	$(BIN)/ruff format --check src tests workflow sequences losses phantoms benchmarks docs

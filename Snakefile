@@ -32,18 +32,10 @@ rule all:
     input:
         final_results(),
         rules.validated.output,
+        rules.report.output,
 
 
-# What the report shows, also where a result failed
+# What the report shows
 rule results:
     input:
         final_results(),
-
-
-onsuccess:
-    # It is made of what Snakemake has recorded of this run
-    make_report()
-
-
-onerror:
-    make_report()

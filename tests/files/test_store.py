@@ -1,5 +1,7 @@
 import json
 import math
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -15,6 +17,7 @@ from pulseq_zero.files.store import (
     load_json,
     load_table,
     load_tensors,
+    remove_leftovers,
     save_json,
     save_table,
     save_tensors,
@@ -125,6 +128,27 @@ def test_interrupted_writing_leaves_the_old_file_and_no_other(tmp_path):
         raise KeyboardInterrupt
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(tmp_path):
+    program = """
+import os, signal, sys
+from pulseq_zero.files.store import atomic_path
+
+with atomic_path(sys.argv[1]) as path:
+    path.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "below/a.csv")], check=False)
+    (left,) = (tmp_path / "below").iterdir()
+    hidden = tmp_path / ".12-mine.csv"
+    hidden.write_text("")
+    with atomic_path(tmp_path / "a.csv") as path:
+        path.write_text("whole")
+        remove_leftovers(tmp_path)
+    assert not left.exists()
+    assert hidden.exists()
+    assert (tmp_path / "a.csv").read_text() == "whole"
 
 
 def test_writing_nothing_is_an_error(tmp_path):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 import re
+import subprocess
 
 import nibabel
 import pandas as pd
+import psutil
 import pytest
 import torch
 
 from pulseq_zero.files.store import load_tensors
+from support.cluster import wait
 from support.pipeline_copy import Pipeline
 
 pytestmark = pytest.mark.pipeline
@@ -225,7 +228,7 @@ def test_another_value_of_a_sweep_makes_one_more_run(pipeline):
     pipeline.edit(file, sweep={"loss.settings.weight": [1.0, 2.0]})
     planned = pipeline.planned()
     pipeline.write(file, before)
-    for rule in ("all", "sweep", "summary", "validated"):
+    for rule in ("all", "sweep", "summary", "report", "validated"):
         assert planned.pop(rule) == {""}
     assert planned == {key: {"swept/weight=2.0,T1=4.0"} for key in ("stage", "optimize")}
 
@@ -266,13 +269,48 @@ def test_a_second_run_has_nothing_to_do(pipeline):
     assert pipeline.planned() == {}
 
 
+def test_a_report_that_is_missing_is_made(pipeline):
+    report = pipeline.folder / "results/report.html"
+    aside = report.rename(report.with_suffix(".aside"))
+    planned = pipeline.planned()
+    aside.rename(report)
+    assert planned == {"report": {""}, "all": {""}}
+
+
+def test_after_a_kill_the_same_command_goes_on(pipeline):
+    results = pipeline.folder / "results"
+    figure, report = results / "figures/schematic.png", results / "report.html"
+    before = figure.read_bytes()
+    figure.unlink()
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    killed = pipeline.start("--cores", "1", **quiet)
+    process = psutil.Process(killed.pid)
+    try:
+        wait(lambda: process.children(), 300, "a job has begun")
+        jobs = process.children(recursive=True)
+        process.suspend()
+        refused = pipeline.run(check=False)
+    finally:
+        killed.kill()
+        killed.wait()
+    assert refused.returncode != 0
+    assert "cannot be locked" in refused.stderr
+    assert psutil.wait_procs(jobs, timeout=60)[1] == []
+    (results / f".{killed.pid}-0123abcd-schematic.png").touch()
+    done = pipeline.run()
+    assert "The run before was killed" in done.stderr
+    assert figure.read_bytes() == before
+    assert report.stat().st_mtime > figure.stat().st_mtime
+    assert pipeline.left_behind() == []
+
+
 def test_a_change_of_one_experiment_reruns_that_one_only(pipeline):
     file = "config/experiments/tse_sar.yaml"
     before = pipeline.read(file)
     pipeline.edit(file, loss={"settings": {"sar_weight": 2e-4, "image_scale": 2.0}})
     planned = pipeline.planned()
     pipeline.write(file, before)
-    for rule in ("all", "summary", "validated", "overview_figures"):
+    for rule in ("all", "summary", "report", "validated", "overview_figures"):
         # The schematic shows the last experiment's loss
         assert planned.pop(rule) == {""}
     assert set().union(*planned.values()) == {"tse_sar"}
@@ -311,13 +349,13 @@ def test_an_edit_of_a_reconstruction_reruns_what_makes_images_by_it(pipeline):
 
 def test_an_edit_of_a_figure_reruns_the_figure(pipeline):
     planned = edited(pipeline, "src/pulseq_zero/figures/phantom.py")
-    assert set(planned) == {"overview_figures", "all"}
+    assert set(planned) == {"overview_figures", "report", "all"}
 
 
 def test_an_edit_of_a_kind_reruns_what_is_drawn_and_reported_of_its_experiments(pipeline):
     planned = edited(pipeline, "src/pulseq_zero/experiments/kinds/flip_angles.py")
     assert planned["evaluate"] == {"tse_sar"}
-    assert set(planned) == {"evaluate", "summary", "validated", "all"}
+    assert set(planned) == {"evaluate", "summary", "report", "validated", "all"}
 
 
 def test_an_edit_of_the_simulation_reruns_what_simulates(pipeline):

@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -61,17 +62,43 @@ def test_captions_take_only_what_is_text(root, caption):
     assert "TEXT" in environment.from_string(template).render(snakemake=snakemake)
 
 
-def test_json_inside_of_the_page_cannot_end_a_script(root):
+def made(root: Path, folder: Path, end: int) -> subprocess.CompletedProcess[str]:
+    """Make a report of hostile JSON by a Snakemake that ends with some code."""
     program = (
-        "import runpy, sys, json, snakemake.cli\n"
+        "import json, sys, report, yaml\n"
+        "from pathlib import Path\n"
         "text = {'title': '</script><script>alert(1)</script>'}\n"
         "def main(arguments):\n"
-        "    made = json.dumps(text, indent=1)\n"
-        "    assert '<' not in made and json.loads(made) == text, made\n"
-        "snakemake.cli.main = main\n"
-        "runpy.run_path(sys.argv[1], run_name='__main__')\n"
+        "    given = dict(zip(arguments[::2], arguments[1::2]))\n"
+        "    assert yaml.safe_load(Path(given['--configfile']).read_text()) == text\n"
+        "    Path(given['--report']).write_text(json.dumps(text, indent=1))\n"
+        "    print('no pygments')\n"
+        "    sys.exit(int(sys.argv[1]))\n"
+        "report.main = main\n"
+        "report.make('Snakefile', text, Path('page.html'), Path('report.log'))\n"
     )
-    script = root / "workflow/scripts/report.py"
-    subprocess.run([sys.executable, "-c", program, str(script)], check=True)
-    assert json.dumps("<") == '"<"'
-    assert Path(script).name in (root / "workflow/rules/report.smk").read_text(encoding="utf-8")
+    return subprocess.run(
+        [sys.executable, "-c", program, str(end)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": f"{root}/src{os.pathsep}{root}/workflow/scripts"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_json_inside_of_the_page_cannot_end_a_script(root, tmp_path):
+    done = made(root, tmp_path, 0)
+    assert (done.returncode, done.stderr) == (0, "")
+    page = (tmp_path / "page.html").read_text()
+    assert "<" not in page
+    assert json.loads(page) == {"title": "</script><script>alert(1)</script>"}
+
+
+def test_where_there_is_no_report_its_log_is_named_and_the_old_one_stays(root, tmp_path):
+    (tmp_path / "page.html").write_text("old")
+    done = made(root, tmp_path, 1)
+    assert done.returncode == 1
+    assert done.stderr == "There is no report; report.log says why\n"
+    assert "no pygments" in (tmp_path / "report.log").read_text()
+    assert (tmp_path / "page.html").read_text() == "old"

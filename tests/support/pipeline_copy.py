@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -37,16 +38,15 @@ class Pipeline:
         self.write(file, content)
 
     def start(
-        self, *arguments: str, environment: Mapping[str, str] = os.environ
+        self, *arguments: str, environment: Mapping[str, str] = os.environ, **options: Any
     ) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "snakemake", *arguments],
             cwd=self.folder,
             # The copy's own library, which a test may edit
             env={**environment, "PYTHONPATH": str(self.folder / "src")},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             text=True,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
         )
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -69,3 +69,16 @@ class Pipeline:
                 experiment = re.search(r"wildcards:.*experiment=(\S+?),?\s", job)
                 rules.setdefault(name[1], set()).add(experiment[1] if experiment else "")
         return rules
+
+    def left_behind(self) -> list[Path]:
+        """Files that nobody needs once all results are made."""
+        snakemake, results = self.folder / ".snakemake", self.folder / "results"
+        found = [*results.rglob(".*"), *results.glob("checkpoints/*")]
+        for name in ("locks", "scripts", "incomplete", "runs"):
+            found += (snakemake / name).glob("*")
+        # Snakemake's own, of a folder that is a result, and what guards the start of runs
+        return [
+            file
+            for file in found
+            if file.name != ".snakemake_timestamp" and file != snakemake / "runs/lock"
+        ]

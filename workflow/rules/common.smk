@@ -1,7 +1,7 @@
 # The plan of a run, and the helpers that the rules share.
 
+import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,11 +14,12 @@ from pulseq_zero.experiments.stages import ENDS, FULL, INSTANTANEOUS, OPTIMIZATI
 from pulseq_zero.experiments.stages import OTHER_STAGES, PATTERN, START, TIGHT, judged_by
 from pulseq_zero.experiments.summary import as_text
 from pulseq_zero.files.sources import sources_of
-from pulseq_zero.files.store import atomic_path
+from pulseq_zero.files.store import remove_leftovers
 
-sys.path.insert(0, str(Path(workflow.basedir, "workflow")))
+sys.path[:0] = [str(Path(workflow.basedir, place)) for place in ("workflow", "workflow/scripts")]
 
 from dependencies import STEPS, digest, library_files, sections_of
+from pipeline_run import begin_run
 
 for place in (workflow.basedir, Path.cwd()):
     if re.search("[{}]", str(place)):
@@ -51,6 +52,12 @@ PICTURED = RUNS[LAST]
 FILES, RESULTS = ResultFiles(Path("<results>")), ResultFiles(Path(PLAN.config.results))
 RUN = FILES.run("{experiment}")
 SCRIPT = "../scripts/step.py"
+
+if workflow.is_main_process:
+    begin_run(
+        [workflow.snakemake_tmp_dir, workflow.sourcecache.runtime_cache_path],
+        clear=lambda: remove_leftovers(RESULTS.folder),
+    )
 
 
 pathvars:

@@ -11,6 +11,12 @@ import os
 from importlib import import_module
 from pathlib import Path
 
+from pipeline_run import end_with_run
+
+if "snakemake" in globals():
+    # Before anything that takes its time
+    end_with_run()
+
 import torch
 
 from pulseq_zero.experiments.section import Section

@@ -16,7 +16,7 @@ from pulseq_zero.experiments.steps import simulate, trace
 from pulseq_zero.experiments.steps.export import export_stage
 from pulseq_zero.experiments.steps.optimize import optimize_parameters
 from pulseq_zero.files.seq import read_seq
-from pulseq_zero.files.store import atomic_path, load_table, load_tensors
+from pulseq_zero.files.store import atomic_path, load_table, load_tensors, remove_leftovers
 from pulseq_zero.optimization.limits import check_limits
 from pulseq_zero.phantom import build_phantom
 
@@ -33,6 +33,7 @@ def run_experiment(project: Project, say: Callable[[str], None]) -> RunFiles:
     """
     results = ResultFiles(Path(project.config.results))
     files = results.run(project.name)
+    remove_leftovers(results.folder)
     experiment, settings = project.experiment, project.config.simulation
     with atomic_path(files.experiment) as path:
         given = experiment.model_dump(mode="json", exclude_unset=True)

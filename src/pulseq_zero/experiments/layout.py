@@ -244,3 +244,8 @@ class ResultFiles:
     def front_page(self) -> Path:
         """First page of the report."""
         return self.folder / "front_page.rst"
+
+    @property
+    def report(self) -> Path:
+        """The report: figures, tables and numbers of all runs in one page."""
+        return self.folder / "report.html"

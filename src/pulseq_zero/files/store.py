@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +23,9 @@ from pulseq_zero.errors import StoreError
 # safetensors writes the entries of its header in no fixed order; one entry keeps files of
 # equal content equal byte by byte.
 _HEADER = "pulseq_zero"
+
+# What a process was writing: its number comes first
+_TEMPORARY = re.compile(r"\.(\d{1,9})-[0-9a-f]{8}-.+")
 
 
 @contextmanager
@@ -45,7 +49,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         If the file cannot be written, or the block wrote nothing.
     """
     path = Path(path)
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    temporary = path.with_name(f".{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -62,6 +66,28 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def remove_leftovers(folder: Path | str) -> None:
+    """Remove what killed processes were writing by `atomic_path`, in a folder and below it."""
+    for file in Path(folder).rglob(".*"):
+        name = _TEMPORARY.fullmatch(file.name)
+        if name and not _lives(int(name[1])):
+            with suppress(OSError):
+                file.unlink()
+
+
+def _lives(process: int) -> bool:
+    if os.name == "nt":
+        # There, asking is a signal that ends
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def save_tensors(

@@ -1,0 +1,142 @@
+"""The small pipeline, killed at random moments: the same command goes on, to the same bytes."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from support.pipeline_copy import Pipeline
+
+pytestmark = pytest.mark.kills
+
+SEED = 1
+KILLS = 50
+# With the first run, which compiles, and the last
+SECONDS = 12 * 60
+
+LOSS = """
+def darker(context):
+    return lambda parameters, image: image.abs().mean()
+"""
+
+
+@pytest.fixture
+def pipeline(root, tmp_path) -> Pipeline:
+    pipeline = Pipeline(root, tmp_path)
+    config = pipeline.read("config/config.yaml")
+    config["experiments"] = ["own"]
+    config["phantom"]["matrix"] = 24
+    del config["other_phantoms"]
+    config["simulation"].update(accuracy=1e-2, tight_accuracy=1e-3, tight_change=0.5)
+    judged = {"tolerance": 0.2, "full_tolerance": 0.5, "largest": 64, "full_accuracy": 1e-3}
+    config["validation"].update(judged)
+    pipeline.write("config/config.yaml", config)
+    (pipeline.folder / "losses/mine.py").write_text(LOSS)
+    own = {
+        "title": "An optimization that goes on",
+        "sequence": {"function": "sequences/epi_ir.py:epi_ir", "arguments": {"TI": 2.5}},
+        "parameters": {"flip_angle": {"start": 1.2, "learning_rate": 0.02, "unit": "rad"}},
+        "loss": {"function": "losses/mine.py:darker"},
+        "optimizer": {"iterations": 40, "verify_every": 10},
+    }
+    pipeline.write("config/experiments/own.yaml", own)
+    settings = pipeline.folder / "src/pulseq_zero/optimization/settings.py"
+    text, often = settings.read_text(), "checkpoint_seconds: float = 0.5"
+    settings.write_text(text.replace("checkpoint_seconds: float = 10.0", often))
+    assert often in settings.read_text()
+    return pipeline
+
+
+def test_after_every_kill_the_same_command_goes_on_to_the_same_bytes(pipeline):
+    begun = time.monotonic()
+    finish(start(pipeline), pipeline)
+    expected = contents(pipeline)
+    longest = (time.monotonic() - begun) / 5
+    chance = random.Random(SEED)
+    kills: list[str] = []
+    while len(kills) < KILLS and time.monotonic() - begun < SECONDS:
+        run = start(pipeline)
+        try:
+            run.wait(chance.uniform(0, longest))
+        except subprocess.TimeoutExpired:
+            kills.append(kill(run, chance))
+            print(kills[-1], flush=True)
+            continue
+        finish(run, pipeline)
+        assert contents(pipeline) == expected
+        shutil.rmtree(pipeline.folder / "results")
+    print(f"{len(kills)} kills")
+    finish(start(pipeline), pipeline)
+    assert contents(pipeline) == expected
+    assert kills
+
+
+def start(pipeline: Pipeline) -> subprocess.Popen[str]:
+    """Run all, with folders of its own for what is temporary, and a group as in a terminal."""
+    places = {"TMPDIR": "temporary", "XDG_CACHE_HOME": "cache"}
+    environment = {name: str(pipeline.folder / place) for name, place in places.items()}
+    for place in environment.values():
+        Path(place).mkdir(exist_ok=True)
+    with (pipeline.folder / "said.log").open("w") as said:
+        return pipeline.start(
+            *("--cores", "2"),
+            environment={**os.environ, **environment},
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def finish(run: subprocess.Popen[str], pipeline: Pipeline) -> None:
+    """Wait for a run that has to succeed, and that leaves nothing behind."""
+    assert run.wait(900) == 0, (pipeline.folder / "said.log").read_text()[-3000:]
+    assert pipeline.left_behind() == []
+    assert list((pipeline.folder / "temporary").iterdir()) == []
+    assert list((pipeline.folder / "cache").rglob("snakemake-runtime-cache/*")) == []
+
+
+def kill(run: subprocess.Popen[str], chance: random.Random) -> str:
+    """Kill Snakemake or one of its jobs, wait until all have ended, and say what was done."""
+    jobs = psutil.Process(run.pid).children(recursive=True)
+    with_signal = chance.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+    job = chance.choice(jobs) if jobs and chance.random() < 0.4 else None
+    if job is not None:
+        with suppress(psutil.NoSuchProcess):
+            job.send_signal(with_signal)
+    elif with_signal == signal.SIGINT:
+        # Ctrl-C reaches all
+        os.killpg(run.pid, with_signal)
+    else:
+        run.send_signal(with_signal)
+    # What is not killed at once ends its jobs, or waits for them
+    run.wait(900)
+    assert psutil.wait_procs(jobs, timeout=60)[1] == []
+    return f"{with_signal.name} to {'Snakemake' if job is None else 'a job'}, {len(jobs)} running"
+
+
+def contents(pipeline: Pipeline) -> dict[str, str]:
+    """All results without times that were measured; the report has more of these than numbers."""
+    results = pipeline.folder / "results"
+    found = {}
+    for file in filter(Path.is_file, results.rglob("*")):
+        name = file.relative_to(results)
+        if name.parts[0] in ("logs", "benchmarks", "report.html") or name.name.startswith("."):
+            continue
+        text = file.read_bytes().decode("latin-1")
+        if name.suffix == ".json":
+            text = re.sub(r'"\w*seconds\w*": [^,\n]+', "", text)
+        if name.name == "history.csv":
+            text = re.sub(r",[^,\n]*$", "", text, flags=re.MULTILINE)
+        found[str(name)] = text
+    assert found
+    return found
