@@ -1,6 +1,7 @@
 """Slopes of the signal by tissue: by closed forms and by differences of an exact phase graph."""
 
 import math
+from dataclasses import replace
 
 import MRzeroCore as mr0
 import numpy as np
@@ -100,7 +101,7 @@ def test_the_best_second_echo_is_found_by_the_slope_of_the_bound():
     assert abs(slopes[1]) < 1e-2 * slopes[2]
 
 
-@pytest.mark.parametrize("name", ["PD", "T1", "T2", "T2dash", "B0", "B1"])
+@pytest.mark.parametrize("name", ["PD", "T1", "T2", "T2dash", "D", "B0", "B1"])
 def test_slopes_are_differences_of_the_exact_signal(name):
     """Of a fingerprint with pulses of any angle, in two voxels that differ."""
     sequence = mrf(np.random.default_rng(4))
@@ -131,8 +132,51 @@ def test_what_cannot_be_told_is_refused():
     simulator = Simulator(voxels())
     check(
         lambda: simulator.jacobian(echo_train([0.02]), ("T3",)),
-        "the phantom has no map 'T3' to differentiate by; choose among T1, T2, T2dash, B1, PD, B0",
+        "the phantom has no map 'T3' to differentiate by; choose among T1, T2, T2dash, B1, PD, B0, "
+        "D",
     )
     jacobian = simulator.jacobian(echo_train([0.02]), ("PD", "T2"))
     with pytest.raises(SimulationError, match="no estimate can tell them apart"):
         crlb(jacobian, 0.01)
+
+
+def test_slopes_and_their_gradients_are_those_of_mrzerocores_double_backward():
+    """Its main pass is torch's: the signal is differentiated by T2, and again by angles."""
+    sequence = mrf(np.random.default_rng(4))
+    angles = sequence.pulse_angle.clone().requires_grad_()
+    sequence = replace(sequence, pulse_angle=angles)
+    T2s = torch.tensor([0.05, 0.2], requires_grad=True)
+    data = voxels(2, T1=torch.tensor([0.9, 1.7]), T2=T2s, B0=torch.tensor([5.0, -12.0]))
+    samples = slice(0, 6)
+    signal = Simulator(data, accuracy=1e-6, engine="mrzero")(sequence).signal[samples, 0]
+    parts = torch.view_as_real(signal).ravel()
+    slopes = [torch.autograd.grad(part, T2s, create_graph=True)[0] for part in parts]
+    theirs = torch.view_as_complex(
+        torch.stack(slopes).unflatten(0, (-1, 2)).movedim(1, -1).contiguous()
+    )
+    ours = Simulator(data, accuracy=1e-6).jacobian(sequence, ("T2",))[samples, 0, 0]
+    size = ours.detach().abs().max()
+    assert (ours - theirs).detach().abs().max() < 2e-3 * size
+    gradients = [
+        torch.autograd.grad(each.abs().square().sum().double(), angles, retain_graph=True)[0]
+        for each in (ours, theirs)
+    ]
+    assert (gradients[0] - gradients[1]).abs().max() < 5e-3 * gradients[0].abs().max()
+
+
+def test_the_bound_is_the_inverse_of_the_hessian_of_the_negative_log_likelihood():
+    """Its definition: F is the mean curvature of -log p(s | θ), at the truth (Kay 1993, 3.20)."""
+    times, sigma = torch.tensor([0.02, 0.05, 0.11], dtype=torch.float64), 0.02
+    truth = torch.tensor([1.3, T2, 7.0], dtype=torch.float64)
+
+    def model(theta):
+        PD, relaxation, B0 = theta
+        return PD * torch.exp(-times / relaxation + 2j * math.pi * B0 * times)
+
+    def negative_log_likelihood(theta):
+        return torch.view_as_real(model(theta) - model(truth)).square().sum() / (2 * sigma**2)
+
+    fisher = torch.autograd.functional.hessian(negative_log_likelihood, truth)
+    slopes = torch.autograd.functional.jacobian(lambda t: torch.view_as_real(model(t)), truth)
+    jacobian = torch.complex(slopes[:, 0], slopes[:, 1])[:, None, :, None]
+    torch.testing.assert_close(crlb(jacobian, sigma)[:, 0], torch.linalg.inv(fisher).diagonal())

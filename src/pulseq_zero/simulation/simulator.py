@@ -18,7 +18,7 @@ from pulseq_zero.simulation.pdg.backend import Backend
 from pulseq_zero.simulation.pdg.graph import StateGraph, Thresholds
 from pulseq_zero.simulation.pdg.kept_graph import KeptGraph
 from pulseq_zero.simulation.pdg.kept_plan import KeptPlan
-from pulseq_zero.simulation.pdg.perturbed import Perturbed
+from pulseq_zero.simulation.pdg.perturbed import Perturbed, check_map_names, diffusing
 from pulseq_zero.simulation.pdg.prepared_phantom import Numerics, PreparedPhantom
 from pulseq_zero.simulation.pdg.propagation import TorchBackend
 from pulseq_zero.simulation.pdg.sampler import Sampler
@@ -282,8 +282,8 @@ class Simulator:
         repetitions
             The sequence; its tensors may require gradients.
         wrt
-            Maps to differentiate by: ``"PD"``, ``"T1"``, ``"T2"``, ``"T2dash"``, ``"B0"``, or
-            ``"B1"`` for a factor of the transmit field.
+            Maps to differentiate by: ``"PD"``, ``"T1"``, ``"T2"``, ``"T2dash"``, ``"D"``,
+            ``"B0"``, or ``"B1"`` for a factor of the transmit field.
 
         Returns
         -------
@@ -297,10 +297,29 @@ class Simulator:
         """
         if self.engine != "pdg":
             raise SimulationError("only engine='pdg' differentiates by tissue")
-        perturbed, numerics = Perturbed.of(self.data, wrt), self._numerics
-        copies = len(perturbed.data.PD) // len(self.data.PD)
-        simulator = Simulator(
-            perturbed.data,
+        check_map_names(wrt)
+        slopes, graph = dict[str, Tensor](), None
+        others = [name for name in wrt if name != "D"]
+        if others:
+            perturbed = Perturbed.of(self.data, others)
+            simulator = self._exactly(perturbed.data)
+            graph = simulator.graph(repetitions)
+            found = perturbed.slopes(simulator(repetitions, graph).signal)
+            slopes |= dict(zip(others, found.unbind(2), strict=True))
+        if "D" in wrt:
+            (more, less), difference = diffusing(self.data)
+            simulator = self._exactly(more)
+            graph = graph or simulator.graph(repetitions)
+            ends = simulator(repetitions, graph), self._exactly(less)(repetitions, graph)
+            change = (ends[0].signal - ends[1].signal) / difference
+            slopes["D"] = change.reshape(len(change), -1, len(self.data.PD))
+        return torch.stack([slopes[name] for name in wrt], 2)
+
+    def _exactly(self, data: mr0.SimData) -> Simulator:
+        """Simulate other phantoms of the same voxels in double precision."""
+        numerics, copies = self._numerics, len(data.PD) // len(self.data.PD)
+        return Simulator(
+            data,
             numerics.accuracy,
             device=numerics.device,
             dtype=torch.float64,
@@ -308,7 +327,6 @@ class Simulator:
             thresholds=numerics.thresholds,
             initial=None if self.initial is None else self.initial.repeat(copies),
         )
-        return perturbed.slopes(simulator(repetitions).signal)
 
     @property
     def graph_made_of(self) -> Repetitions | None:

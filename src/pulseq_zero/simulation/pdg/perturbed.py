@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 
 # By what a map is more and less: by parts of it, or, of maps that may be zero, by numbers in their
 # units. In float64, rounding and what is left out of the difference leave parts of 1e-6 or less.
-# Diffusion is not among them: within a readout, all voxels have the phantom's mean.
 _BY_PARTS = dict.fromkeys(("T1", "T2", "T2dash", "B1"), (0.0001, -0.0001))
 _BY_NUMBERS = {"PD": (1e-3, 0.0), "B0": (1e-4, -1e-4)}
+# Within a readout all voxels diffuse with the phantom's mean, which has to be as much more or less:
+# these are phantoms of their own
+_DIFFUSION = "D"
+_DIFFUSION_STEP = 1e-3
 _MAPS = (*_BY_PARTS, *_BY_NUMBERS)
+MAPS = (*_MAPS, _DIFFUSION)
+"""Maps that a signal can be differentiated by."""
 
 
 @dataclass(frozen=True)
@@ -49,23 +54,10 @@ class Perturbed:
         data
             The phantom.
         maps
-            Names of its maps.
-
-        Raises
-        ------
-        SimulationError
-            If there is no such map, or none was named.
+            Names of its maps, other than D.
         """
         import MRzeroCore as mr0
 
-        unknown = [name for name in maps if name not in _MAPS]
-        if unknown or not maps:
-            raise SimulationError(
-                f"the phantom has no map {unknown[0]!r} to differentiate by; choose among "
-                f"{', '.join(_MAPS)}"
-                if unknown
-                else f"name at least one map to differentiate by, of {', '.join(_MAPS)}"
-            )
         copies, voxels = 2 * len(maps), len(data.PD)
         kinds = dict.fromkeys(_MAPS, torch.float64) | {"B1": torch.complex128}
         found = {name: getattr(data, name).detach().to(kind) for name, kind in kinds.items()}
@@ -108,6 +100,49 @@ class Perturbed:
         difference = self.difference.to(signal.device)
         # By an infinite time nothing changes
         return (apart[..., 0, :] - apart[..., 1, :]) / difference
+
+
+def check_map_names(maps: Sequence[str]) -> None:
+    """Refuse what is no map that a signal can be differentiated by.
+
+    Raises
+    ------
+    SimulationError
+        If there is no such map, or none was named.
+    """
+    unknown = [name for name in maps if name not in MAPS]
+    if unknown or not maps:
+        raise SimulationError(
+            f"the phantom has no map {unknown[0]!r} to differentiate by; choose among "
+            f"{', '.join(MAPS)}"
+            if unknown
+            else f"name at least one map to differentiate by, of {', '.join(MAPS)}"
+        )
+
+
+def diffusing(data: mr0.SimData) -> tuple[list[mr0.SimData], float]:
+    """Return phantoms whose voxels diffuse a little more, and a little less, and the difference.
+
+    Each voxel has receive coils of its own. The difference is in 1e-3 mm²/s, as the map D.
+    """
+    import MRzeroCore as mr0
+
+    names = ("PD", "T1", "T2", "T2dash", "B0")
+    made = [
+        mr0.SimData(
+            **{name: getattr(data, name).detach().double() for name in names},
+            D=data.D.detach().double() + step,
+            B1=data.B1.detach().to(torch.complex128),
+            coil_sens=_own_coils(data.coil_sens.detach().to(torch.complex128), 1),
+            size=data.size,
+            affine=data.affine,
+            voxel_pos=data.voxel_pos.detach().double(),
+            nyquist=data.nyquist,
+            dephasing_func=data.dephasing_func,
+        )
+        for step in (_DIFFUSION_STEP, -_DIFFUSION_STEP)
+    ]
+    return made, 2 * _DIFFUSION_STEP
 
 
 def _repeated(values: Tensor, copies: int) -> Tensor:
