@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from pulseq_zero.errors import ConfigError
-from pulseq_zero.optimization.losses import LossContext, contrast, error_and_power, image_and_sar
+from pulseq_zero.imaging.model import ImagingModel
+from pulseq_zero.imaging.noise import noisy_acquisitions
+from pulseq_zero.optimization.losses import (
+    LossContext,
+    contrast,
+    error_and_power,
+    image_and_sar,
+    signal_to_noise,
+)
+from support.echoes import N, bar, echo_train
 
 
 def image(phantom, seed=0):
@@ -69,3 +78,24 @@ def test_error_and_power_are_those_of_the_region_and_of_all_pulses(small_brain):
     assert float(changed["sar"]) == pytest.approx(0.1 / 4)
     with pytest.raises(ConfigError, match="counts the parameter 'angles' as flip angles"):
         error_and_power(context, flip_angles="angles")
+
+
+def test_the_signal_to_noise_ratio_is_that_of_noisy_images():
+    deviation = 0.01
+    phantom = bar()
+    model = ImagingModel(echo_train, phantom, matrix=(N, 1), arguments={"echoes": 1})
+    acquisition = model({})
+    context = LossContext(phantom, acquisition.image, {})
+    loss = signal_to_noise(context, "brain", deviation)
+    inside = phantom.mask("brain", (N, 1))
+    noisy = noisy_acquisitions(acquisition, deviation, count=2000, seed=1)
+    images = torch.stack([each.image for each in noisy])
+    spread = images.real.std(0).square().mean().sqrt()
+    measured = acquisition.image.abs()[inside].mean() / spread
+    assert float(-loss(acquisition)) == pytest.approx(float(measured), rel=0.03)
+    # Twice as long for the same ratio is worth less by the root of two
+    per_time = signal_to_noise(context, "brain", deviation, per_time=True)
+    duration = echo_train(echoes=1).duration()[0]
+    assert float(per_time(acquisition)) == pytest.approx(
+        float(loss(acquisition)) / math.sqrt(duration), rel=1e-6
+    )

@@ -6,8 +6,9 @@ its phantom, its start image and its settings. An own one looks just like those 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,9 @@ from pulseq_zero.optimization.loss import Parameters as Parameters
 from pulseq_zero.optimization.penalties import relative_sar
 from pulseq_zero.phantom import Phantom
 
+if TYPE_CHECKING:
+    from pulseq_zero.imaging.acquisition import Acquisition
+
 
 @dataclass(frozen=True)
 class LossContext:
@@ -29,18 +33,24 @@ class LossContext:
     phantom
         The phantom with its region masks.
     start_image
-        (..., x, y[, z]) image at the start values; if there are several, all of them.
+        (..., x, y[, z]) image at the start values; if there are several, all of them. Of several
+        sequences, by their names.
     start_parameters
         The start values.
+    modules
+        Networks that are trained along, by their names.
     """
 
     phantom: Phantom
-    start_image: Tensor
+    start_image: Any
     start_parameters: Parameters
+    modules: Mapping[str, torch.nn.Module] = field(default_factory=dict)
 
     def region(self, name: str, share: float = 0.9) -> Tensor:
         """(x, y[, z]) bool: pixels that lie in a region of the phantom to at least this share."""
-        matrix = self.start_image.shape[-len(self.phantom.matrix) :]
+        of_several = isinstance(self.start_image, Mapping)
+        image = next(iter(self.start_image.values())) if of_several else self.start_image
+        matrix = image.shape[-len(self.phantom.matrix) :]
         return self.phantom.mask(name, matrix=matrix, threshold=share)
 
 
@@ -164,6 +174,45 @@ def error_and_power(
             "image": (image.abs()[inside] - target).square().sum() / size,
             "sar": sar_weight * relative_sar(parameters[flip_angles], start),
         }
+
+    return loss
+
+
+def signal_to_noise(
+    context: LossContext,
+    region: str = "brain",
+    deviation: float = 1.0,
+    per_time: bool = False,
+    share: float = 0.9,
+) -> LossFunction:
+    r"""Signal-to-noise ratio of a region in the image by the adjoint, negative.
+
+    .. math:: L = -\frac{\langle |x| \rangle_r}{\sigma g} \left[ / \sqrt{T} \right]
+
+    with the image :math:`x` in the region r, the noise :math:`\sigma` of a sample, the noise
+    :math:`g` of a pixel relative to it, see `pulseq_zero.imaging.noise_gain`, and the duration
+    T [s] of the sequence. The slope of g by the trajectory is left out.
+
+    Parameters
+    ----------
+    context
+        The phantom.
+    region
+        Name of the region.
+    deviation
+        Standard deviation of the real and of the imaginary part of the noise of a sample.
+    per_time
+        Whether the ratio is that of a unit of scan time.
+    share
+        Share of a pixel that must lie in the region for the pixel to count.
+    """
+
+    def loss(acquisition: Acquisition) -> Tensor:
+        reconstruction = acquisition.reconstruction
+        inside = context.phantom.mask(region, matrix=reconstruction.matrix, threshold=share)
+        signal = reconstruction(acquisition.signal).abs()[inside].mean()
+        ratio = signal / (deviation * reconstruction.noise_gain)
+        return -ratio / acquisition.sequence.duration.sqrt() if per_time else -ratio
 
     return loss
 

@@ -43,7 +43,8 @@ def optimize(
     ----------
     sequence_function
         A plain PyPulseq function that takes the parameters and returns its ``Sequence``; or several
-        by their names, each of which takes those of the parameters that are its arguments.
+        by their names, each of which takes those of the parameters that are its arguments. A
+        function may also return several, as a mapping of names to them.
     loss_function
         Takes what it names of the parameters, the complex image (x, y), the `Acquisition` and the
         number of the iteration, as in ``loss(parameters, image)`` or ``loss(acquisition)``, see

@@ -92,6 +92,14 @@ class Parameter:
         return bound
 
 
+def plain(values: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Parameters as plain Python and NumPy have them, for the unchanged script."""
+    return {
+        name: value.item() if value.ndim == 0 else value.detach().cpu().numpy().copy()
+        for name, value in values.items()
+    }
+
+
 def as_parameters(given: Mapping[str, Any]) -> dict[str, Parameter]:
     """Make parameters of what a user gives: numbers, arrays, tensors or ``Parameter``.
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
+import pypulseq
 from torch import Tensor
 
 from pulseq_zero.errors import OptimizationError
 from pulseq_zero.files.loading import check_arguments
 from pulseq_zero.imaging.model import ImagingModel, SequenceFunction
 from pulseq_zero.optimization.loss import Acquired
-from pulseq_zero.optimization.parameters import Parameter
+from pulseq_zero.optimization.parameters import Parameter, plain
 from pulseq_zero.optimization.settings import OptimizationSettings
 from pulseq_zero.phantom.imaged import Imaged
 
@@ -21,7 +23,7 @@ _ALONE = ""
 
 
 class Sequences:
-    """One sequence function, or several by their names.
+    """One sequence function, or several by their names, or one that returns several so.
 
     One takes all parameters, of several each those that are arguments of it. Parameters that are
     not ``in_sequence`` are left to the loss.
@@ -50,18 +52,23 @@ class Sequences:
         parameters: Mapping[str, Parameter],
         arguments: Mapping[str, Any],
     ) -> None:
-        self.is_one = not isinstance(given, Mapping)
-        self.functions: Mapping[str, SequenceFunction]
-        self.functions = given if isinstance(given, Mapping) else {_ALONE: given}
-        if not self.functions:
-            raise OptimizationError("there is no sequence function; name at least one")
         names = [name for name, parameter in parameters.items() if parameter.in_sequence]
         both = [name for name in names if name in arguments]
         if both:
             raise OptimizationError(f"{both[0]!r} is both a parameter and an argument; remove one")
+        self.functions: Mapping[str, SequenceFunction]
+        if isinstance(given, Mapping):
+            self.functions = given
+        else:
+            check_arguments(given, [*names, *arguments])
+            start = plain({name: parameters[name].start for name in names})
+            self.functions = _parts(given, {**start, **arguments}) or {_ALONE: given}
+        self.is_one = _ALONE in self.functions
+        if not self.functions:
+            raise OptimizationError("there is no sequence function; name at least one")
         wanted = [*names, *arguments]
         taken = {
-            name: wanted if self.is_one else _taken(function, wanted)
+            name: wanted if self.is_one else taken_by(function, wanted)
             for name, function in self.functions.items()
         }
         for name, function in self.functions.items():
@@ -107,7 +114,41 @@ class Sequences:
         return acquired[_ALONE] if self.is_one else acquired
 
 
-def _taken(function: SequenceFunction, wanted: list[str]) -> list[str]:
+def _parts(
+    function: SequenceFunction, given: Mapping[str, Any]
+) -> dict[str, SequenceFunction] | None:
+    """Make a function of each of the sequences that a function returns by their names.
+
+    Parameters
+    ----------
+    function
+        The function, which is run once, as it is.
+    given
+        Its arguments.
+
+    Returns
+    -------
+    dict
+        The functions; None where it returns anything else.
+    """
+    try:
+        made = function(**given)
+    except (Exception, SystemExit):
+        # Whoever traces it says what is wrong
+        return None
+    if not isinstance(made, Mapping) or not made:
+        return None
+    return {str(name): partial(_part, function, name) for name in made}
+
+
+def _part(function: Callable[..., Any], name: str, /, **given: Any) -> pypulseq.Sequence:
+    """Run a function that returns several sequences, and take one of them."""
+    made: pypulseq.Sequence = function(**given)[name]
+    return made
+
+
+def taken_by(function: SequenceFunction, wanted: list[str]) -> list[str]:
+    """Return those of some names that are arguments of a function."""
     if not callable(function):
         return wanted
     arguments = inspect.signature(function).parameters
