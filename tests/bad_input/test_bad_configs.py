@@ -112,8 +112,8 @@ def put(section, **values):
         (
             lambda e: e.update(sequnce={}),
             "the file: unknown key 'sequnce'; the keys are baselines, compare, ensemble, figure, "
-            "image, loss, optimizer, parameters, phantom, reconstruction, report_iterations, scan, "
-            "sequence, sweep, title, validation",
+            "image, loss, modules, optimizer, parameters, phantom, reconstruction, "
+            "report_iterations, scan, sequence, sequences, sweep, title, validation",
         ),
         (lambda e: e.pop("loss"), "the file: 'loss' is a required property"),
         (lambda e: e.update(parameters={}), "parameters: {} should be non-empty"),
@@ -131,8 +131,8 @@ def put(section, **values):
         ),
         (
             lambda e: e["parameters"].update(TI={"lr": 1}),
-            "parameters.TI: unknown key 'lr'; the keys are begin, learning_rate, lower, "
-            "start, unit, upper",
+            "parameters.TI: unknown key 'lr'; the keys are begin, in_sequence, "
+            "learning_rate, lower, start, unit, upper",
         ),
         (
             lambda e: e["parameters"].update(TI={"learning_rate": 0}),

@@ -86,7 +86,9 @@ def test_power_is_told_with_and_without_what_is_not_measured():
 def test_errors_of_regions_are_theirs_alone(small_brain):
     target = torch.ones(32, 32) + 0j
     brain = small_brain.mask("brain", (32, 32))
-    errors = region_errors(torch.where(brain, 1.5 * target, 7 * target), target, small_brain)
+    errors = region_errors(
+        {"": torch.where(brain, 1.5 * target, 7 * target)}, {"": target}, small_brain
+    )
     # No pixel of this size lies in CSF
     assert errors == {"nrmse_brain": pytest.approx(0.5)}
 

@@ -163,7 +163,7 @@ def test_a_kind_uses_the_sections_that_it_declares(name):
 def test_a_figure_uses_the_sections_of_all_kinds():
     step = import_module("pulseq_zero.experiments.steps.experiment_figure")
     of_kinds = {section for name in kinds.names() for section in kinds.of(name).sections}
-    assert set(step.SECTIONS) == of_kinds | {"figure"}
+    assert set(step.SECTIONS) == of_kinds | {"figure", "image", "sequences"}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -102,7 +102,7 @@ def test_variants_of_a_scan_are_changes_of_the_run(folder, root):
     [
         (
             {"parameters.TI.start": 2.0},
-            "the dotted name of a setting inside sequence, image, ",
+            "the dotted name of a setting inside sequence, sequences, image",
         ),
         ({"loss.function.name": 2.0}, "loss.function is a value and has no settings"),
         ({"image.matrix": 64}, "image.matrix: "),

@@ -12,6 +12,7 @@ from pulseq_zero.experiments.robustness import robustness_table
 from pulseq_zero.experiments.settings import Experiment, NoiseSettings
 from pulseq_zero.experiments.summary import out_of_sample_table
 from pulseq_zero.files.yaml import read_yaml
+from pulseq_zero.imaging.model import ImagingModel
 from pulseq_zero.optimization.loss import loss_of
 from pulseq_zero.optimization.losses import LossContext
 from pulseq_zero.phantom import build_phantom
@@ -76,7 +77,7 @@ def test_the_gain_in_noise_is_that_of_scans_with_the_noise_that_was_asked_for(ts
     (row,) = robustness_table(
         experiment, values, {"itself": small_brain}, accuracy=1e-2, noise=noise
     ).to_dict("records")
-    model = setup.imaging_model(small_brain, experiment.image, None, 1e-2, {})
+    model = ImagingModel(setup.function, small_brain, arguments=setup.arguments, accuracy=1e-2)
     with torch.no_grad():
         images = [model(setup.start).image, model(values).image]
     context = LossContext(small_brain, images[0], setup.start)

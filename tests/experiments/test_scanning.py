@@ -11,8 +11,10 @@ import torch
 
 from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments import scanning
+from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.scanning import optimum_uncertainty, scan_optimum
 from pulseq_zero.experiments.settings import Experiment, with_sections
+from pulseq_zero.experiments.stages import START
 from pulseq_zero.experiments.steps import scan as step
 from pulseq_zero.files.store import load_table, save_tensors
 from pulseq_zero.phantom import build_phantom
@@ -45,7 +47,7 @@ def test_the_uncertainty_is_the_standard_error_of_the_pixels(monkeypatch):
         return image[inside].mean()
 
     parameters = [{"x": value} for value in values]
-    shown = [showing(image) for image in images]
+    shown = [{"": showing(image)} for image in images]
     found = optimum_uncertainty(values, loss, parameters, shown, [inside, other])
     alike = minima[inside & ~other]
     expected = float(alike.std(correction=0)) * math.sqrt(len(alike)) / int(inside.sum())
@@ -58,7 +60,8 @@ def scanned(root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("scan")
     brain = {"matrix": 32}
     build_phantom(brain).save(folder / "phantom.safetensors")
-    save_tensors(folder / "start.safetensors", {"image": torch.ones(16, 16) + 0j})
+    start = RunFiles(folder, "small")
+    save_tensors(start.image(START), {"image": torch.ones(16, 16) + 0j})
     content = {
         "title": "Small",
         "sequence": {
@@ -89,7 +92,7 @@ def scanned(root, tmp_path_factory):
             1e-3,
             {},
             folder / "phantom.safetensors",
-            folder / "start.safetensors",
+            start,
             folder / "scan.csv",
             folder / "minima.csv",
         )

@@ -14,7 +14,7 @@ from pulseq_zero.experiments.settings import (
     LimitSettings,
     SimulationSettings,
 )
-from pulseq_zero.experiments.stages import ENDS, FULL, OPTIMIZATION, START, TIGHT
+from pulseq_zero.experiments.stages import ENDS, FULL, START
 from pulseq_zero.phantom import build_phantom
 
 MODULE = "pulseq_zero.experiments.steps"
@@ -66,7 +66,6 @@ def read(root, tmp_path_factory) -> dict[str, set[str]]:
     simulation = SimulationSettings(accuracy=0.1, tight_accuracy=0.1, tight_change=1.0)
     judge = JudgeSettings(tolerance=1, full_tolerance=1, largest=64, full_accuracy=0.1)
     plain_script = root / "workflow/scripts/plain_pypulseq.py"
-    loose, tight = files.image(START, OPTIMIZATION), files.image(START, TIGHT)
     given = {
         "name": "small",
         "simulation": simulation,
@@ -101,14 +100,13 @@ def read(root, tmp_path_factory) -> dict[str, set[str]]:
         recorded.setdefault(step, set()).update(seen.read)
 
     take("stage", stage=START)
-    take("optimize", start=loose)
-    take("scan", start=tight)
-    take("quality", start=tight)
+    for step in ("optimize", "scan", "quality"):
+        take(step)
     for stage in ENDS:
         take("judge", stage=stage, physics=FULL)
     for step in ("validate", "robustness", "evaluate"):
         take(step)
-    take("overview_figures", image=tight)
+    take("overview_figures", image=files.image(START))
     return recorded
 
 

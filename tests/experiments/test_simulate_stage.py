@@ -24,7 +24,9 @@ EXPERIMENT = only_sections(
             "flip_angles": {"start": np.tile([math.pi / 2] + [math.pi] * 8, (3, 1)).tolist()}
         },
         "image": {},
+        "sequences": {},
         "reconstruction": None,
+        "modules": {},
     }
 )
 

@@ -82,8 +82,8 @@ def test_the_runs_are_experiments_with_the_values(root, experiment):
 
 
 DOTTED = (
-    "must be the dotted name of a setting inside sequence, parameters, image, reconstruction, "
-    "loss, optimizer, scan or phantom, such as loss.settings.share"
+    "must be the dotted name of a setting inside sequence, sequences, parameters, image, "
+    "reconstruction, modules, loss, optimizer, scan or phantom, such as loss.settings.share"
 )
 
 

@@ -15,15 +15,26 @@ from pulseq_zero.experiments.settings import (
     NoiseSettings,
     SimulationSettings,
 )
-from pulseq_zero.experiments.stages import ENDS, FULL, OPTIMIZATION, START, judged_by
+from pulseq_zero.experiments.stages import (
+    ENDS,
+    FULL,
+    OPTIMIZED,
+    START,
+    judged_by,
+    of_sequence,
+    reported,
+)
 from pulseq_zero.phantom import Phantom
 
 _ROOT = Path(__file__).parents[2]
 
 
-def run_steps(experiment: Experiment, phantom: Phantom, folder: Path) -> RunFiles:
+def run_steps(
+    experiment: Experiment, phantom: Phantom, folder: Path, *, report: bool = True
+) -> RunFiles:
     """Optimize, judge, validate and report an experiment, coarsely; returns its files."""
     results = ResultFiles(folder)
+    names = list(experiment.sequences_by_name)
     files, imaged = results.run("small"), results.phantom("phantom")
     phantom.save(imaged)
     simulation = SimulationSettings(accuracy=1e-2, tight_accuracy=1e-2, tight_change=1.0)
@@ -42,9 +53,10 @@ def run_steps(experiment: Experiment, phantom: Phantom, folder: Path) -> RunFile
         ),
         "noise": NoiseSettings(count=2),
         "others": {},
-        "stages": ENDS,
+        "stages": reported([], names),
         "limit_settings": LimitSettings(),
         "files": files,
+        "start": files,
         "results": results,
         "judges": dict.fromkeys(ENDS, files),
         "png": results.figure("validation", "png"),
@@ -56,12 +68,17 @@ def run_steps(experiment: Experiment, phantom: Phantom, folder: Path) -> RunFile
         known = {**given, **arguments}
         run(**{name: known[name] for name in signature(run).parameters if name in known})
 
-    take("stage", stage=START)
-    take("optimize", start=files.image(START, OPTIMIZATION))
-    for stage in ENDS:
-        for physics in {*judged_by(experiment.sequence.pulses), FULL}:
-            take("judge", stage=stage, physics=physics)
-    take("validate", start=files)
+    for name in names:
+        take("stage", stage=of_sequence(START, name))
+    take("optimize")
+    for name in names:
+        if name:
+            take("stage", stage=of_sequence(OPTIMIZED, name))
+        for end in ENDS:
+            for physics in {*judged_by(experiment.pulses), FULL}:
+                take("judge", stage=of_sequence(end, name), physics=physics)
+    take("validate")
     take("robustness")
-    take("evaluate", start=files)
+    if report:
+        take("evaluate")
     return files

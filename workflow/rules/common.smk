@@ -12,6 +12,7 @@ from pulseq_zero.experiments.plan import PHANTOM, check_functions, read_plan
 from pulseq_zero.experiments.settings import with_sections
 from pulseq_zero.experiments.stages import ENDS, FULL, INSTANTANEOUS, OPTIMIZATION, OPTIMIZED
 from pulseq_zero.experiments.stages import OTHER_STAGES, PATTERN, START, TIGHT, judged_by
+from pulseq_zero.experiments.stages import of_sequence, point_of
 from pulseq_zero.experiments.summary import as_text
 from pulseq_zero.files.sources import sources_of
 from pulseq_zero.files.store import remove_leftovers
@@ -44,6 +45,9 @@ NUMBERS = ["validation", "summary"]
 NUMBERS += ["robustness"] * bool(EXPERIMENTS and OTHER_PHANTOMS) + ["sweep"] * bool(SWEEPS)
 # Runs, and sweeps whose runs share their start
 STARTING = "|".join(map(re.escape, [*RUNS, *SWEEPS]))
+# Runs of one sequence, whose best stage is taken with the optimization, and of several
+ALONE = "|".join(re.escape(run) for run in RUNS if RUNS[run].sequence) or "(?!)"
+TOGETHER = "|".join(re.escape(run) for run in RUNS if RUNS[run].sequences) or "(?!)"
 # The schematic shows the last experiment of the config
 LAST = (list(EXPERIMENTS) or list(RUNS))[-1]
 PICTURED = RUNS[LAST]
@@ -121,7 +125,7 @@ def final_results():
     return [
         [RESULTS.figure(name, suffix) for name in figures for suffix in ("png", "pdf")],
         [RESULTS.figure(name, "column.pdf") for name in figures if name != "schematic"],
-        [run.seq(OPTIMIZED) for run in runs],
+        [run.seq(of_sequence(OPTIMIZED, name)) for run in runs for name in names_of(run.name)],
         [run.limits for run in runs],
         [RESULTS.sweep(name) for name in SWEEPS],
         [RESULTS.numbers(name) for name in NUMBERS],

@@ -52,7 +52,7 @@ rule evaluate:
     params:
         code=code("evaluate"),
         kind=kind_code,
-        functions=user_code("sequence", "reconstruction", "loss"),
+        functions=user_code("sequences_by_name", "reconstruction", "modules", "loss"),
         experiment=setting("evaluate"),
         loss_settings=lambda wildcards: listed(RUNS[wildcards.experiment].loss.settings),
         variants=listed_variants,
@@ -179,7 +179,7 @@ rule summary:
 rule overview_figures:
     input:
         phantom=RESULTS.phantom(PHANTOM),
-        image=RESULTS.run(PLAN.start_of(LAST)).image(START),
+        image=RESULTS.run(PLAN.start_of(LAST)).image(of_sequence(START, names_of(LAST)[0])),
     output:
         phantom_png=report(
             FILES.figure("phantom", "png"),
@@ -207,7 +207,7 @@ rule overview_figures:
         runtime=growing(10),
     params:
         code=code("overview_figures"),
-        functions=version_of(PICTURED.sequence, PICTURED.loss),
+        functions=version_of(PICTURED.sequences_by_name, PICTURED.loss),
         experiment=with_sections(PICTURED, sections_of("overview_figures")),
         results=RESULTS,
     script:

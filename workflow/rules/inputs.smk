@@ -26,16 +26,22 @@ def user_code(*sections):
     return version
 
 
+def named_in(section):
+    """What names a function in a section of an experiment: nothing, itself, or all by its names."""
+    return list(section.values()) if isinstance(section, dict) else [section] * bool(section)
+
+
 def version_of(*named):
     """Digest of the user's own files that functions of sections come from, and of their imports."""
-    own = [file for section in named if section for file in sources_of(section.function)]
+    each = [one for section in named for one in named_in(section)]
+    own = [file for one in each for file in sources_of(one.function)]
     return digest(library_files(*own))
 
 
 def sweep_code(wildcards):
     """Digest of the user's own functions that a sweep and its baselines name."""
     sweep = SWEEPS[wildcards.sweep]
-    named = sweep.sequence, sweep.reconstruction, sweep.loss
+    named = sweep.sequences_by_name, sweep.reconstruction, sweep.modules, sweep.loss
     return version_of(*named, *sweep.baselines.values())
 
 
@@ -103,9 +109,29 @@ def start_of(wildcards):
 
 def optimization_of(wildcards):
     """The optimization that a stage's parameters come from; the start needs none."""
-    if wildcards.stage == START:
+    if point_of(wildcards.stage) == START:
         return {}
     return {"optimization": files_of(wildcards).parameters}
+
+
+def modules_of(wildcards):
+    """The optimization that modules of a judged stage come from, if there are any."""
+    return optimization_of(wildcards) if PLAN.settings(wildcards.experiment).modules else {}
+
+
+def names_of(run):
+    """Names of the sequences of a run, or of runs that start alike."""
+    return list(PLAN.settings(run).sequences_by_name)
+
+
+def start_images(accuracy):
+    """The images at the start values of a run, of each of its sequences."""
+
+    def images(wildcards):
+        stages = [of_sequence(START, name) for name in names_of(wildcards.experiment)]
+        return [start_of(wildcards).image(stage, accuracy) for stage in stages]
+
+    return images
 
 
 def judged(wildcards):
@@ -117,10 +143,14 @@ def judged(wildcards):
 def validation_inputs(wildcards):
     """Images of start and optimized sequence, by optimizer and judge, and what these are of."""
     start, own = start_of(wildcards), files_of(wildcards)
-    stages = [*start.stage(START).values(), *own.stage(OPTIMIZED).values()]
-    physics = judged_by(RUNS[wildcards.experiment].sequence.pulses)
-    images = [of.judge(stage, by) for stage, of in judged(wildcards).items() for by in physics]
-    return [*stages, *images]
+    physics = judged_by(RUNS[wildcards.experiment].pulses)
+    inputs = []
+    for name in names_of(wildcards.experiment):
+        for end, of in judged(wildcards).items():
+            stage = of_sequence(end, name)
+            inputs += of_stage(start, own, stage)
+            inputs += [of.judge(stage, by) for by in physics]
+    return inputs
 
 
 def evaluated(start, run, wildcards):
@@ -132,14 +162,19 @@ def evaluated(start, run, wildcards):
 
 def of_stage(start, run, stage):
     """Files of one stage."""
-    return (start if stage == START else run).stage(stage).values()
+    return (start if point_of(stage) == START else run).stage(stage).values()
 
 
 def evaluation_inputs(wildcards):
     """What an experiment is reported from; its kind may need more than its numbers do."""
     run, start, needs = files_of(wildcards), start_of(wildcards), kind_of(wildcards).needs
     more = {"scan": [run.scan, run.minima], "quality": [run.quality], "phantom": []}
-    more["judge"] = [start.judge(START, FULL), run.judge(OPTIMIZED, FULL)]
+    names = names_of(wildcards.experiment)
+    more["judge"] = [
+        of.judge(of_sequence(end, name), FULL)
+        for name in names
+        for end, of in ((START, start), (OPTIMIZED, run))
+    ]
     of_kind = [file for name in needs for file in more[name]]
     return [*evaluated(start, run, wildcards.experiment), *of_kind]
 

@@ -30,7 +30,7 @@ rule stage:
         gpu=gpus,
     params:
         code=code("stage"),
-        functions=user_code("sequence", "reconstruction"),
+        functions=user_code("sequences_by_name", "reconstruction", "modules"),
         experiment=setting("stage"),
         simulation=SIMULATION.model_dump(),
         files=files_of,
@@ -43,7 +43,7 @@ rule optimize:
         plain_script="workflow/scripts/plain_pypulseq.py",
         phantom=phantom_of,
         ensemble=ensemble_of,
-        start=lambda wildcards: start_of(wildcards).image(START, OPTIMIZATION),
+        images=start_images(OPTIMIZATION),
     output:
         **RUN.stage(OPTIMIZED),
         parameters=RUN.parameters,
@@ -52,6 +52,8 @@ rule optimize:
         "<logs>/{experiment}/optimize.log",
     benchmark:
         "<benchmarks>/{experiment}/optimize.tsv"
+    wildcard_constraints:
+        experiment=ALONE,
     group:
         sweep_of
     conda:
@@ -63,14 +65,24 @@ rule optimize:
         gpu=gpus,
     params:
         code=code("optimize"),
-        functions=user_code("sequence", "reconstruction", "loss"),
+        functions=user_code("sequences_by_name", "reconstruction", "modules", "loss"),
         experiment=setting("optimize"),
         simulation=SIMULATION.model_dump(),
         files=files_of,
+        start=start_of,
         # Not an output: it must outlive an interrupted job, and Snakemake removes outputs
         checkpoints=RESULTS.checkpoints,
     script:
         SCRIPT
+
+
+# The stages of several sequences are jobs of their own
+use rule optimize as optimize_together with:
+    output:
+        parameters=RUN.parameters,
+        history=RUN.history,
+    wildcard_constraints:
+        experiment=TOGETHER,
 
 
 rule scan:
@@ -79,7 +91,7 @@ rule scan:
         definitions=lambda wildcards: phantom_files(
             [each["phantom"] for each in variants_of(wildcards).values()]
         ),
-        start=lambda wildcards: start_of(wildcards).image(START),
+        images=start_images(TIGHT),
     output:
         scan=RUN.scan,
         minima=RUN.minima,
@@ -98,9 +110,10 @@ rule scan:
         gpu=gpus,
     params:
         code=code("scan"),
-        functions=user_code("sequence", "reconstruction", "loss"),
+        functions=user_code("sequences_by_name", "reconstruction", "modules", "loss"),
         experiment=setting("scan"),
         variants=variants_of,
+        start=start_of,
         accuracy=ACCURACY[TIGHT],
         simulator=SIMULATOR,
     script:
@@ -110,7 +123,7 @@ rule scan:
 rule quality:
     input:
         phantom=phantom_of,
-        start=lambda wildcards: start_of(wildcards).image(START),
+        images=start_images(TIGHT),
         optimization=RUN.parameters,
     output:
         quality=RUN.quality,
@@ -129,8 +142,9 @@ rule quality:
         gpu=gpus,
     params:
         code=code("quality"),
-        functions=user_code("sequence", "reconstruction"),
+        functions=user_code("sequences_by_name", "reconstruction", "modules"),
         experiment=setting("quality"),
+        start=start_of,
         accuracy=ACCURACY[TIGHT],
         simulator=SIMULATOR,
     script:

@@ -4,6 +4,7 @@
 
 rule judge:
     input:
+        unpack(modules_of),
         phantom=phantom_of,
         seq=RUN.seq("{stage}"),
         sequence=RUN.sequence("{stage}"),
@@ -24,7 +25,7 @@ rule judge:
         runtime=growing(60),
     params:
         code=code("judge"),
-        functions=user_code("reconstruction"),
+        functions=user_code("reconstruction", "modules"),
         experiment=setting("judge"),
         settings=judge_settings,
         files=files_of,
@@ -59,7 +60,7 @@ rule validate:
         gpu=gpus,
     params:
         code=code("validate"),
-        functions=user_code("sequence", "reconstruction", "loss"),
+        functions=user_code("sequences_by_name", "reconstruction", "modules", "loss"),
         name=lambda wildcards: wildcards.experiment,
         experiment=setting("validate"),
         settings=judge_settings,
@@ -95,7 +96,7 @@ rule robustness:
         gpu=gpus,
     params:
         code=code("robustness"),
-        functions=user_code("sequence", "reconstruction", "loss"),
+        functions=user_code("sequences_by_name", "reconstruction", "modules", "loss"),
         name=lambda wildcards: wildcards.experiment,
         experiment=setting("robustness"),
         others=lambda wildcards: PLAN.other_phantoms(wildcards.experiment),

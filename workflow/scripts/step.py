@@ -1,5 +1,7 @@
 """Run the step of the library that is called as the rule is.
 
+What is done with several sequences together, as `optimize_together`, is the same step.
+
 What the step's function names is taken from the rule's params, its files, and its wildcards.
 What the job has used is left beside its benchmark, where Snakemake samples the CPU time and misses
 the end of it: no output, lest its absence makes a job run again.
@@ -26,7 +28,7 @@ from pulseq_zero.files.store import save_json
 
 
 def main(rule, wildcards, params, files):
-    run = import_module(f"pulseq_zero.experiments.steps.{rule}").run
+    run = import_module(f"pulseq_zero.experiments.steps.{rule.removesuffix('_together')}").run
     given = {**wildcards, **params, **{name: paths(file) for name, file in files.items()}}
     arguments = inspect.signature(run, eval_str=True).parameters.values()
     imported = cpu_seconds()

@@ -18,9 +18,10 @@ from torch import Tensor
 from pulseq_zero.cli.project import Project
 from pulseq_zero.conversion.rasters import timing_fault
 from pulseq_zero.errors import PulseqZeroError
-from pulseq_zero.experiments.experiment import SequenceSetup, sequence_setup
-from pulseq_zero.experiments.optimization import context_of, optimize_experiment
-from pulseq_zero.experiments.stages import START
+from pulseq_zero.experiments.experiment import SequenceSetup
+from pulseq_zero.experiments.models import SequenceModels, setups_of, start_images
+from pulseq_zero.experiments.optimization import optimize_experiment
+from pulseq_zero.experiments.stages import START, of_sequence
 from pulseq_zero.experiments.steps import trace
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.optimization.limits import check_limits
@@ -85,19 +86,34 @@ def check_experiment(project: Project, say: Callable[[str], None]) -> list[Check
     list
         Sequence, timing and limits, tracing, gradients, and the first step of the optimization.
     """
-    setup = sequence_setup(project.experiment.sequence, project.experiment.parameters)
-    with TemporaryDirectory() as name, _warnings_once():
-        folder = Path(name)
-        say("Running the sequence")
+    checks: list[Check] = []
+    is_playable = True
+    with _warnings_once():
+        for name, setup in setups_of(project.experiment).items():
+            of_it, is_made = _check_sequence(project, name, setup, say)
+            checks += of_it
+            is_playable &= is_made
+        if is_playable:
+            say("Simulating it, and taking a step of the optimization")
+            checks += _attempt("first step", lambda: _first_step(project))
+    return checks
+
+
+def _check_sequence(
+    project: Project, name: str, setup: SequenceSetup, say: Callable[[str], None]
+) -> tuple[list[Check], bool]:
+    """Check one of the sequences, and say whether it could be made."""
+    with TemporaryDirectory() as place:
+        folder, of_it = Path(place), f" {name}" if name else ""
+        say(f"Running the sequence{of_it}")
         checks = _attempt("sequence runs", lambda: _sequence(project, setup, folder))
-        if (folder / "plain.seq").is_file():
+        is_made = (folder / "plain.seq").is_file()
+        if is_made:
             say("Tracing it")
-            checks += _attempt("tracing", lambda: _tracing(project, folder))
+            checks += _attempt("tracing", lambda: _tracing(project, name, folder))
             say("Comparing gradients of its events with finite differences")
             checks += _attempt("gradients of events", lambda: _gradients(setup))
-            say("Simulating it, and taking a step of the optimization")
-            checks += _attempt("first step", lambda: _first_step(project, setup))
-    return checks
+    return [replace(check, name=f"{check.name}{of_it and ','}{of_it}") for check in checks], is_made
 
 
 def table(checks: Iterable[Check]) -> Table:
@@ -182,10 +198,11 @@ def _sequence(project: Project, setup: SequenceSetup, folder: Path) -> list[Chec
     ]
 
 
-def _tracing(project: Project, folder: Path) -> list[Check]:
+def _tracing(project: Project, name: str, folder: Path) -> list[Check]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", GradientLossWarning)
-        trace.run(project.experiment, START, folder / "sequence", folder / "traced.seq")
+        stage = of_sequence(START, name)
+        trace.run(project.experiment, stage, folder / "sequence", folder / "traced.seq")
     lost = tuple(
         str(warning.message) for warning in caught if warning.category is GradientLossWarning
     )
@@ -203,9 +220,10 @@ def _tracing(project: Project, folder: Path) -> list[Check]:
 
 
 def _gradients(setup: SequenceSetup) -> list[Check]:
-    report = check_gradients(setup.function, _off_the_raster(setup), setup.arguments)
+    moved = setup.given(_off_the_raster(setup))
+    report = check_gradients(setup.function, moved, setup.arguments)
     checks = []
-    for name in setup.start:
+    for name in moved:
         of_it = [check for check in report.checks if check.parameter == name]
         worst = max(of_it, key=lambda check: check.error, default=None)
         error = 0.0 if worst is None else worst.error
@@ -243,16 +261,18 @@ def _off_the_raster(setup: SequenceSetup) -> dict[str, Tensor]:
     return moved
 
 
-def _first_step(project: Project, setup: SequenceSetup) -> list[Check]:
+def _first_step(project: Project) -> list[Check]:
     experiment, simulation = project.experiment, project.config.simulation
-    contexts = [
-        context_of(experiment, setup, simulation, phantom)
-        for phantom in map(build_phantom, project.phantoms)
-    ]
+    phantoms = list(map(build_phantom, project.phantoms))
+    setups = setups_of(experiment)
+    models = SequenceModels.of(
+        setups, phantoms[0], experiment.image, simulation.accuracy, simulation.simulator
+    )
+    start = start_images(experiment, models, next(iter(setups.values())).start)
     one_step = {"iterations": 1, "verify_every": None, "progress": False}
-    result = optimize_experiment(experiment, setup, simulation, contexts, **one_step)
+    result, _ = optimize_experiment(experiment, simulation, phantoms, start, **one_step)
     before, after = result.history["loss"]
-    pixels = " x ".join(map(str, contexts[0].start_image.shape))
+    pixels = ", ".join(" x ".join(map(str, image.shape)) for image in start.values())
     return [
         Check("image at the start", True, f"{pixels} pixels"),
         Check("loss at the start", True, f"{before:.5g}"),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pulseq_zero.cli.show import found_stages
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.experiments.layout import RunFiles
-from pulseq_zero.experiments.stages import ENDS
 from pulseq_zero.files.exports import save_image, save_ismrmrd
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.files.store import load_tensors
@@ -33,7 +33,7 @@ def export_results(files: RunFiles) -> list[Path]:
         If a result is missing, or a file cannot be written.
     """
     written = []
-    for stage in ENDS:
+    for stage in found_stages(files):
         tensors, metadata = load_tensors(files.image(stage))
         sequence = read_seq(files.seq(stage), check_signature=True)
         extent = sequence.definitions.get("FOV", ())
@@ -42,8 +42,9 @@ def export_results(files: RunFiles) -> list[Path]:
                 f"{files.seq(stage)} does not define its field of view, which says how thick the "
                 "slice is; add seq.set_definition('FOV', [x, y, z]) in m to the sequence function"
             )
-        nifti = files.folder / "export" / f"{stage}.nii.gz"
-        mrd = files.folder / "export" / f"{stage}.mrd"
+        name = stage.replace("/", "_")
+        nifti = files.folder / "export" / f"{name}.nii.gz"
+        mrd = files.folder / "export" / f"{name}.mrd"
         save_image(
             nifti,
             tensors["image"],

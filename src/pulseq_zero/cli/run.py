@@ -9,9 +9,19 @@ import yaml
 from torch import Tensor
 
 from pulseq_zero.cli.project import Project
-from pulseq_zero.experiments.experiment import sequence_setup, stage_values
+from pulseq_zero.experiments.experiment import stage_values
 from pulseq_zero.experiments.layout import ResultFiles, RunFiles
-from pulseq_zero.experiments.stages import OPTIMIZATION, OPTIMIZED, START, TIGHT, reported
+from pulseq_zero.experiments.models import setups_of
+from pulseq_zero.experiments.stages import (
+    ENDS,
+    OPTIMIZATION,
+    OPTIMIZED,
+    START,
+    TIGHT,
+    of_sequence,
+    point_of,
+    reported,
+)
 from pulseq_zero.experiments.steps import simulate, trace
 from pulseq_zero.experiments.steps.export import export_stage
 from pulseq_zero.experiments.steps.optimize import optimize_parameters
@@ -44,7 +54,7 @@ def run_experiment(project: Project, say: Callable[[str], None]) -> RunFiles:
         build_phantom(phantom).save(file)
 
     def stage(name: str, *accuracies: str) -> None:
-        optimization = None if name == START else files.parameters
+        optimization = None if point_of(name) == START else files.parameters
         sequence, seq = files.sequence(name), files.seq(name)
         trace.run(experiment, name, sequence, files.traced(name), optimization)
         for accuracy in accuracies:
@@ -56,6 +66,8 @@ def run_experiment(project: Project, say: Callable[[str], None]) -> RunFiles:
                 phantoms[0],
                 sequence,
                 files.image(name, accuracy),
+                name,
+                optimization,
             )
         made = export_stage(experiment, name, files.traced(name), seq, optimization)
         given = project.config.limits
@@ -66,16 +78,17 @@ def run_experiment(project: Project, say: Callable[[str], None]) -> RunFiles:
             )
 
     say("Simulating the start")
-    stage(START, OPTIMIZATION, TIGHT)
+    names = list(experiment.sequences_by_name)
+    for name in names:
+        stage(of_sequence(START, name), OPTIMIZATION, TIGHT)
     say(f"Optimizing, {experiment.optimizer.iterations} iterations")
-    image = files.image(START, OPTIMIZATION)
     checkpoint = optimize_parameters(
-        experiment, settings, phantoms[0], phantoms[1:], image, results.checkpoints, files
+        experiment, settings, phantoms[0], phantoms[1:], files, results.checkpoints, files
     )
     checkpoint.unlink(missing_ok=True)
     say("Simulating the optimized sequence")
-    for name in reported(experiment.report_iterations):
-        if name != START:
+    for name in reported(experiment.report_iterations, names):
+        if point_of(name) != START:
             stage(name, TIGHT)
     return files
 
@@ -83,7 +96,7 @@ def run_experiment(project: Project, say: Callable[[str], None]) -> RunFiles:
 def summary(project: Project, files: RunFiles) -> str:
     """Say what came out of an experiment, and where it is."""
     experiment = project.experiment
-    setup = sequence_setup(experiment.sequence, experiment.parameters)
+    setup = next(iter(setups_of(experiment).values()))
     best = int(load_tensors(files.parameters)[1]["best_iteration"])
     history = load_table(files.history)
     judged = "loss" if history["verified_loss"].isna().all() else "verified_loss"
@@ -95,10 +108,11 @@ def summary(project: Project, files: RunFiles) -> str:
     for name, settings in experiment.parameters.items():
         before, after = _shown(setup.start[name]), _shown(optimized[name])
         lines.append(f"  {name}: {before} -> {after} {settings.unit}")
+    stages = [of_sequence(end, name) for name in experiment.sequences_by_name for end in ENDS]
     lines += [
         "",
-        f"Sequences:   {files.seq(START)}, {files.seq(OPTIMIZED)}",
-        f"Images:      {files.image(START)}, {files.image(OPTIMIZED)}",
+        f"Sequences:   {', '.join(str(files.seq(stage)) for stage in stages)}",
+        f"Images:      {', '.join(str(files.image(stage)) for stage in stages)}",
         f"History:     {files.history}",
         f"Parameters:  {files.parameters}",
         "",

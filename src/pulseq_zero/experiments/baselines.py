@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments.evaluation import errors_to_start, powers
-from pulseq_zero.experiments.experiment import sequence_setup
-from pulseq_zero.experiments.reconstruction import shown_image
+from pulseq_zero.experiments.models import SequenceModels, setups_of
+from pulseq_zero.experiments.reconstruction import make_reconstruction, shown_images
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.files.loading import load_function
 from pulseq_zero.phantom import Phantom
@@ -49,17 +49,17 @@ def baseline_table(
     ConfigError
         If the experiment has no flip angles, or a baseline makes none of their shape.
     """
-    setup = sequence_setup(experiment.sequence, experiment.parameters)
+    setups = setups_of(experiment)
+    values = next(iter(setups.values())).start
     flips = experiment.flip_angles
     if flips is None:
         raise ConfigError("baselines: the experiment has no flip angles to compare with")
-    start = setup.start[flips]
-    model = setup.imaging_model(
-        phantom, experiment.image, experiment.reconstruction, accuracy, simulator or {}
-    )
+    start = values[flips]
+    models = SequenceModels.of(setups, phantom, experiment.image, accuracy, simulator or {})
+    reconstruction = make_reconstruction(experiment.reconstruction)
     rows = []
     with torch.no_grad():
-        target = shown_image(model(setup.start))
+        target = shown_images(models(values, reconstruction))
         for name, baseline in experiment.baselines.items():
             function = load_function(baseline.function)
             for value in baseline.values:
@@ -69,13 +69,15 @@ def baseline_table(
                         f"baselines: {name}: {baseline.function} makes flip angles of shape "
                         f"{tuple(angles.shape)}, but the experiment's have {tuple(start.shape)}"
                     )
-                image = shown_image(model({**setup.start, flips: angles}))
+                acquired = models({**values, flips: angles}, reconstruction)
                 rows.append(
                     {
                         "baseline": name,
                         "value": value,
                         **powers(angles, start, measured),
-                        **errors_to_start(image, target, phantom, experiment.image.axes),
+                        **errors_to_start(
+                            shown_images(acquired), target, phantom, experiment.image.axes
+                        ),
                     }
                 )
     return pd.DataFrame(rows)

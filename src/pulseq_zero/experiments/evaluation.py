@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import suppress
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -14,8 +15,16 @@ from torch import Tensor
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import PhantomError, ValidationError
 from pulseq_zero.experiments import kinds
+from pulseq_zero.experiments.reconstruction import Images
 from pulseq_zero.experiments.settings import Experiment
-from pulseq_zero.experiments.stages import OPTIMIZED, START, iteration_of
+from pulseq_zero.experiments.stages import (
+    OPTIMIZED,
+    START,
+    iteration_of,
+    of_sequence,
+    point_of,
+    sequence_of,
+)
 from pulseq_zero.imaging.metrics import nrmse, ssim
 from pulseq_zero.optimization.penalties import relative_sar
 from pulseq_zero.phantom import Phantom
@@ -26,9 +35,9 @@ def evaluate(
     phantom: Phantom,
     *,
     tight_images: Mapping[str, Tensor],
-    start_image: Tensor,
-    optimized_image: Tensor,
-    imported_image: Tensor,
+    start_images: Images,
+    optimized_images: Images,
+    imported_images: Images,
     point_spread_widths: Mapping[str, float | None],
     measured: Tensor | None,
     start: Mapping[str, Tensor],
@@ -47,10 +56,10 @@ def evaluate(
         What was imaged.
     tight_images
         (..., x, y[, z]) images of all stages at the tight accuracy.
-    start_image, optimized_image
-        The same at the optimization's accuracy.
-    imported_image
-        The same of the exported optimized file as MRzeroCore imports it, at the same accuracy.
+    start_images, optimized_images
+        The same at the optimization's accuracy, by the names of the sequences.
+    imported_images
+        The same of the exported optimized files as MRzeroCore imports them, at the same accuracy.
     point_spread_widths
         Width of the point-spread function of each stage [m], None where it has none.
     measured
@@ -92,20 +101,26 @@ def evaluate(
         "stages": {
             stage: {
                 "iteration": stages[stage],
-                **errors_to_start(image, tight_images[START], phantom, experiment.image.axes),
+                **errors_to_start(
+                    {"": image},
+                    {"": tight_images[of_sequence(START, sequence_of(stage))]},
+                    phantom,
+                    experiment.image.axes,
+                ),
                 "point_spread_width_m": point_spread_widths[stage],
             }
             for stage, image in tight_images.items()
         },
     }
-    tight = tight_images[OPTIMIZED].abs()
-    numbers["nrmse_to_start_in_optimization"] = nrmse(optimized_image.abs(), start_image.abs())
-    numbers["loose_to_tight_nrmse"] = nrmse(optimized_image.abs(), tight)
-    numbers["export"] = {"imported_nrmse": nrmse(imported_image, optimized_image)}
+    tight = {name: tight_images[of_sequence(OPTIMIZED, name)] for name in optimized_images}
+    optimized = joined(optimized_images)
+    numbers["nrmse_to_start_in_optimization"] = nrmse(optimized.abs(), joined(start_images).abs())
+    numbers["loose_to_tight_nrmse"] = nrmse(optimized.abs(), joined(tight).abs())
+    numbers["export"] = {"imported_nrmse": nrmse(joined(imported_images), optimized)}
     flips = experiment.flip_angles
     if flips is not None:
         for stage, iteration in stages.items():
-            angles = start[flips] if stage == START else parameters[flips][iteration]
+            angles = start[flips] if point_of(stage) == START else parameters[flips][iteration]
             numbers["stages"][stage] |= powers(angles, start[flips], measured)
     if minima is not None and experiment.scan is not None:
         name = experiment.scan.parameter
@@ -144,26 +159,42 @@ def fell_in_last_quarter(loss: pd.Series) -> float | None:
 REGIONS = ("brain", "csf")
 
 
+def joined(images: Images) -> Tensor:
+    """Put the pixels of the images of several sequences behind one another."""
+    return torch.cat([image.flatten() for image in images.values()])
+
+
+def mean_ssim(images: Images, reference: Images, axes: int) -> float:
+    """Return the mean of the similarities of several images."""
+    return fmean(ssim(image, reference[name], axes) for name, image in images.items())
+
+
 def errors_to_start(
-    image: Tensor, start: Tensor, phantom: Phantom, axes: int = 2
+    images: Images, start: Images, phantom: Phantom, axes: int = 2
 ) -> dict[str, float]:
     """Compare (..., x, y[, z]) images with those of the start: as a whole, and in regions."""
     return {
-        "nrmse_to_start": nrmse(image.abs(), start.abs()),
-        "ssim_to_start": ssim(image, start, axes),
-        **region_errors(image, start, phantom),
+        "nrmse_to_start": nrmse(joined(images).abs(), joined(start).abs()),
+        "ssim_to_start": mean_ssim(images, start, axes),
+        **region_errors(images, start, phantom),
     }
 
 
-def region_errors(image: Tensor, target: Tensor, phantom: Phantom) -> dict[str, float]:
+def region_errors(images: Images, target: Images, phantom: Phantom) -> dict[str, float]:
     """Compare magnitudes of (..., x, y[, z]) images in regions of a phantom, ``nrmse_REGION``."""
     errors = {}
-    matrix = image.shape[-len(phantom.matrix) :]
     for region in REGIONS:
+
+        def within(given: Images, region: str = region) -> Tensor:
+            inside = {
+                name: phantom.mask(region, image.shape[-len(phantom.matrix) :])
+                for name, image in given.items()
+            }
+            return joined({name: image.abs()[..., inside[name]] for name, image in given.items()})
+
         # Small ones have no pixel of their own in coarse images
         with suppress(PhantomError):
-            inside = phantom.mask(region, matrix=matrix)
-            errors[f"nrmse_{region}"] = nrmse(image.abs()[..., inside], target.abs()[..., inside])
+            errors[f"nrmse_{region}"] = nrmse(within(images), within(target))
     return errors
 
 

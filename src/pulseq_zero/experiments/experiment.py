@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,30 +17,28 @@ from torch import Tensor
 
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.errors import ConfigError, OptimizationError, PulseqZeroError, SequenceError
-from pulseq_zero.experiments.reconstruction import make_reconstruction
+from pulseq_zero.experiments.modules import without_modules
 from pulseq_zero.experiments.settings import (
-    ImageSettings,
     LossSettings,
     OptimizerSettings,
     ParameterSettings,
-    ReconstructionSettings,
     SequenceSettings,
     TorchSettings,
 )
-from pulseq_zero.experiments.stages import START, iteration_of
+from pulseq_zero.experiments.stages import START, iteration_of, point_of
 from pulseq_zero.files.loading import check_arguments, failure, load_function
 from pulseq_zero.files.store import load_tensors
-from pulseq_zero.imaging.model import ImagingModel, SequenceFunction
+from pulseq_zero.imaging.model import SequenceFunction
 from pulseq_zero.optimization.loss import LossFunction, check_loss_function
 from pulseq_zero.optimization.losses import LossContext, LossMaker
-from pulseq_zero.optimization.parameters import Parameter
+from pulseq_zero.optimization.parameters import Parameter, plain
+from pulseq_zero.optimization.sequences import taken_by
 from pulseq_zero.optimization.steppers import Values
-from pulseq_zero.phantom import Phantom
 
 
 @dataclass(frozen=True)
 class SequenceSetup:
-    """The sequence function of an experiment with its parameters.
+    """A sequence function of an experiment with its parameters.
 
     Attributes
     ----------
@@ -50,6 +48,8 @@ class SequenceSetup:
         Start values: what an optimized sequence is compared with.
     parameters
         What is optimized, from its values at iteration 0 on.
+    taken
+        Names of those of the parameters that the function takes.
     arguments
         Constant arguments of the function.
     pulses
@@ -59,6 +59,7 @@ class SequenceSetup:
     function: SequenceFunction
     start: Values
     parameters: dict[str, Parameter]
+    taken: tuple[str, ...]
     arguments: dict[str, Any]
     pulses: Pulses
 
@@ -69,6 +70,10 @@ class SequenceSetup:
             return self.arguments.get(name)
         return None if default.default is inspect.Parameter.empty else default.default
 
+    def given(self, values: Mapping[str, Tensor]) -> Values:
+        """Return those of some values that the function takes."""
+        return {name: values[name] for name in self.taken}
+
     def sequence(self, values: Mapping[str, Tensor]) -> pypulseq.Sequence:
         """Run the unchanged function.
 
@@ -78,7 +83,7 @@ class SequenceSetup:
             If it fails or returns no sequence.
         """
         try:
-            made = self.function(**plain(values), **self.arguments)
+            made = self.function(**plain(self.given(values)), **self.arguments)
         except (Exception, SystemExit) as error:
             raise SequenceError(
                 f"the sequence function fails: {failure(error, self.function)}"
@@ -90,26 +95,57 @@ class SequenceSetup:
             )
         return made
 
-    def imaging_model(
-        self,
-        phantom: Phantom,
-        image: ImageSettings,
-        reconstruction: ReconstructionSettings | None,
-        accuracy: float,
-        simulator: Mapping[str, Any],
-    ) -> ImagingModel:
-        """Build the function from parameters to image."""
-        return ImagingModel(
-            self.function,
-            phantom,
-            arguments=self.arguments,
-            matrix=image.matrix,
-            fov=image.fov,
-            reconstruction=make_reconstruction(reconstruction),
-            accuracy=accuracy,
-            pulses=self.pulses,
-            simulation=simulator,
+
+def sequence_setups(
+    sequences: Mapping[str, SequenceSettings],
+    parameters: Mapping[str, ParameterSettings],
+    base: Path | None = None,
+) -> dict[str, SequenceSetup]:
+    """Load the sequence functions of an experiment and its parameters.
+
+    Parameters
+    ----------
+    sequences
+        The sequences by their names; the only one has the empty name.
+    parameters
+        The experiment's section of this name.
+    base
+        Folder that file names are relative to.
+
+    Raises
+    ------
+    ConfigError
+        If a function cannot be loaded, or a parameter is wrong.
+    SequenceError
+        If no function has such an argument.
+    """
+    functions = {name: load_function(each.function, base) for name, each in sequences.items()}
+    names = [name for name, given in parameters.items() if given.in_sequence]
+    is_one = "" in functions
+    taken = {
+        name: tuple(names) if is_one else tuple(taken_by(function, names))
+        for name, function in functions.items()
+    }
+    for name, function in functions.items():
+        arguments = sequences[name].arguments
+        check_arguments(function, [*taken[name], *arguments])
+        both = sorted(set(arguments) & set(names))
+        if both:
+            raise ConfigError(
+                f"{both[0]!r} is both a parameter and a constant argument; remove one"
+            )
+    nowhere = [name for name in names if not any(name in of_it for of_it in taken.values())]
+    if nowhere:
+        raise SequenceError(
+            f"no sequence function has an argument {nowhere[0]!r}; if only the loss needs it, say "
+            "in_sequence: false"
         )
+    start = {name: _start(functions.values(), name, given) for name, given in parameters.items()}
+    made = {name: _parameter(name, s, start[name]) for name, s in parameters.items()}
+    return {
+        name: SequenceSetup(function, start, made, taken[name], dict(given.arguments), given.pulses)
+        for (name, function), given in zip(functions.items(), sequences.values(), strict=True)
+    }
 
 
 def sequence_setup(
@@ -117,42 +153,20 @@ def sequence_setup(
     parameters: Mapping[str, ParameterSettings],
     base: Path | None = None,
 ) -> SequenceSetup:
-    """Load the sequence function of an experiment and its parameters.
-
-    Parameters
-    ----------
-    sequence, parameters
-        The experiment's sections of these names.
-    base
-        Folder that file names are relative to.
-
-    Raises
-    ------
-    ConfigError
-        If the function cannot be loaded, or a parameter is wrong.
-    SequenceError
-        If the function has no such argument.
-    """
-    function = load_function(sequence.function, base)
-    check_arguments(function, [*parameters, *sequence.arguments])
-    both = sorted(set(sequence.arguments) & set(parameters))
-    if both:
-        raise ConfigError(f"{both[0]!r} is both a parameter and a constant argument; remove one")
-    start = {name: _start(function, name, given) for name, given in parameters.items()}
-    return SequenceSetup(
-        function=function,
-        start=start,
-        parameters={name: _parameter(name, s, start[name]) for name, s in parameters.items()},
-        arguments=dict(sequence.arguments),
-        pulses=sequence.pulses,
-    )
+    """Load the only sequence function of an experiment, as `sequence_setups` loads several."""
+    (setup,) = sequence_setups({"": sequence}, parameters, base).values()
+    return setup
 
 
-def _start(function: SequenceFunction, name: str, settings: ParameterSettings) -> Tensor:
+def _start(functions: Iterable[SequenceFunction], name: str, settings: ParameterSettings) -> Tensor:
     start: Any = settings.start
     if start is None:
-        argument = inspect.signature(function).parameters.get(name)
-        start = argument.default if argument else inspect.Parameter.empty
+        defaults = [
+            arguments[name].default
+            for arguments in (inspect.signature(function).parameters for function in functions)
+            if settings.in_sequence and name in arguments
+        ]
+        start = defaults[0] if defaults else inspect.Parameter.empty
     try:
         return torch.from_numpy(np.array(start, dtype=float))
     except (TypeError, ValueError, OverflowError) as error:
@@ -163,7 +177,9 @@ def _start(function: SequenceFunction, name: str, settings: ParameterSettings) -
 
 
 def _parameter(name: str, settings: ParameterSettings, start: Tensor) -> Parameter:
-    given = settings.model_dump(include={"lower", "upper", "learning_rate"}, exclude_none=True)
+    given = settings.model_dump(
+        include={"lower", "upper", "learning_rate", "in_sequence"}, exclude_none=True
+    )
     try:
         # What is optimized from elsewhere starts within the bounds as well
         at_start = Parameter(start, **given)
@@ -188,12 +204,16 @@ def optimizer_settings(optimizer: OptimizerSettings) -> dict[str, Any]:
     ConfigError
         If torch has no such optimizer or scheduler, or it takes no such setting.
     """
+    optimizers = torch.optim, torch.optim.Optimizer
+    schedulers = torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler
+    factories = {
+        "optimizer": optimizers,
+        "scheduler": schedulers,
+        "module_optimizer": optimizers,
+    }
     return {
-        **optimizer.model_dump(exclude={"optimizer", "scheduler"}),
-        "optimizer": _of_torch("optimizer", torch.optim, torch.optim.Optimizer, optimizer),
-        "scheduler": _of_torch(
-            "scheduler", torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler, optimizer
-        ),
+        **optimizer.model_dump(exclude=set(factories)),
+        **{key: _of_torch(key, *kind, optimizer) for key, kind in factories.items()},
     }
 
 
@@ -205,7 +225,7 @@ def _of_torch(key: str, module: ModuleType, kind: type, optimizer: OptimizerSett
     found = getattr(module, given.name, None)
     if not (inspect.isclass(found) and issubclass(found, kind)):
         raise ConfigError(
-            f"optimizer.{key}: {module.__name__} has no {key} {given.name!r}; name one of its "
+            f"optimizer.{key}: {module.__name__} has no {given.name!r}; name one of its "
             "classes, such as AdamW or ExponentialLR"
         )
     try:
@@ -221,7 +241,7 @@ def stage_values(setup: SequenceSetup, stage: str, optimization: Path | None) ->
     Parameters
     ----------
     setup
-        The sequence function with its start values.
+        A sequence function with its start values.
     stage
         ``start``, ``optimized`` (the best iteration) or ``iteration_N``.
     optimization
@@ -232,11 +252,11 @@ def stage_values(setup: SequenceSetup, stage: str, optimization: Path | None) ->
     ConfigError
         If the optimization has no such iteration.
     """
-    if stage == START:
+    if point_of(stage) == START:
         return setup.start
     if optimization is None:
         raise ConfigError(f"stage {stage!r} needs the parameters that an optimization found")
-    parameters, metadata = load_tensors(optimization)
+    parameters, metadata = load_found(optimization)
     iteration = iteration_of(stage, int(metadata["best_iteration"]))
     last = len(next(iter(parameters.values()))) - 1
     if iteration > last:
@@ -244,6 +264,12 @@ def stage_values(setup: SequenceSetup, stage: str, optimization: Path | None) ->
             f"report_iterations asks for iteration {iteration}, but the last one is {last}"
         )
     return {name: values[iteration] for name, values in parameters.items()}
+
+
+def load_found(optimization: Path) -> tuple[Values, dict[str, Any]]:
+    """Load the parameters of all iterations, with the best iteration and its like as metadata."""
+    tensors, metadata = load_tensors(optimization)
+    return without_modules(tensors), metadata
 
 
 def load_loss_maker(loss: LossSettings, base: Path | None = None) -> LossMaker:
@@ -297,11 +323,3 @@ def make_loss(loss: LossSettings, context: LossContext, base: Path | None = None
     except OptimizationError as error:
         raise ConfigError(f"{loss.function!r}: {error}") from error
     return made
-
-
-def plain(values: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Parameters as plain Python and NumPy have them, for the unchanged script."""
-    return {
-        name: value.item() if value.ndim == 0 else value.detach().cpu().numpy().copy()
-        for name, value in values.items()
-    }

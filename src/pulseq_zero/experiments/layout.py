@@ -104,7 +104,7 @@ class RunFiles:
 
     @property
     def parameters(self) -> Path:
-        """Parameters of all iterations."""
+        """Parameters of all iterations, and modules of the best."""
         return self.folder / "optimization" / "parameters.safetensors"
 
     @property

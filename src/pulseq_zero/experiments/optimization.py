@@ -3,89 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-import torch
-
-from pulseq_zero.experiments.experiment import (
-    SequenceSetup,
-    make_loss,
-    optimizer_settings,
+from pulseq_zero.experiments.experiment import make_loss, optimizer_settings
+from pulseq_zero.experiments.models import (
+    SequenceModels,
+    StageSetup,
+    setups_of,
+    start_images,
 )
-from pulseq_zero.experiments.reconstruction import make_reconstruction, shown_image
+from pulseq_zero.experiments.modules import Modules
+from pulseq_zero.experiments.reconstruction import Images
 from pulseq_zero.experiments.settings import Experiment, SimulationSettings
-from pulseq_zero.optimization.losses import LossContext
+from pulseq_zero.experiments.stages import START
 from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.optimization.run import OptimizationResult
 from pulseq_zero.phantom import Phantom
 
 
-def context_of(
-    experiment: Experiment,
-    setup: SequenceSetup,
-    simulation: SimulationSettings,
-    phantom: Phantom,
-) -> LossContext:
-    """Make the context of a loss: simulate the start, as the optimization sees it.
-
-    Parameters
-    ----------
-    experiment, setup
-        The experiment, and what it names.
-    simulation
-        Settings of the simulation.
-    phantom
-        What is imaged.
-    """
-    model = setup.imaging_model(
-        phantom,
-        experiment.image,
-        experiment.reconstruction,
-        simulation.accuracy,
-        simulation.simulator,
-    )
-    with torch.no_grad():
-        start_image = shown_image(model(setup.start))
-    return LossContext(phantom, start_image, setup.start)
-
-
 def optimize_experiment(
     experiment: Experiment,
-    setup: SequenceSetup,
     simulation: SimulationSettings,
-    contexts: Sequence[LossContext],
+    phantoms: Sequence[Phantom],
+    start: Images | None = None,
     **changes: Any,
-) -> OptimizationResult:
+) -> tuple[OptimizationResult, Modules]:
     """Optimize as an experiment says.
 
     Parameters
     ----------
-    experiment, setup
-        The experiment, and what it names.
+    experiment
+        The experiment.
     simulation
         Settings of the simulation: its accuracy is that of the optimization, its tight one that
         of the verification that chooses the best iteration.
-    contexts
-        For each phantom that is optimized for, what its loss is made of.
+    phantoms
+        What is optimized for, the experiment's own first.
+    start
+        Images of this at the start values by the names of the sequences, as the optimization sees
+        them; None to simulate them, as those of the other phantoms are.
     **changes
         Settings of `optimize` that are others, or that no experiment has.
+
+    Returns
+    -------
+    tuple
+        The result, and the modules as they are at its best iteration.
 
     Raises
     ------
     KeyboardInterrupt
         If it was interrupted.
     """
+    setups = setups_of(experiment)
+    first = next(iter(setups.values()))
+    at_start = StageSetup(experiment, START, None)
+    losses = []
+    models = None
+    for number, phantom in enumerate(phantoms):
+        images = start if number == 0 else None
+        if images is None:
+            models = (
+                SequenceModels.of(
+                    setups, phantom, experiment.image, simulation.accuracy, simulation.simulator
+                )
+                if models is None
+                else models.on(phantom)
+            )
+            images = start_images(experiment, models, first.start)
+        context = at_start.context(phantom, images, first.start)
+        losses.append(make_loss(experiment.loss, context))
+    is_one = "" in setups
     result = optimize(
-        setup.function,
-        [make_loss(experiment.loss, context) for context in contexts],
-        setup.parameters,
-        [context.phantom for context in contexts],
-        arguments=setup.arguments,
+        first.function
+        if is_one
+        else {name: partial(each.function, **each.arguments) for name, each in setups.items()},
+        losses,
+        first.parameters,
+        list(phantoms),
+        arguments=first.arguments if is_one else None,
         matrix=experiment.image.matrix,
         fov=experiment.image.fov,
-        reconstruction=make_reconstruction(experiment.reconstruction),
+        reconstruction=at_start.reconstruction,
+        modules=list(at_start.modules.values()),
         accuracy=simulation.accuracy,
-        pulses=setup.pulses,
+        pulses=experiment.pulses,
         verify_accuracy=simulation.tight_accuracy,
         simulation=simulation.simulator,
         **{**optimizer_settings(experiment.optimizer), **changes},
@@ -93,4 +96,4 @@ def optimize_experiment(
     if result.interrupted:
         # Not to be taken for the result of the whole experiment; its checkpoint stands
         raise KeyboardInterrupt
-    return result
+    return result, at_start.modules

@@ -23,7 +23,9 @@ FOLDER = Path("config/experiments")
 # Folder of the phantom that the config describes
 PHANTOM = "phantom"
 # Sections that the start of a run follows from
-_OF_THE_START = ("sequence", "parameters", "image", "reconstruction", "phantom")
+_OF_THE_START = (
+    "sequence", "sequences", "parameters", "image", "reconstruction", "modules", "phantom",
+)  # fmt: skip
 
 PhantomSettings = dict[str, Any]
 
@@ -128,7 +130,8 @@ class Plan:
 
     def stages(self, run: str) -> list[str]:
         """List the stages that are simulated, exported and reported."""
-        return stages.reported(self.runs[run].report_iterations)
+        given = self.settings(run)
+        return stages.reported(given.report_iterations, given.sequences_by_name)
 
     def judge_of(self, run: str) -> JudgeSettings:
         """Return the config's judge with what the run changes of it."""
@@ -151,14 +154,14 @@ class Plan:
             (name, stage)
             for name in self.sweeps[sweep].compare
             for stage in self.stages(name)
-            if stage != stages.START
+            if stages.point_of(stage) != stages.START
         ]
 
     def _start(self, run: str) -> list[Any]:
         given = self.runs[run]
         values = {name: parameter.start for name, parameter in given.parameters.items()}
-        imaging = [given.image, given.reconstruction]
-        return [given.sequence, values, *imaging, self.judge_of(run), self.phantom_of(run)]
+        imaging = [given.image, given.reconstruction, given.modules]
+        return [given.sequences_by_name, values, *imaging, self.judge_of(run), self.phantom_of(run)]
 
 
 def read_plan(content: Any, folder: Path = FOLDER) -> Plan:
@@ -244,18 +247,27 @@ def check_experiment(experiment: Experiment, packages: Sequence[str]) -> None:
     from pulseq_zero.experiments.experiment import (
         load_loss_maker,
         optimizer_settings,
-        sequence_setup,
     )
+    from pulseq_zero.experiments.models import setups_of
+    from pulseq_zero.experiments.modules import make_modules
     from pulseq_zero.experiments.reconstruction import make_reconstruction
 
-    for section in (experiment.sequence, experiment.loss, experiment.reconstruction):
-        if section is not None:
-            check_function(section.function, packages)
-    setup = sequence_setup(experiment.sequence, experiment.parameters)
+    sections: list[Any] = [*experiment.sequences_by_name.values(), experiment.loss]
+    sections += [experiment.reconstruction] if experiment.reconstruction else []
+    sections += experiment.modules.values()
+    for section in sections:
+        check_function(section.function, packages)
+    setup = next(iter(setups_of(experiment).values()))
     load_loss_maker(experiment.loss)
-    make_reconstruction(experiment.reconstruction)
+    make_reconstruction(experiment.reconstruction, make_modules(experiment.modules))
     optimizer_settings(experiment.optimizer)
-    kinds.of(experiment.figure).check(experiment, setup)
+    _check_modules(experiment)
+    kind = kinds.of(experiment.figure)
+    if experiment.sequences and experiment.figure != kinds.ANY:
+        raise ConfigError(
+            f"figure: {experiment.figure} is of one sequence; of several, leave it out"
+        )
+    kind.check(experiment, setup)
     scanned = experiment.scan.parameter if experiment.scan else None
     scalars = [name for name, start in setup.start.items() if start.ndim == 0]
     if scanned is not None and scanned not in scalars:
@@ -266,6 +278,22 @@ def check_experiment(experiment: Experiment, packages: Sequence[str]) -> None:
     beyond = [number for number in experiment.report_iterations if number > last]
     if beyond:
         raise ConfigError(f"report_iterations: {beyond[0]} is beyond the last iteration, {last}")
+
+
+def _check_modules(experiment: Experiment) -> None:
+    """Refuse what would need modules of other iterations than the start and the best."""
+    others = {
+        "report_iterations": bool(experiment.report_iterations),
+        "scan": experiment.scan is not None,
+        "baselines": bool(experiment.baselines),
+        f"figure: {experiment.figure}": "quality" in kinds.of(experiment.figure).needs,
+    }
+    wanted = [key for key, is_there in others.items() if is_there]
+    if experiment.modules and wanted:
+        raise ConfigError(
+            f"{wanted[0]} looks at other parameters than start and best, for which the modules "
+            "are not trained; leave it out, or the modules"
+        )
 
 
 def _moves_the_start(setting: str) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+import torch
 from torch import Tensor
 
 from pulseq_zero.errors import ConfigError
@@ -18,9 +20,20 @@ if TYPE_CHECKING:
 
 
 def make_reconstruction(
-    given: ReconstructionSettings | None, base: Path | None = None
+    given: ReconstructionSettings | None,
+    modules: Mapping[str, torch.nn.Module] | None = None,
+    base: Path | None = None,
 ) -> ReconstructionFunction | None:
     """Make what an experiment's ``reconstruction`` section names; None where it has none.
+
+    Parameters
+    ----------
+    given
+        The section.
+    modules
+        Those that it may ask for by their names.
+    base
+        Folder that file names are relative to.
 
     Raises
     ------
@@ -33,9 +46,10 @@ def make_reconstruction(
     place = f"reconstruction {given.function!r}"
     is_class = inspect.isclass(function)
     try:
-        arguments = () if is_class else (None,)
-        inspect.signature(getattr(function, "forward", function)).bind(*arguments, **settings)
-        made = function(**settings) if is_class else partial(function, **settings)
+        asked = inspect.signature(function)
+        named = {name: m for name, m in (modules or {}).items() if name in asked.parameters}
+        asked.bind(*(() if is_class else (None,)), **settings, **named)
+        made = function(**settings) if is_class else partial(function, **settings, **named)
     except TypeError as error:
         raise ConfigError(f"{place}: {error}") from error
     except (Exception, SystemExit) as error:
@@ -43,6 +57,21 @@ def make_reconstruction(
     if not callable(made):
         raise ConfigError(f"{place} must be a function of the acquisition, or a torch.nn.Module")
     return made
+
+
+# Of the only sequence, which has the empty name, or of several
+Images = Mapping[str, Tensor]
+T = TypeVar("T")
+
+
+def one_or_all(by_name: Mapping[str, T]) -> T | Mapping[str, T]:
+    """Return what there is of the only sequence, or of several by their names, as losses do."""
+    return by_name.get("", by_name)
+
+
+def shown_images(acquired: Mapping[str, Acquisition]) -> dict[str, Tensor]:
+    """Return what an experiment shows of the acquisitions of its sequences, by their names."""
+    return {name: shown_image(acquisition) for name, acquisition in acquired.items()}
 
 
 def shown_image(acquisition: Acquisition) -> Tensor:

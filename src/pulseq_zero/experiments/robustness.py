@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from pulseq_zero.experiments.evaluation import powers, region_errors
-from pulseq_zero.experiments.experiment import Values, make_loss, sequence_setup
-from pulseq_zero.experiments.reconstruction import shown_image
+from pulseq_zero.experiments.evaluation import joined, mean_ssim, powers, region_errors
+from pulseq_zero.experiments.experiment import Values, make_loss
+from pulseq_zero.experiments.models import Acquisitions, SequenceModels, StageSetup, setups_of
+from pulseq_zero.experiments.reconstruction import one_or_all, shown_images
 from pulseq_zero.experiments.settings import Experiment, NoiseSettings
-from pulseq_zero.imaging.acquisition import Acquisition
-from pulseq_zero.imaging.metrics import nrmse, ssim
+from pulseq_zero.experiments.stages import ENDS
+from pulseq_zero.imaging.metrics import nrmse
 from pulseq_zero.imaging.noise import noise_deviation, noisy_acquisitions
 from pulseq_zero.optimization.loss import LossFunction, loss_of
-from pulseq_zero.optimization.losses import LossContext
 from pulseq_zero.phantom import Phantom
 
 
@@ -27,6 +28,7 @@ def robustness_table(
     phantoms: Mapping[str, Phantom],
     *,
     accuracy: float,
+    optimization: Path | None = None,
     simulator: Mapping[str, Any] | None = None,
     noise: NoiseSettings | None = None,
 ) -> pd.DataFrame:
@@ -49,6 +51,8 @@ def robustness_table(
         By name, what the sequence is simulated on.
     accuracy, simulator
         Settings of the simulation.
+    optimization
+        File with the parameters of all iterations, which has the modules, if there are any.
     noise
         The noise, see `pulseq_zero.imaging.noise`; by default the defaults of its settings.
 
@@ -63,40 +67,47 @@ def robustness_table(
         ``noisy_gain_sd_paired``, that with the same noise in both scans of a pair.
     """
     noise = noise or NoiseSettings()
-    setup = sequence_setup(experiment.sequence, experiment.parameters)
+    setups = setups_of(experiment)
+    start = next(iter(setups.values())).start
     flips = experiment.flip_angles
     first = next(iter(phantoms.values()))
-    traced = setup.imaging_model(
-        first, experiment.image, experiment.reconstruction, accuracy, simulator or {}
-    )
+    traced = SequenceModels.of(setups, first, experiment.image, accuracy, simulator or {})
+    begin, end = (StageSetup(experiment, stage, optimization) for stage in ENDS)
     rows = []
     for name, phantom in phantoms.items():
         model = traced.on(phantom)
         with torch.no_grad():
-            at_start, at_end = model(setup.start), model(optimized)
-        images = {"start": shown_image(at_start), "end": shown_image(at_end)}
-        context = LossContext(phantom, images["start"], setup.start)
-        loss = make_loss(experiment.loss, context)
-        before = loss_of(loss, setup.start, at_start)
-        after = loss_of(loss, optimized, at_end)
+            at_start, at_end = (
+                model(start, begin.reconstruction),
+                model(optimized, end.reconstruction),
+            )
+            target, images = shown_images(at_start), shown_images(at_end)
+        loss_before, loss_after = (
+            make_loss(experiment.loss, stage.context(phantom, target, start))
+            for stage in (begin, end)
+        )
+        before = loss_of(loss_before, start, one_or_all(at_start))
+        after = loss_of(loss_after, optimized, one_or_all(at_end))
         row = {
             "phantom": name,
             "loss_start": before,
             "loss_optimized": after,
             "gain": before - after,
         }
-        _, (first_image, *_) = at_start.reconstructions
+        # The receiver's noise is that of all sequences
+        of_first = next(iter(at_start.values()))
+        _, (first_image, *_) = of_first.reconstructions
         region = phantom.mask(noise.region, first_image.matrix)
-        deviation = noise_deviation(at_start, region, noise.snr)
+        deviation = noise_deviation(of_first, region, noise.snr)
         row |= _noisy_gain(
-            _noisy_losses(loss, setup.start, at_start, deviation, noise),
-            _noisy_losses(loss, optimized, at_end, deviation, noise),
+            _noisy_losses(loss_before, start, at_start, deviation, noise),
+            _noisy_losses(loss_after, optimized, at_end, deviation, noise),
         )
         if flips is not None:
-            row |= powers(optimized[flips], setup.start[flips], None)
-        row["nrmse"] = nrmse(images["end"].abs(), images["start"].abs())
-        row["ssim"] = ssim(images["end"], images["start"], experiment.image.axes)
-        row |= region_errors(images["end"], images["start"], phantom)
+            row |= powers(optimized[flips], start[flips], None)
+        row["nrmse"] = nrmse(joined(images).abs(), joined(target).abs())
+        row["ssim"] = mean_ssim(images, target, experiment.image.axes)
+        row |= region_errors(images, target, phantom)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -104,13 +115,22 @@ def robustness_table(
 def _noisy_losses(
     loss: LossFunction,
     values: Values,
-    acquisition: Acquisition,
+    acquired: Acquisitions,
     deviation: float,
     noise: NoiseSettings,
 ) -> np.ndarray:
     """(realizations,) loss of a scan; realizations are the same for all scans."""
-    noisy = noisy_acquisitions(acquisition, deviation, count=noise.count, seed=noise.seed)
-    return np.array([loss_of(loss, values, each) for each in noisy])
+    # Of several sequences, each with noise of its own
+    noisy = [
+        noisy_acquisitions(each, deviation, count=noise.count, seed=noise.seed + number)
+        for number, each in enumerate(acquired.values())
+    ]
+    return np.array(
+        [
+            loss_of(loss, values, one_or_all(dict(zip(acquired, each, strict=True))))
+            for each in zip(*noisy, strict=True)
+        ]
+    )
 
 
 def _noisy_gain(before: np.ndarray, after: np.ndarray) -> dict[str, float]:

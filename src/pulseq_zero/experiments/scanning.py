@@ -13,10 +13,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pulseq_zero.errors import ConfigError
-from pulseq_zero.experiments.experiment import make_loss, sequence_setup
-from pulseq_zero.experiments.reconstruction import shown_image
+from pulseq_zero.experiments.experiment import make_loss
+from pulseq_zero.experiments.models import Acquisitions, SequenceModels, setups_of
+from pulseq_zero.experiments.reconstruction import (
+    Images,
+    make_reconstruction,
+    one_or_all,
+    shown_images,
+)
 from pulseq_zero.experiments.settings import Experiment
-from pulseq_zero.imaging.acquisition import Acquisition
 from pulseq_zero.optimization.loss import LossFunction, Parameters, evaluate_loss, loss_of
 from pulseq_zero.optimization.losses import LossContext
 from pulseq_zero.phantom import Phantom
@@ -81,7 +86,7 @@ class Scan:
 def scan(
     experiment: Experiment,
     phantom: Phantom,
-    start_image: Tensor | None,
+    start: Images | None,
     *,
     accuracy: float,
     simulator: Mapping[str, Any],
@@ -94,8 +99,9 @@ def scan(
         The experiment, with a section ``scan``.
     phantom
         What is imaged.
-    start_image
-        (..., x, y[, z]) image at the start values, which is simulated if it is not given.
+    start
+        (..., x, y[, z]) images at the start values by the names of the sequences, which are
+        simulated if they are not given.
     accuracy, simulator
         Accuracy and further settings of the `Simulator`.
 
@@ -107,25 +113,25 @@ def scan(
     settings = experiment.scan
     if settings is None:
         raise ConfigError("the experiment has no section scan")
-    setup = sequence_setup(experiment.sequence, experiment.parameters)
-    model = setup.imaging_model(
-        phantom, experiment.image, experiment.reconstruction, accuracy, simulator
-    )
+    setups = setups_of(experiment)
+    at_start = next(iter(setups.values())).start
+    models = SequenceModels.of(setups, phantom, experiment.image, accuracy, simulator)
+    reconstruction = make_reconstruction(experiment.reconstruction)
     name = settings.parameter
-    if name not in setup.start or setup.start[name].ndim > 0:
+    if name not in at_start or at_start[name].ndim > 0:
         raise ConfigError(f"scan: {name!r} is no scalar parameter of this experiment")
     _check_column(name, _MINIMUM)
     with torch.no_grad():
-        if start_image is None:
-            start_image = shown_image(model(setup.start))
-        context = _NotingContext(phantom, start_image, setup.start)
+        if start is None:
+            start = shown_images(models(at_start, reconstruction))
+        context = _NotingContext(phantom, one_or_all(start), at_start)
         loss_function = make_loss(experiment.loss, context)
         values = torch.linspace(settings.first, settings.last, settings.count, dtype=torch.float64)
-        parameters = [{**setup.start, name: value} for value in values]
+        parameters = [{**at_start, name: value} for value in values]
         acquisitions, rows = [], []
         for each in tqdm(parameters, unit="point"):
-            acquisitions.append(model(each))
-            found = evaluate_loss(loss_function, each, acquisitions[-1])
+            acquisitions.append(models(each, reconstruction))
+            found = evaluate_loss(loss_function, each, one_or_all(acquisitions[-1]))
             _check_column(name, found.terms)
             rows.append({name: float(each[name]), **found.numbers, "loss": float(found.total)})
     table = pd.DataFrame(rows)
@@ -160,7 +166,7 @@ def optimum_uncertainty(
     values: Tensor,
     loss_function: LossFunction,
     parameters: Sequence[Parameters],
-    acquisitions: Sequence[Acquisition],
+    acquisitions: Sequence[Acquisitions],
     regions: Sequence[Tensor],
     seed: int = 0,
 ) -> float:
@@ -189,18 +195,26 @@ def optimum_uncertainty(
     # Pixels in the same regions stand for each other
     patterns, pattern = torch.unique(membership, dim=1, return_inverse=True)
     groups = [(pattern == n).nonzero()[:, 0] for n in patterns.any(0).nonzero()[:, 0].tolist()]
-    images = torch.stack([shown_image(acquisition) for acquisition in acquisitions])
-    pixels, optima = images.flatten(-axes), []
+    shown = [shown_images(acquired) for acquired in acquisitions]
+    optima = []
     for _ in range(_RESAMPLES):
-        source = torch.arange(pixels.shape[-1])
+        source = torch.arange(membership.shape[1])
         for group in groups:
             source[group] = group[torch.randint(len(group), (len(group),), generator=generator)]
-        drawn = pixels[..., source].view_as(images)
         losses = [
-            loss_of(loss_function, values_there, acquisition.showing(image))
-            for values_there, acquisition, image in zip(
-                parameters, acquisitions, drawn, strict=True
+            loss_of(
+                loss_function,
+                values_there,
+                one_or_all(
+                    {
+                        name: each.showing(
+                            images[name].flatten(-axes)[..., source].view_as(images[name])
+                        )
+                        for name, each in acquired.items()
+                    }
+                ),
             )
+            for values_there, acquired, images in zip(parameters, acquisitions, shown, strict=True)
         ]
         optima.append(_lowest(values.numpy(), np.array(losses)))
     return float(np.std(optima, ddof=1))

@@ -94,4 +94,5 @@ def read(section: type[S], content: Any, name: str) -> S:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"{name}: {where or 'the file'}: {first['msg']}") from error
+        said = str(first["msg"]).removeprefix("Value error, ")
+        raise ConfigError(f"{name}: {where or 'the file'}: {said}") from error

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import ConfigDict, Field, create_model
+from pydantic import ConfigDict, Field, create_model, model_validator
 
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.experiments import kinds
@@ -31,9 +31,10 @@ from pulseq_zero.experiments.stages import OPTIMIZATION, TIGHT
 from pulseq_zero.optimization.settings import Method, OnNotFinite, OptimizationSettings
 
 _SWEPT = (
-    "sequence", "parameters", "image", "reconstruction", "loss", "optimizer", "scan", "phantom",
+    "sequence", "sequences", "parameters", "image", "reconstruction", "modules", "loss",
+    "optimizer", "scan", "phantom",
 )  # fmt: skip
-_VARIED = ("sequence", "image", "reconstruction", "loss", "phantom")
+_VARIED = ("sequence", "sequences", "image", "reconstruction", "loss", "phantom")
 
 
 def _dotted(sections: tuple[str, ...]) -> dict[str, Any]:
@@ -190,6 +191,8 @@ class ParameterSettings(Section):
     """Bound of all elements, or of each its own"""
     upper: Numbers | None = None
     learning_rate: Positive | None = None
+    in_sequence: bool = True
+    """Whether it is an argument of a sequence function; otherwise only the loss gets it"""
     unit: str = ""
 
 
@@ -209,9 +212,20 @@ class ReconstructionSettings(Section):
     """What makes the image of the acquisition, if it is not the adjoint."""
 
     function: Function
-    """A function of the acquisition, or a torch.nn.Module or its class"""
+    """A function of the acquisition and of modules by their names, or a torch.nn.Module"""
+    settings: dict[str, Any] = {}
+    """Further keyword arguments of it"""
+
+
+class ModuleSettings(Section):
+    """A network that is trained along."""
+
+    function: Function
+    """Returns a torch.nn.Module, or is its class"""
     settings: dict[str, Any] = {}
     """Keyword arguments of it"""
+    seed: Seed = 0
+    """Of the random numbers that it begins with"""
 
 
 class LossSettings(Section):
@@ -239,6 +253,8 @@ class OptimizerSettings(Section):
     """A class of torch.optim, instead of a method"""
     scheduler: TorchSettings | None = None
     """A class of torch.optim.lr_scheduler"""
+    module_optimizer: TorchSettings | None = None
+    """A class of torch.optim that trains the modules; by default Adam"""
     learning_rate: Positive = OptimizationSettings.learning_rate
     """Of the parameters without one"""
     verify_every: Count | None = None
@@ -303,7 +319,17 @@ class Experiment(Section):
         list[dict[str, Any]], Field(json_schema_extra={**Unique, "minItems": 1})
     ] = []
     """Further phantoms; what is optimized is the mean of the losses on all"""
-    sequence: SequenceSettings
+    sequence: SequenceSettings | None = None
+    sequences: Annotated[
+        dict[str, SequenceSettings],
+        Field(
+            json_schema_extra={
+                "minProperties": 2,
+                "propertyNames": {"pattern": NAME, "description": "the name of a sequence"},
+            }
+        ),
+    ] = {}
+    """Several instead of one, by their names; each takes those parameters that it has"""
     parameters: Annotated[
         dict[str, ParameterSettings],
         Field(
@@ -316,6 +342,15 @@ class Experiment(Section):
     """What is optimized, by the names of the sequence function's arguments"""
     image: ImageSettings = ImageSettings()
     reconstruction: ReconstructionSettings | None = None
+    modules: Annotated[
+        dict[str, ModuleSettings],
+        Field(
+            json_schema_extra={
+                "propertyNames": {"pattern": NAME, "description": "the name of a module"}
+            }
+        ),
+    ] = {}
+    """Networks that are trained along, by their names"""
     loss: LossSettings
     optimizer: OptimizerSettings
     report_iterations: Annotated[
@@ -342,6 +377,24 @@ class Experiment(Section):
     baselines: dict[str, BaselineSettings] = {}
     """Flip angles that stand beside the runs of the sweep in its figure, by name"""
 
+    @model_validator(mode="after")
+    def _has_its_sequences(self) -> Self:
+        if (self.sequence is None) == (not self.sequences):
+            raise ValueError("give one sequence, or several by their names as sequences")
+        if len({each.pulses for each in self.sequences.values()}) > 1:
+            raise ValueError("sequences: pulses must be the same of all")
+        return self
+
+    @property
+    def sequences_by_name(self) -> dict[str, SequenceSettings]:
+        """Its sequences; the only one has the empty name."""
+        return self.sequences or {"": cast("SequenceSettings", self.sequence)}
+
+    @property
+    def pulses(self) -> Pulses:
+        """How the pulses of its sequences act."""
+        return next(iter(self.sequences_by_name.values())).pulses
+
     @property
     def flip_angles(self) -> str | None:
         """Name of the parameter whose squares count as SAR, if the experiment has one."""
@@ -355,7 +408,9 @@ def _class_of(sections: tuple[str, ...]) -> type[Section]:
         name: (Experiment.model_fields[name].annotation, Experiment.model_fields[name])
         for name in sections
     }
-    functions = {"flip_angles": Experiment.flip_angles}
+    functions = {
+        name: getattr(Experiment, name) for name in ("flip_angles", "pulses", "sequences_by_name")
+    }
     return create_model("ExperimentSections", __base__=type("_", (Section,), functions), **fields)
 
 

@@ -2,6 +2,7 @@
 
 A stage is a point of an optimization whose sequence is simulated and exported: ``start`` (the start
 values), ``optimized`` (the best iteration), and ``iteration_N`` for iterations that are asked for.
+Of several sequences, each has its own: ``start/NAME``.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ START, OPTIMIZED = "start", "optimized"
 # The stages that every result has, and that the judge looks at
 ENDS = (START, OPTIMIZED)
 _ITERATION = "iteration_"
+_SEQUENCE = "/[A-Za-z_][A-Za-z0-9_]*"
 # Regular expressions: stages that are not made with the optimization, and all
-OTHER_STAGES = f"{START}|{_ITERATION}[0-9]+"
+OTHER_STAGES = rf"{START}(?:{_SEQUENCE})?|{_ITERATION}[0-9]+(?:{_SEQUENCE})?|{OPTIMIZED}{_SEQUENCE}"
 PATTERN = f"{OPTIMIZED}|{OTHER_STAGES}"
 
 # As the optimization sees an image, and as it is reported
@@ -38,13 +40,30 @@ def at_iteration(iteration: int) -> str:
     return f"{_ITERATION}{iteration}"
 
 
-def reported(iterations: Iterable[int]) -> list[str]:
+def of_sequence(stage: str, sequence: str) -> str:
+    """Name the stage of one of several sequences; the empty name is that of the only one."""
+    return f"{stage}/{sequence}" if sequence else stage
+
+
+def point_of(stage: str) -> str:
+    """Name the point of the optimization of a stage, whichever its sequence."""
+    return stage.partition("/")[0]
+
+
+def sequence_of(stage: str) -> str:
+    """Name the sequence of a stage; empty if there is one only."""
+    return stage.partition("/")[2]
+
+
+def reported(iterations: Iterable[int], sequences: Iterable[str]) -> list[str]:
     """List the stages that are reported, given the iterations that are asked for."""
-    return [*ENDS, *map(at_iteration, iterations)]
+    points = [*ENDS, *map(at_iteration, iterations)]
+    return [of_sequence(point, sequence) for sequence in sequences for point in points]
 
 
 def iteration_of(stage: str, best: int) -> int:
     """Return the iteration of a stage, given the best one."""
-    if stage in ENDS:
-        return 0 if stage == START else best
-    return int(stage.removeprefix(_ITERATION))
+    point = point_of(stage)
+    if point in ENDS:
+        return 0 if point == START else best
+    return int(point.removeprefix(_ITERATION))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.errors import ValidationError
+from pulseq_zero.experiments.stages import START, point_of
 from pulseq_zero.imaging.metrics import nrmse, ssim
 from pulseq_zero.phantom import Phantom
 
@@ -114,16 +115,17 @@ def judge_results(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ----------
     rows
         What `validation_row` returned, for the stages ``start`` and ``optimized`` of each
-        experiment.
+        experiment, and of each of its sequences.
 
     Returns
     -------
     list
         The rows with ``passed``.
     """
-    start = {row["experiment"]: row for row in rows if row["stage"] == "start"}
+    start = {row["experiment"]: row for row in rows if point_of(row["stage"]) == START}
 
     def improves(row: Mapping[str, Any], loss: str) -> bool:
+        # Of several sequences the loss is that of all
         return bool(row[loss] < start[row["experiment"]][loss])
 
     def stands(row: Mapping[str, Any]) -> bool:

@@ -272,6 +272,10 @@ class Acquisition:
         """Return the same acquisition with another (x, y[, z]) image."""
         return self._with(shown=image)
 
+    def reconstructed_by(self, reconstruction: ReconstructionFunction | None) -> Acquisition:
+        """Return the same acquisition whose image a function makes; None for the adjoint."""
+        return self._with(own_reconstruction=reconstruction, shown=None)
+
     def with_signal(self, signal: Tensor) -> Acquisition:
         """Return the same acquisition with another (samples, coils) signal, as one with noise."""
         return self._with(signal=signal, shown=None)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 def planes_of(image: Tensor, axes: int = 2) -> Tensor:
@@ -49,3 +51,9 @@ def side_by_side(image: Tensor, axes: int = 2) -> Tensor:
     grid = torch.cat([planes, left_over.to(planes.device)]).unflatten(0, (down, across))
     # y points up in a picture: its first line is the last along y
     return torch.cat([torch.cat(list(line), 0) for line in grid.flip(0)], 1)
+
+
+def beside(pictures: Sequence[Tensor]) -> Tensor:
+    """Lay pictures (x, y) out from left to right; where one is lower than others it is 0."""
+    height = max(picture.shape[1] for picture in pictures)
+    return torch.cat([pad(picture, (0, height - picture.shape[1])) for picture in pictures])

@@ -58,7 +58,7 @@ class Kind(kind.Kind):
     def draw(self, experiment: Experiment, results: kind.RunResults) -> Figure:
         """Draw images, the course of the angle, its scan, and the closed form."""
         name = kind.given(experiment.scan).parameter
-        setup = sequence_setup(experiment.sequence, experiment.parameters)
+        setup = sequence_setup(kind.given(experiment.sequence), experiment.parameters)
         bright, dark = (loss_setting(experiment.loss, tissue) for tissue in ("bright", "dark"))
         x, y = results.start.shape
         contrast = ernst_contrast(

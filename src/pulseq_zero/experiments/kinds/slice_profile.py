@@ -74,7 +74,7 @@ def _samples(experiment: Experiment) -> tuple[str, float | None]:
 
 def _duration(experiment: Experiment) -> float:
     """Duration of the pulse [s], as the sequence has it at the start."""
-    setup = sequence_setup(experiment.sequence, experiment.parameters)
+    setup = sequence_setup(kind.given(experiment.sequence), experiment.parameters)
     sequence = setup.sequence(setup.start)
     blocks = map(sequence.get_block, sequence.block_events)
     return float(next(block.rf.shape_dur for block in blocks if block.rf is not None))

@@ -11,16 +11,24 @@ from torch import Tensor
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.experiments.evaluation import evaluate, measured_shots
-from pulseq_zero.experiments.experiment import sequence_setup
+from pulseq_zero.experiments.experiment import load_found, sequence_setup
 from pulseq_zero.experiments.layout import ResultFiles, RunFiles
+from pulseq_zero.experiments.models import setups_of, stored_images
 from pulseq_zero.experiments.settings import Experiment, LimitSettings
-from pulseq_zero.experiments.stages import ENDS, OPTIMIZATION, OPTIMIZED, START
+from pulseq_zero.experiments.stages import (
+    ENDS,
+    OPTIMIZATION,
+    OPTIMIZED,
+    START,
+    of_sequence,
+    point_of,
+)
 from pulseq_zero.experiments.steps import experiment_figure, limits, sequence_figures
 from pulseq_zero.files.store import load_json, load_table, load_tensors, save_json
 from pulseq_zero.imaging.point_spread import point_spread_width
 from pulseq_zero.phantom import Phantom
 
-SECTIONS = ("title", "sequence", "parameters", "image", "loss", "scan", "figure")
+SECTIONS = ("title", "sequence", "sequences", "parameters", "image", "loss", "scan", "figure")
 
 
 def run(
@@ -73,27 +81,30 @@ def numbers_of(
     files, start
         The files of the run, and of the run that has its start.
     """
-    values, found = load_tensors(files.parameters)
+    values, found = load_found(files.parameters)
     imaged = Phantom.load(phantom)
-    at = {stage: start if stage == START else files for stage in stages}
+    at = {stage: start if point_of(stage) == START else files for stage in stages}
+    names = list(experiment.sequences_by_name)
     numbers = evaluate(
         experiment,
         imaged,
         tight_images={stage: _image(of.image(stage)) for stage, of in at.items()},
-        start_image=_image(start.image(START, OPTIMIZATION)),
-        optimized_image=_image(files.image(OPTIMIZED, OPTIMIZATION)),
-        imported_image=_image(files.imported(OPTIMIZED)),
+        start_images=stored_images(experiment, start, START, OPTIMIZATION),
+        optimized_images=stored_images(experiment, files, OPTIMIZED, OPTIMIZATION),
+        imported_images={
+            name: _image(files.imported(of_sequence(OPTIMIZED, name))) for name in names
+        },
         point_spread_widths={
             stage: _width(of.sequence(stage), imaged, simulator) for stage, of in at.items()
         },
-        measured=measured_in(experiment, start.sequence(START)),
-        start=sequence_setup(experiment.sequence, experiment.parameters).start,
+        measured=measured_in(experiment, start),
+        start=next(iter(setups_of(experiment).values())).start,
         parameters=values,
         found=found,
         history=load_table(files.history),
         minima=None if experiment.scan is None else load_table(files.minima),
     )
-    for stage in ENDS:
+    for stage in (of_sequence(end, name) for name in names for end in ENDS):
         numbers["export"][stage] = load_json(at[stage].export(stage))
     return numbers
 
@@ -102,20 +113,20 @@ def _image(file: Path) -> Tensor:
     return load_tensors(file)[0]["image"]
 
 
-def measured_in(experiment: Experiment, sequence: Path) -> Tensor | None:
+def measured_in(experiment: Experiment, files: RunFiles) -> Tensor | None:
     """Tell which shots are measured; None where the experiment has no flip angles of shots.
 
     Parameters
     ----------
     experiment
-        The experiment.
-    sequence
-        Its traced sequence at the start.
+        The experiment; of several sequences, it is not known.
+    files
+        The files of the run that has its start.
     """
-    if experiment.flip_angles is None:
+    if experiment.flip_angles is None or experiment.sequence is None:
         return None
     start = sequence_setup(experiment.sequence, experiment.parameters).start
-    repetitions = Repetitions.from_tensors(*load_tensors(sequence))
+    repetitions = Repetitions.from_tensors(*load_tensors(files.sequence(START)))
     return measured_shots(repetitions, start[experiment.flip_angles])
 
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from torch import Tensor
 
 from pulseq_zero.experiments import kinds
+from pulseq_zero.experiments.experiment import load_found
 from pulseq_zero.experiments.kinds.kind import JUDGE, PHANTOM, QUALITY, SCAN, RunResults
 from pulseq_zero.experiments.layout import FIGURES, ResultFiles, RunFiles
+from pulseq_zero.experiments.pictures import pictured
 from pulseq_zero.experiments.settings import Experiment
-from pulseq_zero.experiments.stages import ENDS, FULL, OPTIMIZED, START
+from pulseq_zero.experiments.stages import ENDS, FULL, OPTIMIZED, START, of_sequence
 from pulseq_zero.figures.style import save_in_widths
-from pulseq_zero.files.store import load_table, load_tensors
-from pulseq_zero.imaging.pictures import side_by_side
+from pulseq_zero.files.store import load_table
 from pulseq_zero.phantom import Phantom
 
-SECTIONS = ("sequence", "parameters", "loss", "scan", "figure")
+SECTIONS = ("sequence", "sequences", "parameters", "image", "loss", "scan", "figure")
 
 
 def run(
@@ -38,19 +37,19 @@ def run(
         The files of all runs, of which the figure is made.
     """
     kind = kinds.of(experiment.figure)
-    at_start, metadata = load_tensors(start.image(START))
-    at_best, other_metadata = load_tensors(files.image(OPTIMIZED))
-    values, found = load_tensors(files.parameters)
     at = {START: start, OPTIMIZED: files}
-
-    def picture(tensors: Mapping[str, Tensor]) -> Tensor:
-        return side_by_side(tensors["image"], len(metadata["fov"]))
-
+    stages = {
+        end: [of_sequence(end, name) for name in experiment.sequences_by_name] for end in ENDS
+    }
+    axes = experiment.image.axes
+    images = {end: pictured(map(at[end].image, of_it), axes) for end, of_it in stages.items()}
+    metadata = [each for _, of_it in images.values() for each in of_it]
+    values, found = load_found(files.parameters)
     drawn = RunResults(
-        start=picture(at_start),
-        optimized=picture(at_best),
-        accuracy=max(metadata["accuracy"], other_metadata["accuracy"]),
-        fov=tuple(metadata["fov"]),
+        start=images[START][0],
+        optimized=images[OPTIMIZED][0],
+        accuracy=max(each["accuracy"] for each in metadata),
+        fov=tuple(metadata[0]["fov"]),
         history=load_table(files.history),
         parameters=values,
         best=found["best_iteration"],
@@ -58,8 +57,8 @@ def run(
         minima=load_table(files.minima) if SCAN in kind.needs else pd.DataFrame(),
         quality=load_table(files.quality) if QUALITY in kind.needs else pd.DataFrame(),
         judge={
-            stage: picture(load_tensors(at[stage].judge(stage, FULL))[0])
-            for stage in (ENDS if JUDGE in kind.needs else ())
+            end: pictured((at[end].judge(stage, FULL) for stage in stages[end]), axes)[0]
+            for end in (ENDS if JUDGE in kind.needs else ())
         },
         phantom=Phantom.load(phantom) if PHANTOM in kind.needs else None,
     )

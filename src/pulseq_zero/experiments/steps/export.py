@@ -13,11 +13,14 @@ import pypulseq
 
 from pulseq_zero.conversion.rasters import timing_fault
 from pulseq_zero.errors import SequenceError
-from pulseq_zero.experiments.experiment import plain, sequence_setup, stage_values
+from pulseq_zero.experiments.experiment import stage_values
+from pulseq_zero.experiments.models import setups_of
 from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.experiments.stages import sequence_of
 from pulseq_zero.files.store import atomic_path, save_json
+from pulseq_zero.optimization.parameters import plain
 
-SECTIONS = ("sequence", "parameters")
+SECTIONS = ("sequence", "sequences", "parameters")
 
 
 def run(
@@ -45,10 +48,11 @@ def run(
         What was found, as JSON.
     """
     sequence = export_stage(experiment, stage, traced, seq, optimization)
-    setup = sequence_setup(experiment.sequence, experiment.parameters)
-    values = stage_values(setup, stage, optimization)
+    setup = setups_of(experiment)[sequence_of(stage)]
+    values = setup.given(stage_values(setup, stage, optimization))
     given = {"parameters": plain(values), "arguments": setup.arguments}
-    by_pypulseq_alone = _write_plainly(plain_script, experiment.sequence.function, given)
+    function = experiment.sequences_by_name[sequence_of(stage)].function
+    by_pypulseq_alone = _write_plainly(plain_script, function, given)
     exported = seq.read_bytes()
     _require_equal(exported, by_pypulseq_alone, f"stage {stage}, in another process")
     save_json(
@@ -73,7 +77,7 @@ def export_stage(
     experiment
         The experiment.
     stage
-        ``start``, ``optimized`` or ``iteration_N``.
+        ``start``, ``optimized`` or ``iteration_N``, of one of several sequences ``start/NAME``.
     traced
         The ``.seq`` file as it was written with traced numbers: what was simulated.
     seq
@@ -92,7 +96,7 @@ def export_stage(
         If the function fails, the sequence breaks PyPulseq's timing check, or it is another one
         than that which was simulated.
     """
-    setup = sequence_setup(experiment.sequence, experiment.parameters)
+    setup = setups_of(experiment)[sequence_of(stage)]
     values = stage_values(setup, stage, optimization)
     sequence = setup.sequence(values)
     timing_is_right, timing_errors = sequence.check_timing()

@@ -9,6 +9,7 @@ import torch
 
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.experiments.layout import RunFiles
+from pulseq_zero.experiments.modules import modules_at
 from pulseq_zero.experiments.reconstruction import make_reconstruction, shown_image
 from pulseq_zero.experiments.settings import Experiment, JudgeSettings
 from pulseq_zero.experiments.stages import FULL
@@ -20,7 +21,7 @@ from pulseq_zero.judge.isochromats import converged_isochromats
 from pulseq_zero.judge.seq import Physics, read_course
 from pulseq_zero.phantom import Phantom
 
-SECTIONS = ("image", "reconstruction")
+SECTIONS = ("image", "reconstruction", "modules")
 
 
 def run(
@@ -66,7 +67,9 @@ def run(
         imaged.simulation_data(),
         experiment.image.matrix,
         tuple(metadata["fov"]),
-        own_reconstruction=make_reconstruction(experiment.reconstruction),
+        own_reconstruction=make_reconstruction(
+            experiment.reconstruction, modules_at(experiment.modules, stage, files.parameters)
+        ),
     )
     with torch.no_grad():
         one, other, mean = (

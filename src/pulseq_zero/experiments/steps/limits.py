@@ -7,10 +7,11 @@ import math
 
 import pandas as pd
 
-from pulseq_zero.experiments.experiment import sequence_setup, stage_values
+from pulseq_zero.experiments.experiment import stage_values
 from pulseq_zero.experiments.layout import RunFiles
+from pulseq_zero.experiments.models import setups_of
 from pulseq_zero.experiments.settings import Experiment, LimitSettings
-from pulseq_zero.experiments.stages import OPTIMIZED, START
+from pulseq_zero.experiments.stages import OPTIMIZED, START, of_sequence
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.files.store import save_table
 from pulseq_zero.optimization.limits import check_limits
@@ -18,7 +19,7 @@ from pulseq_zero.optimization.penalties import relative_sar
 
 logger = logging.getLogger(__name__)
 
-SECTIONS = ("sequence", "parameters", "loss")
+SECTIONS = ("sequence", "sequences", "parameters", "loss")
 
 
 def run(
@@ -38,14 +39,18 @@ def run(
     files, start
         The files of the run, of which ``limits`` is made, and of the run that has its start.
     """
-    setup = sequence_setup(experiment.sequence, experiment.parameters)
     flips = experiment.flip_angles
     tables = []
-    for stage, seq in ((START, start.seq(START)), (OPTIMIZED, files.seq(OPTIMIZED))):
+    stages = {
+        of_sequence(point, name): (of, setup)
+        for name, setup in setups_of(experiment).items()
+        for point, of in ((START, start), (OPTIMIZED, files))
+    }
+    for stage, (of, setup) in stages.items():
         # A file states no limits: those of the system that the script sets up
         values = stage_values(setup, stage, files.parameters)
         made = setup.sequence(values)
-        sequence = read_seq(seq, check_signature=True)
+        sequence = read_seq(of.seq(stage), check_signature=True)
         table = check_limits(sequence, made.system, given.rf, given.pns_hardware)
         for row in table[table["passed"].eq(False)].itertuples():
             logger.warning(

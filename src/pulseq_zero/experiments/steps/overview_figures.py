@@ -16,7 +16,7 @@ from pulseq_zero.files.store import load_tensors
 from pulseq_zero.imaging.pictures import side_by_side
 from pulseq_zero.phantom import Phantom
 
-SECTIONS = ("sequence", "parameters", "loss")
+SECTIONS = ("sequence", "sequences", "parameters", "loss")
 
 
 def run(experiment: Experiment, phantom: Path, image: Path, results: ResultFiles) -> None:
@@ -27,15 +27,16 @@ def run(experiment: Experiment, phantom: Path, image: Path, results: ResultFiles
     experiment
         The experiment that the loop shows.
     phantom, image
-        What is imaged, and the experiment's image at the start values.
+        What is imaged, and the experiment's image at the start values, of its first sequence.
     results
         The files of all runs, of which the figures are made.
     """
     imaged = Phantom.load(phantom)
+    sequence = next(iter(experiment.sequences_by_name.values()))
     stored, metadata = load_tensors(image)
     picture = side_by_side(stored["image"], len(metadata["fov"]))
     pictures = LoopPictures(
-        sequence_code=_excerpt(load_function(experiment.sequence.function), lines=52),
+        sequence_code=_excerpt(load_function(sequence.function), lines=52),
         loss_code=_excerpt(load_function(experiment.loss.function), lines=10, from_line="def loss"),
         maps={"T2'" if name == "T2dash" else name: m for name, m in imaged.maps().items()},
         signal=stored["signal"][:, 0],

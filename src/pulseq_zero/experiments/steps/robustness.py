@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pulseq_zero.experiments.experiment import sequence_setup, stage_values
+from pulseq_zero.experiments.experiment import stage_values
 from pulseq_zero.experiments.layout import RunFiles
+from pulseq_zero.experiments.models import setups_of
 from pulseq_zero.experiments.robustness import robustness_table
 from pulseq_zero.experiments.settings import Experiment, NoiseSettings
 from pulseq_zero.experiments.stages import OPTIMIZED
 from pulseq_zero.files.store import save_table
 from pulseq_zero.phantom import Phantom, build_phantom
 
-SECTIONS = ("sequence", "parameters", "image", "reconstruction", "loss")
+SECTIONS = (
+    "sequence", "sequences", "parameters", "image", "reconstruction", "modules", "loss",
+)  # fmt: skip
 
 
 def run(
@@ -43,7 +46,7 @@ def run(
         The files of the run, of which ``robustness`` is made, the table of `robustness_table` with
         ``experiment``, and the phantoms.
     """
-    setup = sequence_setup(experiment.sequence, experiment.parameters)
+    setup = next(iter(setups_of(experiment).values()))
     phantoms = {"its own": Phantom.load(phantom)}
     for number, (label, settings) in enumerate(others.items()):
         build_phantom(settings).save(files.phantom(number))
@@ -53,6 +56,7 @@ def run(
         stage_values(setup, OPTIMIZED, files.parameters),
         phantoms,
         accuracy=accuracy,
+        optimization=files.parameters,
         simulator=simulator,
         noise=noise,
     )

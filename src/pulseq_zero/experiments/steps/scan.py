@@ -11,11 +11,14 @@ import pandas as pd
 
 from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments import scanning
+from pulseq_zero.experiments.layout import RunFiles
+from pulseq_zero.experiments.models import stored_images
 from pulseq_zero.experiments.settings import Experiment, only_sections
-from pulseq_zero.files.store import load_tensors, save_table
+from pulseq_zero.experiments.stages import START, TIGHT
+from pulseq_zero.files.store import save_table
 from pulseq_zero.phantom import Phantom, build_phantom
 
-SECTIONS = ("sequence", "parameters", "image", "reconstruction", "loss", "scan")
+SECTIONS = ("sequence", "sequences", "parameters", "image", "reconstruction", "loss", "scan")
 
 AS_IT_IS = "as it is"
 
@@ -26,7 +29,7 @@ def run(
     accuracy: float,
     simulator: Mapping[str, Any],
     phantom: Path,
-    start: Path,
+    start: RunFiles,
     scan: Path,
     minima: Path,
 ) -> None:
@@ -42,7 +45,7 @@ def run(
     accuracy, simulator
         Accuracy and further settings of the `Simulator`.
     phantom, start
-        What is imaged, and the image at the start values.
+        What is imaged, and the files of the run that has the images at the start values.
     scan
         A row a value: the parameter, the terms of the loss, and ``loss``.
     minima
@@ -56,7 +59,7 @@ def run(
     """
     imaged = Phantom.load(phantom)
     scanned = partial(scanning.scan, accuracy=accuracy, simulator=simulator)
-    whole = scanned(experiment, imaged, load_tensors(start)[0]["image"])
+    whole = scanned(experiment, imaged, stored_images(experiment, start, START, TIGHT))
     save_table(scan, whole.table)
     rows = [{"variant": AS_IT_IS, **whole.minimum}]
     for name, variant in variants.items():

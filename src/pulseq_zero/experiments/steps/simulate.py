@@ -8,15 +8,17 @@ from typing import Any
 
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SimulationError
+from pulseq_zero.experiments.modules import modules_at
 from pulseq_zero.experiments.reconstruction import make_reconstruction, shown_image
 from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.experiments.stages import START
 from pulseq_zero.files.store import load_tensors, save_tensors
 from pulseq_zero.imaging.acquisition import acquire
 from pulseq_zero.imaging.slices import excited_slice
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.simulation import Simulator, converged_accuracy
 
-SECTIONS = ("image", "reconstruction")
+SECTIONS = ("image", "reconstruction", "modules")
 
 
 def run(
@@ -27,6 +29,8 @@ def run(
     phantom: Path,
     sequence: Path,
     image: Path,
+    stage: str = START,
+    optimization: Path | None = None,
 ) -> None:
     """Simulate the sequence of a stage.
 
@@ -47,6 +51,8 @@ def run(
         ``image`` (..., x, y[, z]), ``signal`` (samples, coils) and ``kspace`` (samples, 4) [1/m] as
         safetensors, with the accuracy, the change of the image by higher accuracy, the field of
         view [m] and the phantom's position and orientation as metadata.
+    stage, optimization
+        Of modules in the reconstruction, see `pulseq_zero.experiments.modules.modules_at`.
 
     Raises
     ------
@@ -62,7 +68,9 @@ def run(
         Simulator(data, accuracy=accuracy, **simulator),
         matrix=experiment.image.matrix,
         fov=tuple(metadata["fov"]),
-        own_reconstruction=make_reconstruction(experiment.reconstruction),
+        own_reconstruction=make_reconstruction(
+            experiment.reconstruction, modules_at(experiment.modules, stage, optimization)
+        ),
     )
     changed = None
     if change is not None:

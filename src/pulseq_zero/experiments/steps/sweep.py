@@ -7,23 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
 from pulseq_zero.experiments import kinds
 from pulseq_zero.experiments.baselines import baseline_table
 from pulseq_zero.experiments.kinds.kind import SweepResults, setting_label
 from pulseq_zero.experiments.layout import FIGURES, ResultFiles
+from pulseq_zero.experiments.pictures import pictured
 from pulseq_zero.experiments.settings import Experiment, only_sections
-from pulseq_zero.experiments.stages import OPTIMIZED, START
+from pulseq_zero.experiments.stages import OPTIMIZED, START, of_sequence
 from pulseq_zero.experiments.steps.evaluate import measured_in, numbers_of
 from pulseq_zero.experiments.sweeps import comparison_results, sweep_results, sweep_table
 from pulseq_zero.figures.style import save_in_widths
-from pulseq_zero.files.store import load_json, load_table, load_tensors, save_json, save_table
-from pulseq_zero.imaging.pictures import side_by_side
+from pulseq_zero.files.store import load_json, load_table, save_json, save_table
 from pulseq_zero.phantom import Phantom
 
 SECTIONS = (
-    "sequence", "parameters", "image", "reconstruction", "loss", "scan", "figure", "sweep",
-    "baselines",
+    "sequence", "sequences", "parameters", "image", "reconstruction", "loss", "scan", "figure",
+    "sweep", "baselines",
 )  # fmt: skip
 
 
@@ -88,15 +89,22 @@ def run(
         **{row: (run, OPTIMIZED) for row, run in zip(own["run"], runs, strict=True)},
         **{f"{other} {stage}": (other, stage) for other, stage in compared},
     }
-    loaded = {row: load_tensors(results.run(run).image(stage)) for row, (run, stage) in at.items()}
+    names = list(experiment.sequences_by_name)
+
+    def picture(run: str, stage: str) -> tuple[Tensor, list[dict[str, Any]]]:
+        of_run = list(compare[run].get("sequences", {})) or [""] if run in compare else names
+        files = [results.run(run).image(of_sequence(stage, name)) for name in of_run]
+        return pictured(files, experiment.image.axes)
+
+    loaded = {row: picture(run, stage) for row, (run, stage) in at.items()}
     first = results.run(next(iter(starts.values())))
-    begin, metadata = load_tensors(first.image(START))
+    begin, at_start = picture(next(iter(starts.values())), START)
     baselines = pd.DataFrame(columns=["baseline", "value"])
     if experiment.baselines:
         baselines = baseline_table(
             experiment,
             Phantom.load(phantoms[0]),
-            measured_in(experiment, first.sequence(START)),
+            measured_in(experiment, first),
             accuracy=accuracy,
             simulator=simulator,
         )
@@ -106,12 +114,13 @@ def run(
         runs=own,
         compared=others,
         baselines=baselines,
-        images={
-            row: side_by_side(tensors["image"], experiment.image.axes)
-            for row, (tensors, _) in loaded.items()
-        },
-        start=side_by_side(begin["image"], experiment.image.axes),
-        accuracy=max(each["accuracy"] for each in (metadata, *(m for _, m in loaded.values()))),
+        images={row: image for row, (image, _) in loaded.items()},
+        start=begin,
+        accuracy=max(
+            each["accuracy"]
+            for metadata in (at_start, *(found for _, found in loaded.values()))
+            for each in metadata
+        ),
     )
     save_in_widths(
         lambda: kinds.of(experiment.figure).draw_sweep(experiment, drawn),

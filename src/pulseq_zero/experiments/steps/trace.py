@@ -7,13 +7,15 @@ from pathlib import Path
 from pulseq_zero.conversion import SequenceModel
 from pulseq_zero.conversion.rasters import off_raster
 from pulseq_zero.errors import SequenceError
-from pulseq_zero.experiments.experiment import sequence_setup, stage_values
+from pulseq_zero.experiments.experiment import stage_values
+from pulseq_zero.experiments.models import setups_of
 from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.experiments.stages import sequence_of
 from pulseq_zero.files.loading import failure
 from pulseq_zero.files.store import atomic_path, save_tensors
 from pulseq_zero.imaging.acquisition import defined_fov
 
-SECTIONS = ("sequence", "parameters", "image")
+SECTIONS = ("sequence", "sequences", "parameters", "image")
 
 
 def run(
@@ -30,7 +32,7 @@ def run(
     experiment
         The experiment.
     stage
-        ``start``, ``optimized`` or ``iteration_N``.
+        ``start``, ``optimized`` or ``iteration_N``, of one of several sequences ``start/NAME``.
     sequence
         The repetitions as safetensors, with the field of view [m] as metadata.
     traced
@@ -38,10 +40,10 @@ def run(
     optimization
         File with the parameters of all iterations; not needed for the start.
     """
-    setup = sequence_setup(experiment.sequence, experiment.parameters)
+    setup = setups_of(experiment)[sequence_of(stage)]
     values = stage_values(setup, stage, optimization)
     model = SequenceModel(setup.function, arguments=setup.arguments, pulses=setup.pulses)
-    repetitions = model({name: value.requires_grad_() for name, value in values.items()}).detach()
+    repetitions = model({n: v.requires_grad_() for n, v in setup.given(values).items()}).detach()
     tensors, metadata = repetitions.to_tensors()
     fov = experiment.image.fov or defined_fov(model.sequence, experiment.image.axes)
     save_tensors(sequence, tensors, {**metadata, "fov": fov})

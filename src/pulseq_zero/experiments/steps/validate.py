@@ -11,15 +11,21 @@ from torch import Tensor
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.conversion.seq_import import imported_repetitions
 from pulseq_zero.experiments.acquisitions import stored_acquisition
-from pulseq_zero.experiments.experiment import (
-    make_loss,
-    sequence_setup,
-    stage_values,
-)
+from pulseq_zero.experiments.experiment import make_loss, stage_values
 from pulseq_zero.experiments.layout import RunFiles
-from pulseq_zero.experiments.reconstruction import make_reconstruction, shown_image
+from pulseq_zero.experiments.models import StageSetup, setups_of
+from pulseq_zero.experiments.reconstruction import one_or_all, shown_image
 from pulseq_zero.experiments.settings import Experiment, JudgeSettings
-from pulseq_zero.experiments.stages import ENDS, FULL, OPTIMIZATION, START, judged_by
+from pulseq_zero.experiments.stages import (
+    ENDS,
+    FULL,
+    OPTIMIZATION,
+    START,
+    judged_by,
+    of_sequence,
+    point_of,
+    sequence_of,
+)
 from pulseq_zero.experiments.validation import JUDGED, judge_results, judged_phantom, validation_row
 from pulseq_zero.figures.style import save_in_widths
 from pulseq_zero.figures.validation import validation_figure
@@ -27,11 +33,12 @@ from pulseq_zero.files.store import load_tensors, save_json
 from pulseq_zero.imaging.acquisition import Acquisition, acquire
 from pulseq_zero.imaging.pictures import side_by_side
 from pulseq_zero.optimization.loss import loss_of
-from pulseq_zero.optimization.losses import LossContext
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.simulation import Simulator
 
-SECTIONS = ("sequence", "parameters", "image", "reconstruction", "loss")
+SECTIONS = (
+    "sequence", "sequences", "parameters", "image", "reconstruction", "modules", "loss",
+)  # fmt: skip
 
 
 def run(
@@ -63,11 +70,12 @@ def run(
         The files of the run, of which ``validation`` is made, a row a stage; and of the run that
         has its start.
     judges
-        For each stage the files of the run that has its judge.
+        For start and optimized the files of the run that has its judge.
     png, pdf
         The figure.
     """
-    setup = sequence_setup(experiment.sequence, experiment.parameters)
+    setups = setups_of(experiment)
+    setup = next(iter(setups.values()))
     imaged = Phantom.load(phantom)
     thickness = settings.thickness * imaged.slice_thickness
     in_full = judged_phantom(imaged, thickness)
@@ -89,9 +97,10 @@ def run(
     images: dict[str, dict[str, Tensor]] = {}
     acquired: dict[str, dict[str, Acquisition]] = {}
     scatter, data = {}, imaged.simulation_data()
-    reconstruction = make_reconstruction(experiment.reconstruction)
-    for stage in ENDS:
-        own, judge = start if stage == START else files, judges[stage]
+    at = {end: StageSetup(experiment, end, files.parameters) for end in ENDS}
+    for stage in [of_sequence(end, name) for name in setups for end in ENDS]:
+        end = point_of(stage)
+        own, judge = start if end == START else files, judges[end]
         files_of = {
             "optimizer": own.image(stage, OPTIMIZATION),
             "tight": own.image(stage),
@@ -109,7 +118,7 @@ def run(
                     simulates,
                     matrix=experiment.image.matrix,
                     fov=tuple(stored["tight"][1]["fov"]),
-                    own_reconstruction=reconstruction,
+                    own_reconstruction=at[end].reconstruction,
                 )
             )
         sequence, seq = own.sequence(stage), own.seq(stage)
@@ -117,20 +126,34 @@ def run(
             kind: stored_acquisition(files_of[kind], sequence, seq, experiment.image, data)
             for kind in JUDGED
         }
-    # Each simulation is held against its own start image
-    losses = {
-        kind: make_loss(experiment.loss, LossContext(imaged, images[START][kind], setup.start))
-        for kind in JUDGED
-    }
-    rows, axes = [], experiment.image.axes
-    for stage in ENDS:
-        values = stage_values(setup, stage, files.parameters)
-        found = {
-            kind: loss_of(loss, values, acquired[stage][kind]) for kind, loss in losses.items()
-        }
-        rows.append(
-            validation_row(name, stage, images[stage], images[START], found, scatter[stage], axes)
+
+    def loss(kind: str, end: str) -> float:
+        # Each simulation is held against its own start image
+        begin, there = (
+            {name: of_sequence(point, name) for name in setups} for point in (START, end)
         )
+        start_images = {name: images[stage][kind] for name, stage in begin.items()}
+        context = at[end].context(imaged, start_images, setup.start)
+        return loss_of(
+            make_loss(experiment.loss, context),
+            stage_values(setup, end, files.parameters),
+            one_or_all({name: acquired[stage][kind] for name, stage in there.items()}),
+        )
+
+    losses = {end: {kind: loss(kind, end) for kind in JUDGED} for end in ENDS}
+    axes = experiment.image.axes
+    rows = [
+        validation_row(
+            name,
+            stage,
+            of_it,
+            images[of_sequence(START, sequence_of(stage))],
+            losses[point_of(stage)],
+            scatter[stage],
+            axes,
+        )
+        for stage, of_it in images.items()
+    ]
     rows = judge_results(rows)
     save_json(files.validation, rows)
     pictures = {
