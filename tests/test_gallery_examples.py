@@ -124,3 +124,82 @@ def test_the_noise_of_sense_is_that_of_pruessmann(example):
     information = folded.mH @ folded
     g = (torch.linalg.inv(information).diagonal() * information.diagonal()).real.sqrt()
     torch.testing.assert_close(found[9, [4, 20]], g, rtol=1e-9, atol=0)
+
+
+def test_mprage_reads_all_of_k_space_at_its_inversion_time(example):
+    mprage = example("mprage").mprage
+    matrix, fov = (8, 4, 6), (0.2, 0.1, 0.15)
+    sequence = mprage(TI=0.5, matrix=matrix, fov=fov, n_dummy=0)
+    assert sequence.check_timing()[0]
+    kspace, *_ = sequence.calculate_kspace()
+    steps = (kspace * np.array(fov)[:, None]).round(6)
+    assert np.allclose(steps, steps.round(), atol=1e-3)
+    assert len(np.unique(steps.round(), axis=1).T) == math.prod(matrix)
+    sample = int(np.flatnonzero((steps.round() == 0).all(0))[0])
+    # Nine pulses a train, of which the first three invert
+    begin, pulses = 0.0, []
+    for number in sequence.block_events:
+        rf = sequence.get_block(number).rf
+        if rf is not None:
+            pulses.append(begin + rf.delay + rf.center)
+        begin += sequence.block_durations[number]
+    trains = np.reshape(pulses, (4, 9))
+    train = trains[sample // (8 * 6)]
+    excitation = train[train < sequence.adc_times()[0][sample]][-1]
+    assert excitation - train[1] == pytest.approx(0.5, abs=2e-5)
+
+
+def test_the_cycle_of_mprage_is_the_end_of_many_cycles(example):
+    mprage = example("mprage")
+    T1, TI, angle, recovery, pulses = 1.2, 0.8, 0.3, 0.4, 16
+
+    def relaxed(magnetisation, time):
+        return 1 - (1 - magnetisation) * math.exp(-time / T1)
+
+    magnetisation = 1.0
+    for _ in range(60):
+        magnetisation = relaxed(-magnetisation, TI - pulses // 2 * mprage.TR)
+        for pulse in range(pulses):
+            if pulse == pulses // 2:
+                signal = magnetisation * math.sin(angle)
+            magnetisation = relaxed(magnetisation * math.cos(angle), mprage.TR)
+        magnetisation = relaxed(magnetisation, recovery)
+    assert mprage.cycle_signal(T1, TI, angle, recovery, pulses) == pytest.approx(signal, rel=1e-9)
+
+
+def test_the_closed_form_of_mprage_is_that_of_isochromats(example):
+    mprage = example("mprage")
+    protocol = mprage.PROTOCOLS["ADNI"]
+    # The formula knows neither the decay until the echo, of some percent, nor imperfect spoiling
+    judged = mprage.judged_contrast(protocol, spins=256)
+    assert judged == pytest.approx(mprage.closed_form(**protocol), rel=0.07)
+
+
+def test_transmit_fields_solve_helmholtz_s_equation(example):
+    """In a homogeneous medium, so does every derivative of a solution."""
+    ptx_shim = example("ptx_shim")
+    field, step = ptx_shim.transmit_fields()[2], ptx_shim.FOV / ptx_shim.PIXELS
+    middle = field[1:-1, 1:-1]
+    around = field[2:, 1:-1] + field[:-2, 1:-1] + field[1:-1, 2:] + field[1:-1, :-2]
+    frequency, vacuum = 2 * math.pi * 297e6, 4e-7 * math.pi
+    number = frequency * vacuum * complex(frequency * 52 * 8.854e-12, -0.55)
+    inside = slice(8, 22), slice(8, 22)
+    laplacian = ((around - 4 * middle) / step**2)[inside]
+    expected = -number * middle[inside]
+    # Differences of the second order have an error of (k step)² / 12 and its like
+    assert float((laplacian - expected).norm() / expected.norm()) < 0.04
+
+
+def test_weights_even_the_image_out(example):
+    ptx_shim = example("ptx_shim")
+    fields = ptx_shim.transmit_fields()
+    brain = torch.zeros(ptx_shim.PIXELS, ptx_shim.PIXELS, dtype=torch.bool)
+    brain[10:22, 8:24] = True
+    start = ptx_shim.circular(fields, brain)
+    assert float(ptx_shim.total(start, fields)[brain].abs().mean()) == pytest.approx(1)
+    fitted = ptx_shim.least_squares(fields, brain, start, steps=50)
+    assert ptx_shim.unevenness(fitted, fields, brain) < ptx_shim.unevenness(start, fields, brain)
+    imaging = ptx_shim.Imaging(ptx_shim.head(fields))
+    target = torch.full(brain.shape, float(imaging(start).image.abs()[brain].mean()))
+    _, course = ptx_shim.optimized(imaging, start, target, brain, iterations=3)
+    assert course[-1] < 0.98 * course[0]
