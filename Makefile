@@ -9,7 +9,8 @@ PEER := .venv-peer
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: reproduce gallery test test-network test-slurm test-kills check docs links notebooks bench lock clean
+.PHONY: reproduce gallery test test-network test-slurm test-kills test-soak check docs links notebooks bench \
+        lock clean
 
 # Made anew whenever the lock file or the package's metadata change.
 $(VENV)/.done: requirements.lock pyproject.toml
@@ -57,6 +58,10 @@ test-slurm: $(VENV)/.done
 # The small pipeline, killed at random moments: it goes on every time. At most a quarter of an hour.
 test-kills: $(VENV)/.done
 	$(BIN)/python -m pytest -m kills tests/pipeline
+
+# Hundreds of optimizations in one process, in threads and in pools.
+test-soak: $(VENV)/.done
+	$(BIN)/python -m pytest -m soak
 
 check: $(VENV)/.done
 	$(BIN)/ruff format --check src tests workflow sequences losses phantoms benchmarks docs

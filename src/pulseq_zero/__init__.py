@@ -94,5 +94,14 @@ def _show_in_notebooks() -> None:
         import_module("pulseq_zero.cli.notebook").load_ipython_extension(shell)
 
 
+def _compute_alone() -> None:
+    """Let a forked process compute with one thread: it would wait for its parent's for ever."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
+
+
 _keep_compiled()
 _show_in_notebooks()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_compute_alone)
