@@ -175,6 +175,46 @@ def test_the_closed_form_of_mprage_is_that_of_isochromats(example):
     assert judged == pytest.approx(mprage.closed_form(**protocol), rel=0.07)
 
 
+def test_a_fit_tells_the_t1_of_blocks(example):
+    t1_network = example("t1_network")
+    phantom, T1 = t1_network.blocks(3)
+    trial = t1_network.Trial(phantom, t1_network.TIMES)
+    found = t1_network.Fit(t1_network.TIMES.values())(t1_network.contrasts(trial.clean))
+    # The inversion is not perfect; the fit does not know of it
+    torch.testing.assert_close(
+        found[t1_network.inner(T1)], T1[t1_network.inner(T1)], rtol=0.05, atol=0
+    )
+
+
+def test_the_bound_of_inversion_times_is_that_of_fisher(example):
+    times, T1, step = np.array([0.2, 0.9, 2.5]), 1.3, 1e-5
+
+    def signal(amplitude, log_T1):
+        return amplitude * (1 - 2 * np.exp(-times / np.exp(log_T1)))
+
+    slopes = np.stack(
+        [
+            (signal(1 + step, np.log(T1)) - signal(1 - step, np.log(T1))) / (2 * step),
+            (signal(1, np.log(T1) + step) - signal(1, np.log(T1) - step)) / (2 * step),
+        ]
+    )
+    expected = np.sqrt(np.linalg.inv(slopes @ slopes.T)[1, 1])
+    found = example("t1_network").bound(times, np.array([T1]))
+    assert found[0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_times_and_network_learn_together(example):
+    t1_network = example("t1_network")
+    result, network = t1_network.learn(2)
+    torch.manual_seed(0)
+    untrained = t1_network.Network()
+    assert all(float(result.parameters[name][2]) != time for name, time in t1_network.TIMES.items())
+    assert any(
+        not torch.equal(one, other)
+        for one, other in zip(network.parameters(), untrained.parameters(), strict=True)
+    )
+
+
 def test_transmit_fields_solve_helmholtz_s_equation(example):
     """In a homogeneous medium, so does every derivative of a solution."""
     ptx_shim = example("ptx_shim")

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import MRzeroCore as mr0
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -29,55 +28,14 @@ from pulseq_zero.files.loading import load_function
 from pulseq_zero.imaging.noise import noisy_acquisitions
 
 multi_echo_gre = load_function("sequences/multi_echo_gre.py:multi_echo_gre")
+Precision = load_function("losses/t2star_precision.py:Precision")
+voxels = load_function("losses/t2star_precision.py:voxels")
 
 ECHOES = 6
 # White and grey matter of phantoms/brain_3T.yaml [s]
 TISSUES = {"T1": [0.83, 1.56], "T2": [0.075, 0.083], "T2dash": [0.18, 0.32]}
 SNR = 60.0
 """Of white matter in the first echo: magnitude over the standard deviation of the real part."""
-
-
-def voxels(T1: list[float], T2: list[float], T2dash: list[float]) -> mr0.SimData:
-    """Return a voxel of each tissue, all in the isocentre."""
-    count = len(T1)
-    return mr0.CustomVoxelPhantom(
-        pos=[[0.0, 0.0, 0.0]] * count,
-        PD=1.0,
-        T1=T1,
-        T2=T2,
-        T2dash=T2dash,
-        D=0.0,
-        B0=0.0,
-        B1=1.0,
-        voxel_size=1e-3,
-    ).build()
-
-
-def apparent(data: mr0.SimData) -> Tensor:
-    """T2* of each voxel [s]: 1 / T2* = 1 / T2 + 1 / T2'."""
-    return 1 / (1 / data.T2 + 1 / data.T2dash)
-
-
-class Precision:
-    """Standard deviations of T2* and B0, of proton density 1 and noise 1 in each sample.
-
-    All of proton density, T2* and B0 are unknown. A slope by 1 / T2' is one by 1 / T2*.
-
-    Parameters
-    ----------
-    data
-        A voxel of each tissue.
-    """
-
-    def __init__(self, data: mr0.SimData) -> None:
-        self.data, self.apparent = data, apparent(data)
-        self._simulator = pulseq_zero.Simulator(data)
-
-    def __call__(self, repetitions: pulseq_zero.Repetitions) -> tuple[Tensor, Tensor]:
-        """Return those of T2*, relative to it, and of B0 [Hz]: (voxels,) each."""
-        slopes = self._simulator.jacobian(repetitions, ("PD", "T2dash", "B0"))
-        _, dash, off_resonance = pulseq_zero.crlb(slopes, deviation=1.0).sqrt()
-        return self.apparent * dash / self.data.T2dash.square(), off_resonance
 
 
 def one_line() -> pulseq_zero.SequenceModel:
@@ -90,7 +48,7 @@ def equal(wait: float) -> Tensor:
     return torch.tensor([0.0] + [wait] * (ECHOES - 1), dtype=torch.float64)
 
 
-def best_equal(precision: Precision, longest: float = 0.02, count: int = 41) -> Tensor:
+def best_equal(precision: Any, longest: float = 0.02, count: int = 41) -> Tensor:
     """Find the equal waits with the least mean deviation of T2* by brute force."""
     model, waits = one_line(), np.linspace(0, longest, count)
     with torch.no_grad():
@@ -98,7 +56,7 @@ def best_equal(precision: Precision, longest: float = 0.02, count: int = 41) -> 
     return equal(waits[int(np.argmin(found))])
 
 
-def optimized(precision: Precision, start: Tensor, iterations: int) -> Tensor:
+def optimized(precision: Any, start: Tensor, iterations: int) -> Tensor:
     """Optimize the wait before each echo, from these (echoes,) [s]."""
 
     def deviation_of_t2star(acquisition: pulseq_zero.Acquisition) -> Tensor:
