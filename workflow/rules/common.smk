@@ -5,6 +5,17 @@ import re
 import sys
 from pathlib import Path
 
+sys.path[:0] = [str(Path(workflow.basedir, place)) for place in ("workflow", "workflow/scripts")]
+
+from pipeline_run import begin_run
+
+# Before anything that takes its time, so that a kill finds it noted
+HAS_CLEARED = workflow.is_main_process and begin_run(
+    [workflow.snakemake_tmp_dir, workflow.sourcecache.runtime_cache_path]
+)
+
+from dependencies import STEPS, digest, library_files, sections_of
+
 from pulseq_zero.errors import PulseqZeroError
 from pulseq_zero.experiments import kinds
 from pulseq_zero.experiments.layout import ResultFiles
@@ -16,11 +27,6 @@ from pulseq_zero.experiments.stages import of_sequence, point_of
 from pulseq_zero.experiments.summary import as_text
 from pulseq_zero.files.sources import sources_of
 from pulseq_zero.files.store import remove_leftovers
-
-sys.path[:0] = [str(Path(workflow.basedir, place)) for place in ("workflow", "workflow/scripts")]
-
-from dependencies import STEPS, digest, library_files, sections_of
-from pipeline_run import begin_run
 
 for place in (workflow.basedir, Path.cwd()):
     if re.search("[{}]", str(place)):
@@ -57,11 +63,8 @@ FILES, RESULTS = ResultFiles(Path("<results>")), ResultFiles(Path(PLAN.config.re
 RUN = FILES.run("{experiment}")
 SCRIPT = "../scripts/step.py"
 
-if workflow.is_main_process:
-    begin_run(
-        [workflow.snakemake_tmp_dir, workflow.sourcecache.runtime_cache_path],
-        clear=lambda: remove_leftovers(RESULTS.folder),
-    )
+if HAS_CLEARED:
+    remove_leftovers(RESULTS.folder)
 
 
 pathvars:

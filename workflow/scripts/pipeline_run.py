@@ -14,7 +14,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO
@@ -31,31 +31,35 @@ RUNS = SNAKEMAKE / "runs"
 VARIABLE = "PULSEQ_ZERO_RUN"
 
 
-def begin_run(folders: Iterable[Path | str], clear: Callable[[], None]) -> None:
+def begin_run(folders: Iterable[Path | str]) -> bool:
     """Make this process a run, after clearing up behind killed ones if no run lives.
 
     Parameters
     ----------
     folders
         Folders outside of the project that are this process's alone.
-    clear
-        Removes what killed runs have left in the results.
+
+    Returns
+    -------
+    bool
+        Whether a run was killed: what it has left in the results is nobody's any more.
     """
     if VARIABLE in os.environ:
         # Snakemake in a job, which ends with its run
         with Path(os.environ[VARIABLE], "lock").open("a", encoding="utf-8") as own:
             _write(own, folders)
-        return
+        return False
     guard = _locked(RUNS / "lock")
     if guard is None:
-        return
+        return False
     with guard:
-        _clear_up(clear)
+        has_cleared = _clear_up()
         folder = tempfile.mkdtemp(prefix=f"{socket.gethostname()}-", dir=RUNS.resolve())
         own = _locked(Path(folder, "lock"))
         _write(own, folders)
     atexit.register(_end, folder, own)
     os.environ[VARIABLE] = folder
+    return has_cleared
 
 
 def _write(own: IO, folders: Iterable[Path | str]) -> None:
@@ -92,7 +96,7 @@ def _end_after(lock: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _clear_up(clear: Callable[[], None]) -> None:
+def _clear_up() -> bool:
     with ExitStack() as opened:
         killed = []
         for folder in sorted(folder for folder in RUNS.iterdir() if folder.is_dir()):
@@ -103,28 +107,30 @@ def _clear_up(clear: Callable[[], None]) -> None:
                     f"a run on {host} was the last to work here, or still does; if it has ended, "
                     f"free the folder: snakemake --unlock && rm -r {folder}"
                 )
-                return
+                return False
             lock = opened.enter_context((folder / "lock").open("a+", encoding="utf-8"))
             if _is_locked(lock):
-                return
+                return False
             killed.append(lock)
+        if not killed:
+            return False
         submitted = sorted(_submitted())
-        if killed and submitted:
+        if submitted:
             _say_if_locked(
                 "the run before was killed, but not its jobs on the cluster; cancel them (with "
                 f"Slurm: scancel {' '.join(submitted)}), then free the folder: snakemake --unlock"
             )
-        elif killed:
-            print("The run before was killed: this one goes on where it was", file=sys.stderr)
-            for lock in killed:
-                _wait_for_jobs(lock)
-            for name in ("locks", "scripts"):
-                shutil.rmtree(SNAKEMAKE / name, ignore_errors=True)
-            clear()
-            for lock in killed:
-                lock.seek(0)
-                for folder in [*lock.read().splitlines(), Path(lock.name).parent]:
-                    shutil.rmtree(folder, ignore_errors=True)
+            return False
+        print("The run before was killed: this one goes on where it was", file=sys.stderr)
+        for lock in killed:
+            _wait_for_jobs(lock)
+        for name in ("locks", "scripts"):
+            shutil.rmtree(SNAKEMAKE / name, ignore_errors=True)
+        for lock in killed:
+            lock.seek(0)
+            for folder in [*lock.read().splitlines(), Path(lock.name).parent]:
+                shutil.rmtree(folder, ignore_errors=True)
+        return True
 
 
 def _locked(path: Path) -> IO | None:
