@@ -75,8 +75,13 @@ def test_new_check_run_show_export(project):
         assert f"{line} " in table
     assert "NO" not in table
 
-    said = call("run", EXPERIMENT)
     folder = project / "results/echo"
+    folder.mkdir(parents=True)
+    # As a process that was killed leaves it
+    left = folder / ".999999-0123abcd-history.csv"
+    left.touch()
+    said = call("run", EXPERIMENT)
+    assert not left.exists()
     history = load_table(folder / "optimization/history.csv")
     assert len(history) == 3
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
