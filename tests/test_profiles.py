@@ -33,6 +33,12 @@ def test_every_entry_has_a_comment(name):
     assert set(explained) >= set(yaml.safe_load(text))
 
 
+@pytest.mark.parametrize("name", PROFILES)
+def test_what_a_kill_has_left_half_made_is_made_anew(name):
+    profile = yaml.safe_load((FOLDER / name / "config.yaml").read_text(encoding="utf-8"))
+    assert profile["rerun-incomplete"] is True
+
+
 @pytest.mark.parametrize(
     ("said", "code", "expected"),
     [
