@@ -36,7 +36,7 @@ $(EXAMPLE): | $(VENV)/.done
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
 	    --target $(EXAMPLES) pypulseq==1.4.2 || { echo "No package index: run the others by" \
 	    "snakemake --cores $(CORES) --configfile config/gallery.yaml" \
-	    "--config 'experiments=[gre_ernst,ir_flash_train,rf_pulse]'" >&2; exit 1; }
+	    "--config 'experiments=[gre_ernst,ir_flash_train,rf_pulse,t2star_echoes]'" >&2; exit 1; }
 
 gallery: $(VENV)/.done $(EXAMPLE)
 	snakemake --cores $(CORES) --configfile config/gallery.yaml

@@ -203,7 +203,7 @@ def test_profiles_have_a_structural_similarity():
 
 def test_the_gallery_s_config_can_be_run(root):
     """All but the experiment whose script has to be fetched."""
-    experiments = "experiments=[gre_ernst,ir_flash_train,rf_pulse]"
+    experiments = "experiments=[gre_ernst,ir_flash_train,rf_pulse,t2star_echoes]"
     command = ["snakemake", "--configfile", "config/gallery.yaml", "--config", experiments]
     options = ["--dry-run", "--quiet", "--forceall", "--nolock", "--cores", "1"]
     planned = subprocess.run(
