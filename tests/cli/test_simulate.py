@@ -11,6 +11,7 @@ from click.testing import CliRunner
 import pulseq_zero
 from pulseq_zero.cli import main
 from pulseq_zero.phantom.from_file import read_phantom
+from support.echoes import bar, echo_train
 
 FOV, N = 0.2, 8
 
@@ -100,3 +101,13 @@ def test_phantoms_come_from_one_file_of_any_kind(folder):
         "Error: spot.txt is none of .json, .npz, .mat, .safetensors and .yaml; name NIfTI maps in "
         "a YAML file, as phantoms/README.md has it\n"
     )
+
+
+def test_several_echoes_are_several_images(folder):
+    echo_train().write("echoes.seq")
+    bar().save("bar.safetensors")
+    said = call("echoes.seq", "--phantom", "bar.safetensors", "--matrix", "16", "1")
+    assert "images (2 by label ECO) of 16 x 1 pixels" in said
+    first, second = np.moveaxis(nibabel.load("echoes/image.nii.gz").get_fdata()[:, 0, 0], 1, 0)
+    # The later one is darker, as T2 has it
+    assert second[5] / first[5] == pytest.approx(np.exp(-10e-3 / 0.04), rel=0.05)

@@ -127,9 +127,9 @@ def test_a_reconstruction_that_fails_says_where():
 @pytest.mark.parametrize(
     ("optimizer", "message"),
     [
-        ({"optimizer": {"name": "Adem"}}, "torch.optim has no optimizer 'Adem'"),
+        ({"optimizer": {"name": "Adem"}}, "torch.optim has no 'Adem'"),
         ({"optimizer": {"name": "AdamW", "settings": {"decay": 1}}}, "AdamW: .*'decay'"),
-        ({"scheduler": {"name": "Adam"}}, "torch.optim.lr_scheduler has no scheduler 'Adam'"),
+        ({"scheduler": {"name": "Adam"}}, "torch.optim.lr_scheduler has no 'Adam'"),
     ],
 )
 def test_an_optimizer_that_torch_does_not_have_is_refused(optimizer, message):

@@ -244,6 +244,26 @@ def test_runs_that_start_alike_share_their_start(pipeline):
     assert planned["optimize"] == {"swept/weight=1.0", "swept/weight=2.0"}
 
 
+def test_several_sequences_have_stages_of_their_own(pipeline):
+    before = pipeline.read("config/config.yaml")
+    both = pipeline.read("config/experiments/own.yaml")
+    one = both.pop("sequence")
+    arguments = {"early": {"TI": 1.0}, "late": {"TI": 2.5}}
+    both["sequences"] = {name: {**one, "arguments": each} for name, each in arguments.items()}
+    pipeline.write("config/experiments/both.yaml", both)
+    pipeline.write(
+        "config/config.yaml", {**before, "experiments": [*before["experiments"], "both"]}
+    )
+    output = pipeline.run("--dry-run").stdout
+    planned = pipeline.planned()
+    pipeline.write("config/config.yaml", before)
+    assert planned["optimize_together"] == {"both"}
+    assert "optimize" not in planned
+    for stage in ("start", "optimized"):
+        for name in arguments:
+            assert f"results/both/{stage}/{name}/both.seq" in output
+
+
 def test_optimized_sequences_are_evaluated_on_other_phantoms(pipeline):
     rows = json.loads((pipeline.folder / "results/robustness.json").read_text())
     assert [(row["experiment"], row["phantom"]) for row in rows] == [

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+import matplotlib.pyplot as plt
 
 from pulseq_zero.experiments.layout import ResultFiles, RunFiles
 from pulseq_zero.experiments.settings import (
@@ -30,9 +34,12 @@ _ROOT = Path(__file__).parents[2]
 
 
 def run_steps(
-    experiment: Experiment, phantom: Phantom, folder: Path, *, report: bool = True
+    experiment: Experiment, phantom: Phantom, folder: Path, *, tolerance: float = 1.0
 ) -> RunFiles:
-    """Optimize, judge, validate and report an experiment, coarsely; returns its files."""
+    """Optimize, judge, validate and report an experiment, coarsely; returns its files.
+
+    The tolerance is that of the judge, by which its spins are as few as can be.
+    """
     results = ResultFiles(folder)
     names = list(experiment.sequences_by_name)
     files, imaged = results.run("small"), results.phantom("phantom")
@@ -49,7 +56,11 @@ def run_steps(
         "ensemble": [],
         "checkpoints": results.checkpoints,
         "settings": JudgeSettings(
-            tolerance=1, full_tolerance=1, largest=256, full_accuracy=1e-2, thickness=1.0
+            tolerance=tolerance,
+            full_tolerance=tolerance,
+            largest=4096,
+            full_accuracy=1e-2,
+            thickness=1.0,
         ),
         "noise": NoiseSettings(count=2),
         "others": {},
@@ -77,8 +88,12 @@ def run_steps(
         for end in ENDS:
             for physics in {*judged_by(experiment.pulses), FULL}:
                 take("judge", stage=of_sequence(end, name), physics=physics)
-    take("validate")
     take("robustness")
-    if report:
+    with ExitStack() as stack:
+        # Drawn, and not rendered six times each, which would take longer than all else
+        for step in ("validate", "experiment_figure", "sequence_figures"):
+            place = f"pulseq_zero.experiments.steps.{step}.save_in_widths"
+            stack.enter_context(mock.patch(place, lambda draw, *_: plt.close(draw())))
+        take("validate")
         take("evaluate")
     return files

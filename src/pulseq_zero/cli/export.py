@@ -7,9 +7,11 @@ from pathlib import Path
 from pulseq_zero.cli.show import found_stages
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.experiments.layout import RunFiles
-from pulseq_zero.files.exports import save_image, save_ismrmrd
+from pulseq_zero.files.exports import save_image
+from pulseq_zero.files.mrd import save_ismrmrd
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.files.store import load_tensors
+from pulseq_zero.imaging.pictures import stacked
 
 
 def export_results(files: RunFiles) -> list[Path]:
@@ -43,16 +45,18 @@ def export_results(files: RunFiles) -> list[Path]:
                 "slice is; add seq.set_definition('FOV', [x, y, z]) in m to the sequence function"
             )
         name = stage.replace("/", "_")
+        fov, image = metadata["fov"], tensors["image"]
+        matrix = image.shape[-len(fov) :]
         nifti = files.folder / "export" / f"{name}.nii.gz"
         mrd = files.folder / "export" / f"{name}.mrd"
         save_image(
             nifti,
-            tensors["image"],
-            metadata["fov"],
-            float(extent[2]),
+            stacked(image, len(fov)),
+            fov[:2],
+            fov[2] / matrix[2] if len(fov) == 3 else float(extent[2]),
             metadata["position"],
             metadata["orientation"],
         )
-        save_ismrmrd(mrd, tensors["signal"], sequence, tensors["image"].shape)
+        save_ismrmrd(mrd, tensors["signal"], sequence, matrix)
         written += [nifti, mrd]
     return written

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pypulseq
@@ -11,9 +11,11 @@ from pulseq_zero.errors import UnsupportedFileError
 from pulseq_zero.figures.sequence import kspace_figure, pulse_diagram
 from pulseq_zero.figures.signal import acquisition_figure
 from pulseq_zero.figures.style import save_figure
-from pulseq_zero.files.exports import save_image, save_ismrmrd
+from pulseq_zero.files.exports import save_image
+from pulseq_zero.files.mrd import save_ismrmrd
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.imaging.acquisition import Acquisition
+from pulseq_zero.imaging.pictures import side_by_side, stacked
 from pulseq_zero.imaging.simulating import simulate
 from pulseq_zero.phantom import Phantom, build_phantom
 from pulseq_zero.phantom.from_file import read_phantom
@@ -75,21 +77,31 @@ def simulate_file(
 
 
 def _summary(file: Path, acquisition: Acquisition) -> str:
-    repetitions, reconstruction = acquisition.repetitions, acquisition.reconstruction
+    repetitions, (labels, (reconstruction, *_)) = (
+        acquisition.repetitions,
+        acquisition.reconstructions,
+    )
     seconds = float(repetitions.event_time.double().sum())
     pixels = " x ".join(map(str, reconstruction.matrix))
     extent = " x ".join(f"{1e3 * length:.4g}" for length in reconstruction.fov)
     return (
         f"{file}: {len(repetitions.pulse_use)} pulses, {len(acquisition.signal)} samples, "
-        f"{seconds:.4g} s; image of {pixels} pixels, {extent} mm"
+        f"{seconds:.4g} s; {_images(labels)} of {pixels} pixels, {extent} mm"
     )
+
+
+def _images(labels: Mapping[str, Sequence[int]]) -> str:
+    several = ", ".join(f"{len(values)} by label {name}" for name, values in labels.items())
+    return f"images ({several})" if several else "image"
 
 
 def _draw(
     title: str, folder: Path, sequence: pypulseq.Sequence | None, acquisition: Acquisition
 ) -> list[Path]:
     figures = {
-        "image": acquisition_figure(acquisition.image, acquisition.signal),
+        "image": acquisition_figure(
+            side_by_side(acquisition.images, len(acquisition.fov)), acquisition.signal
+        ),
         "kspace": kspace_figure(acquisition.repetitions, title),
     }
     if sequence is not None:
@@ -104,12 +116,17 @@ def _export(
     folder: Path, sequence: pypulseq.Sequence | None, phantom: Phantom, acquisition: Acquisition
 ) -> list[Path]:
     nifti, mrd = folder / "image.nii.gz", folder / "signal.mrd"
-    fov = acquisition.reconstruction.fov
+    _, (reconstruction, *_) = acquisition.reconstructions
+    fov, matrix = reconstruction.fov, reconstruction.matrix
     stated = [] if sequence is None else list(sequence.definitions.get("FOV", []))
-    thickness = float(stated[2]) if len(stated) == 3 else phantom.slice_thickness
-    save_image(nifti, acquisition.image, fov, thickness, phantom.position, phantom.orientation)
+    extent = float(stated[2]) if len(stated) == 3 else phantom.slice_thickness
+    if len(fov) == 3:
+        extent = fov[2]
+    thickness = extent / matrix[2] if len(fov) == 3 else extent
+    image = stacked(acquisition.images, len(fov))
+    save_image(nifti, image, fov[:2], thickness, phantom.position, phantom.orientation)
     if sequence is None:
         return [nifti]
-    sequence.set_definition("FOV", [*fov, thickness])
-    save_ismrmrd(mrd, acquisition.signal, sequence, acquisition.image.shape)
+    sequence.set_definition("FOV", [*fov[:2], extent])
+    save_ismrmrd(mrd, acquisition.signal, sequence, matrix)
     return [nifti, mrd]

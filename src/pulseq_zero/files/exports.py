@@ -1,22 +1,17 @@
-"""Images and signals for other programs: NIfTI for viewers, ISMRMRD for reconstructions."""
+"""Images for other programs, as NIfTI."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from pulseq_zero.errors import SequenceError, StoreError
+from pulseq_zero.errors import StoreError
 from pulseq_zero.files.store import atomic_path
-
-if TYPE_CHECKING:
-    import pypulseq
 
 
 def image_affine(
@@ -91,7 +86,7 @@ def save_image(
     path
         The file, ``.nii`` or ``.nii.gz``.
     image
-        (x, y) complex or real image, or (x, y, z) of a volume.
+        (x, y) complex or real image, (x, y, z) of a volume, or (x, y, z, images) of several.
     fov, slice_thickness, position, orientation
         Its geometry, see `image_affine`.
 
@@ -102,7 +97,7 @@ def save_image(
     """
     if not str(path).endswith((".nii", ".nii.gz")):
         raise StoreError(f"{path} must end in .nii or .nii.gz to be a NIfTI file")
-    affine = image_affine(image.shape, fov, slice_thickness, position, orientation)
+    affine = image_affine(image.shape[:3], fov, slice_thickness, position, orientation)
     magnitude = image.detach().abs().float().cpu().numpy()
     nifti = nibabel.Nifti1Image(np.atleast_3d(magnitude), affine)
     # 2: aligned to another image, to what the phantom was made of
@@ -111,56 +106,3 @@ def save_image(
     nifti.header.set_xyzt_units("mm", "sec")
     with atomic_path(path) as temporary:
         nibabel.save(nifti, temporary)
-
-
-def save_ismrmrd(
-    path: Path | str,
-    signal: Tensor,
-    sequence: pypulseq.Sequence,
-    matrix: Sequence[int],
-) -> None:
-    """Save a simulated signal as ISMRMRD, an acquisition for each ADC event.
-
-    MRzeroCore writes the file, with trajectory [1/m] and labels of the sequence. Programs that
-    read it reconstruct with exp(2πi k·r), whereas the signal turns by just that: the file holds its
-    complex conjugate, so that the image is that of `reconstruct`, complex conjugated.
-
-    Parameters
-    ----------
-    path
-        The file.
-    signal
-        (samples, coils) complex signal.
-    sequence
-        The sequence that it was simulated of, as `pulseq_zero.files.seq.read_seq` reads it.
-    matrix
-        Pixels along x and y that it shall be reconstructed to.
-
-    Raises
-    ------
-    SequenceError
-        If the sequence does not define its field of view, or samples another signal.
-    StoreError
-        If the file cannot be written.
-    """
-    if len(sequence.definitions.get("FOV", ())) != 3:
-        raise SequenceError(
-            "the sequence has no definition FOV, which an ISMRMRD file must state; add "
-            "seq.set_definition('FOV', [x, y, z]) in m"
-        )
-    described = copy.copy(sequence)
-    described.definitions = {**sequence.definitions, "RES": [int(matrix[0]), int(matrix[1]), 1]}
-    samples = sum(
-        int(block.adc.num_samples)
-        for block in map(described.get_block, described.block_events)
-        if block.adc is not None
-    )
-    if samples != len(signal):
-        raise SequenceError(
-            f"the signal has {len(signal)} samples, but the sequence takes {samples}; export the "
-            "signal with the sequence that it was simulated of"
-        )
-    import MRzeroCore as mr0
-
-    with atomic_path(path) as temporary:
-        mr0.sig_to_mrd(str(temporary), signal.conj().resolve_conj(), described)

@@ -30,6 +30,20 @@ def planes_of(image: Tensor, axes: int = 2) -> Tensor:
     return image.reshape(-1, *image.shape[-2:])
 
 
+def stacked(image: Tensor, axes: int = 2) -> Tensor:
+    """Return (x, y), (x, y, z) of a volume, or of several images (x, y, z, images), as NIfTI has.
+
+    Parameters
+    ----------
+    image, axes
+        As for `planes_of`.
+    """
+    if image.ndim == axes:
+        return image
+    volumes = image if axes == 3 else image[..., None]
+    return volumes.flatten(0, -4).movedim(0, -1)
+
+
 def side_by_side(image: Tensor, axes: int = 2) -> Tensor:
     """Lay the planes of images out as one picture, left to right and from the top down.
 

@@ -1,0 +1,233 @@
+"""Signals as ISMRMRD, for reconstructions of other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pulseq_zero.errors import SequenceError, StoreError
+from pulseq_zero.files.store import atomic_path
+
+if TYPE_CHECKING:
+    import pypulseq
+
+# Pulseq's counters, and those of ISMRMRD that count the same
+_COUNTERS = {
+    "LIN": "kspace_encode_step_1",
+    "PAR": "kspace_encode_step_2",
+    "AVG": "average",
+    "SLC": "slice",
+    "ECO": "contrast",
+    "PHS": "phase",
+    "REP": "repetition",
+    "SET": "set",
+    "SEG": "segment",
+}
+# Pulseq's flags, and those of ISMRMRD that say the same
+_FLAGS = {
+    "NAV": "ACQ_IS_PHASECORR_DATA",
+    "REV": "ACQ_IS_REVERSE",
+    "REF": "ACQ_IS_PARALLEL_CALIBRATION",
+    "IMA": "ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING",
+    "NOISE": "ACQ_IS_NOISE_MEASUREMENT",
+    "PMC": "ACQ_IS_RTFEEDBACK_DATA",
+}
+# ISMRMRD counts the samples of an acquisition by 16 bits
+_MOST_SAMPLES = 2**16 - 1
+# Of protons, as PyPulseq's default system has it [Hz/T]
+_GAMMA = 42.576e6
+# Deviation from a straight line of equal steps, relative to a step, that counts as none
+_STRAIGHT = 1e-3
+
+
+def save_ismrmrd(
+    path: Path | str,
+    signal: Tensor,
+    sequence: pypulseq.Sequence,
+    matrix: Sequence[int],
+) -> None:
+    """Save a simulated signal as ISMRMRD, an acquisition for each ADC event.
+
+    Labels of the sequence are its counters and flags: lines, partitions, slices, contrasts, sets.
+    The encoded space is what the samples cover, oversampled readouts included; the reconstructed
+    space has the sequence's field of view. Trajectories are in cycles per encoded field of view, as
+    mrpro and BART have them.
+
+    Programs that read it reconstruct with exp(2πi k·r), whereas the signal turns by just that: the
+    file holds its complex conjugate, so that the image is that of `reconstruct`, complex
+    conjugated.
+
+    Parameters
+    ----------
+    path
+        The file.
+    signal
+        (samples, coils) complex signal.
+    sequence
+        The sequence that it was simulated of, as `pulseq_zero.files.seq.read_seq` reads it.
+    matrix
+        Pixels along x and y, and z of a volume, that it shall be reconstructed to.
+
+    Raises
+    ------
+    SequenceError
+        If the sequence does not define its field of view, or samples another signal.
+    StoreError
+        If the file cannot be written, or an ADC event has more samples than ISMRMRD can count.
+    """
+    if len(sequence.definitions.get("FOV", ())) != 3:
+        raise SequenceError(
+            "the sequence has no definition FOV, which an ISMRMRD file must state; add "
+            "seq.set_definition('FOV', [x, y, z]) in m"
+        )
+    adcs = [
+        block.adc
+        for block in map(sequence.get_block, sequence.block_events)
+        if block.adc is not None
+    ]
+    counts = [int(adc.num_samples) for adc in adcs]
+    if sum(counts) != len(signal):
+        raise SequenceError(
+            f"the signal has {len(signal)} samples, but the sequence takes {sum(counts)}; export "
+            "the signal with the sequence that it was simulated of"
+        )
+    if max(counts, default=0) > _MOST_SAMPLES:
+        raise StoreError(
+            f"{path} cannot hold an ADC event of {max(counts)} samples, more than {_MOST_SAMPLES}; "
+            "split it in the sequence"
+        )
+    import ismrmrd
+
+    readouts = _Readouts(sequence, counts)
+    size = [int(matrix[0]), int(matrix[1]), int(matrix[2]) if len(matrix) > 2 else 1]
+    header = readouts.header(size, signal.shape[1])
+    samples = signal.conj().resolve_conj().detach().cpu().to_dense().numpy().astype(np.complex64)
+    with atomic_path(path) as temporary:
+        dataset = ismrmrd.Dataset(str(temporary), create_if_needed=True)
+        dataset.write_xml_header(ismrmrd.xsd.ToXML(header))
+        for number, (adc, span) in enumerate(zip(adcs, readouts.spans, strict=True)):
+            dataset.append_acquisition(readouts.acquisition(number, adc, samples[span]))
+        dataset.close()
+
+
+class _Readouts:
+    """The readouts of a sequence, as ISMRMRD describes them.
+
+    Parameters
+    ----------
+    sequence
+        The sequence.
+    counts
+        Samples of its ADC events.
+    """
+
+    def __init__(self, sequence: pypulseq.Sequence, counts: Sequence[int]) -> None:
+        self.system, self.definitions = sequence.system, sequence.definitions
+        ends = np.cumsum([0, *counts])
+        self.spans = [slice(a, b) for a, b in pairwise(ends)]
+        kspace, *_, self.times = sequence.calculate_kspace()
+        self.fov = np.array([float(length) for length in sequence.definitions["FOV"]])
+        self.encoded_fov = self.fov * [self._oversampling(kspace[0]), 1.0, 1.0]
+        # Cycles per encoded field of view: whole numbers on a Cartesian grid
+        self.trajectory = kspace.T * self.encoded_fov
+        labels = sequence.evaluate_labels(evolution="adc")
+        self.labels = {name: np.asarray(values, dtype=int) for name, values in labels.items()}
+
+    def _oversampling(self, along_x: NDArray[np.float64]) -> float:
+        """Return how much finer readouts that are straight and even sample than the image needs."""
+        steps = [np.diff(along_x[span]) for span in self.spans if span.stop - span.start > 1]
+        if not steps:
+            return 1.0
+        sizes = np.concatenate([np.abs(each) for each in steps])
+        step = float(np.median(sizes))
+        is_even = step > 0 and bool((np.abs(sizes - step) <= _STRAIGHT * step).all())
+        return max(1.0, 1.0 / (step * float(self.fov[0]))) if is_even else 1.0
+
+    def header(self, matrix: Sequence[int], coils: int) -> Any:
+        """Make the header of the file."""
+        from ismrmrd import xsd
+
+        def space(sizes: Sequence[int], fov: NDArray[np.float64]) -> Any:
+            (x, y, z), extent = (int(size) for size in sizes), [float(1e3 * each) for each in fov]
+            return xsd.encodingSpaceType(
+                matrixSize=xsd.matrixSizeType(x=x, y=y, z=z),
+                fieldOfView_mm=xsd.fieldOfViewMm(x=extent[0], y=extent[1], z=extent[2]),
+            )
+
+        covered = 2 * np.abs(self.trajectory).max(0, initial=0)
+        encoded = np.maximum(np.round(covered), 1)
+        limits = {
+            name.replace("encode", "encoding"): self._limits(label)
+            for label, name in _COUNTERS.items()
+        }
+        times = {
+            name: [1e3 * float(each) for each in np.atleast_1d(self.definitions[name])]
+            for name in ("TE", "TR", "TI")
+            if name in self.definitions
+        }
+        return xsd.ismrmrdHeader(
+            experimentalConditions=xsd.experimentalConditionsType(
+                H1resonanceFrequency_Hz=round(self.system.B0 * _GAMMA)
+            ),
+            measurementInformation=xsd.measurementInformationType(
+                patientPosition=xsd.patientPositionType.HFS
+            ),
+            acquisitionSystemInformation=xsd.acquisitionSystemInformationType(
+                receiverChannels=coils
+            ),
+            sequenceParameters=xsd.sequenceParametersType(**times),
+            encoding=[
+                xsd.encodingType(
+                    encodedSpace=space(encoded, self.encoded_fov),
+                    reconSpace=space(matrix, self.fov),
+                    encodingLimits=xsd.encodingLimitsType(**limits),
+                    trajectory=xsd.trajectoryType.OTHER,
+                )
+            ],
+        )
+
+    def acquisition(self, number: int, adc: Any, samples: NDArray[np.complex64]) -> Any:
+        """Make the acquisition of an ADC event from its (samples, coils) signal."""
+        import ismrmrd
+
+        span = self.spans[number]
+        made = ismrmrd.Acquisition.from_array(
+            np.ascontiguousarray(samples.T), self.trajectory[span].astype(np.float32)
+        )
+        made.scan_counter = number
+        made.center_sample = self._centre(span)
+        made.sample_time_us = 1e6 * float(adc.dwell)
+        # The unit of time stamps is 2.5 ms
+        made.acquisition_time_stamp = int(self.times[span.start] / 2.5e-3)
+        made.read_dir[0] = made.phase_dir[1] = made.slice_dir[2] = 1.0
+        for label, name in _COUNTERS.items():
+            if label in self.labels:
+                setattr(made.idx, name, int(self.labels[label][number]))
+        for label, name in _FLAGS.items():
+            if label in self.labels and self.labels[label][number] > 0:
+                made.set_flag(getattr(ismrmrd, name))
+        return made
+
+    def _centre(self, span: slice) -> int:
+        """Return the sample of a readout that is nearest to zero along its direction."""
+        course = self.trajectory[span]
+        along = int(np.ptp(course, axis=0).argmax())
+        return int(np.abs(course[:, along]).argmin())
+
+    def _limits(self, label: str) -> Any:
+        """Return the least and the largest value of a counter, and that of k-space's centre."""
+        from ismrmrd import xsd
+
+        values = self.labels.get(label, np.zeros(1, dtype=int))
+        axis = {"LIN": 1, "PAR": 2}.get(label)
+        centre = 0
+        if axis is not None and label in self.labels:
+            starts = [span.start + self._centre(span) for span in self.spans]
+            centre = int(values[np.abs(self.trajectory[starts, axis]).argmin()])
+        return xsd.limitType(minimum=int(values.min()), maximum=int(values.max()), center=centre)
