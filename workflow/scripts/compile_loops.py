@@ -12,7 +12,7 @@ import tse
 
 from pulseq_zero.experiments.validation import judged_phantom
 from pulseq_zero.imaging.model import ImagingModel
-from pulseq_zero.judge import isochromat_signal, read_course
+from pulseq_zero.judge import converged_isochromats, read_course
 from pulseq_zero.phantom import build_phantom
 
 # Moments change with times, and not with flip angles: that takes other loops
@@ -33,7 +33,8 @@ def main():
             file = Path(folder, "judged.seq")
             function().write(str(file))
             for physics in ("instantaneous", "full"):
-                isochromat_signal(read_course(file, physics), judged_phantom(phantom), spins=1)
+                course = read_course(file, physics)
+                converged_isochromats(course, judged_phantom(phantom), spins=1, largest=1)
 
 
 if __name__ == "__main__":
