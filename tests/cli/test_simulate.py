@@ -111,3 +111,83 @@ def test_several_echoes_are_several_images(folder):
     first, second = np.moveaxis(nibabel.load("echoes/image.nii.gz").get_fdata()[:, 0, 0], 1, 0)
     # The later one is darker, as T2 has it
     assert second[5] / first[5] == pytest.approx(np.exp(-10e-3 / 0.04), rel=0.05)
+
+
+def two_echoes_of_two_sets():
+    """Return each line at two echoes, twice; the second set is excited half as strongly."""
+    seq = pp.Sequence(pp.Opts(max_grad=30, grad_unit="mT/m", max_slew=120, slew_unit="T/m/s"))
+    gx = pp.make_trapezoid("x", flat_area=N / FOV, flat_time=1.6e-3)
+    adc = pp.make_adc(N, duration=gx.flat_time, delay=gx.rise_time)
+    pre = pp.make_trapezoid("x", area=-gx.area / 2 - gx.flat_area / N / 2, duration=1e-3)
+    back = pp.make_trapezoid("x", area=-gx.area, duration=2e-3)
+    for flip, number in ((0.5, 0), (0.25, 1)):
+        # before the first pulse, and after the first set
+        seq.add_block(pp.make_adc(N, dwell=1e-5), pp.make_label("NOISE", "SET", 1))
+        for line in np.arange(N) - N // 2:
+            seq.add_block(pp.make_block_pulse(flip, duration=1e-4, use="excitation"))
+            seq.add_block(pre, pp.make_trapezoid("y", area=line / FOV, duration=1e-3))
+            for echo in (0, 1):
+                labels = [("NOISE", 0), ("SET", number), ("ECO", echo)]
+                set_labels = [pp.make_label(name, "SET", value) for name, value in labels]
+                seq.add_block(gx, adc, *set_labels)
+                if echo == 0:
+                    seq.add_block(back)
+            seq.add_block(pp.make_delay(10.0))
+    seq.set_definition("FOV", [FOV, FOV, 5e-3])
+    return seq
+
+
+def test_every_contrast_is_written(folder):
+    """By their labels: the second echo is darker by T2, the second set by its flip angle."""
+    two_echoes_of_two_sets().write("many.seq")
+    said = call("many.seq", "--phantom", "spot.npz")
+    assert "images (2 by label ECO, 2 by label SET) of 8 x 8 pixels" in said
+    acquisition = pulseq_zero.simulate("many.seq", read_phantom("spot.npz"))
+    images = nibabel.load(folder / "many/image.nii.gz").get_fdata()
+    assert images.shape == (8, 8, 1, 4)
+    expected = acquisition.images.abs().reshape(4, 8, 8).numpy()
+    np.testing.assert_allclose(np.moveaxis(images[:, :, 0], -1, 0), expected, rtol=1e-6)
+    echoes, sets = expected.reshape(2, 2, 64).max(-1)[:, 0], expected[:2].reshape(2, 64).max(-1)
+    # T2 and T2' of 0.1 s, with echoes 3.6 ms and a little more apart
+    assert np.exp(-4.2e-3 / 0.05) < echoes[1] / echoes[0] < np.exp(-3.6e-3 / 0.05)
+    assert sets[1] / sets[0] == pytest.approx(np.sin(0.25) / np.sin(0.5), rel=1e-3)
+    data = ismrmrd.Dataset("many/signal.mrd", create_if_needed=False)
+    acquired = [data.read_acquisition(n) for n in range(data.number_of_acquisitions())]
+    noise = [acquired.pop(place) for place in (2 * N + 1, 0)]
+    assert [(each.idx.set, each.idx.contrast) for each in acquired] == [
+        (number, echo) for number in (0, 1) for _ in range(N) for echo in (0, 1)
+    ]
+    # what follows noise is in its place
+    assert all(each.is_flag_set(ismrmrd.ACQ_IS_NOISE_MEASUREMENT) for each in noise)
+    assert not noise[1].data.any()
+    signal = np.delete(acquisition.signal.numpy(), np.s_[2 * N * N : 2 * N * N + N], axis=0)
+    np.testing.assert_array_equal(
+        np.concatenate([each.data for each in acquired], 1).T.conj(), signal
+    )
+
+
+def test_a_volume_is_written(folder):
+    """A spot in the middle of four partitions, along z as far as the file says."""
+    seq = pp.Sequence(pp.Opts(max_grad=30, grad_unit="mT/m", max_slew=120, slew_unit="T/m/s"))
+    gx = pp.make_trapezoid("x", flat_area=N / FOV, flat_time=1.6e-3)
+    adc = pp.make_adc(N, duration=gx.flat_time, delay=gx.rise_time)
+    pre = pp.make_trapezoid("x", area=-gx.area / 2 - gx.flat_area / N / 2, duration=1e-3)
+    for partition in range(-2, 2):
+        for line in np.arange(N) - N // 2:
+            seq.add_block(pp.make_block_pulse(0.5, duration=1e-4, use="excitation"))
+            gz = pp.make_trapezoid("z", area=partition / 0.04, duration=1e-3)
+            seq.add_block(pre, pp.make_trapezoid("y", area=line / FOV, duration=1e-3), gz)
+            seq.add_block(gx, adc, pp.make_label("PAR", "SET", partition + 2))
+            seq.add_block(pp.make_delay(10.0))
+    seq.set_definition("FOV", [FOV, FOV, 0.04])
+    seq.write("volume.seq")
+    said = call("volume.seq", "--phantom", "spot.npz")
+    assert "image of 8 x 8 x 4 pixels, 200 x 200 x 40 mm" in said
+    nifti = nibabel.load(folder / "volume/image.nii.gz")
+    assert nifti.header.get_zooms() == pytest.approx((25.0, 25.0, 10.0))
+    brightest = np.unravel_index(np.argmax(nifti.get_fdata()), nifti.shape)
+    assert brightest == (5, 2, 2)
+    header = ismrmrd.xsd.CreateFromDocument(
+        ismrmrd.Dataset("volume/signal.mrd", create_if_needed=False).read_xml_header()
+    )
+    assert header.encoding[0].reconSpace.matrixSize.z == 4

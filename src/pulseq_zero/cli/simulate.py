@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pypulseq
 
-from pulseq_zero.errors import UnsupportedFileError
+from pulseq_zero.errors import SequenceError, UnsupportedFileError
 from pulseq_zero.figures.sequence import kspace_figure, pulse_diagram
 from pulseq_zero.figures.signal import acquisition_figure
 from pulseq_zero.figures.style import save_figure
 from pulseq_zero.files.exports import save_image
 from pulseq_zero.files.mrd import save_ismrmrd
 from pulseq_zero.files.seq import read_seq
-from pulseq_zero.imaging.acquisition import Acquisition
+from pulseq_zero.imaging.acquisition import Acquisition, defined_fov
 from pulseq_zero.imaging.pictures import side_by_side, stacked
 from pulseq_zero.imaging.simulating import simulate
 from pulseq_zero.phantom import Phantom, build_phantom
@@ -34,6 +36,8 @@ def simulate_file(
     """Simulate a file, and write what a person looks at and what other programs read.
 
     Of a file that PyPulseq does not understand there are no pulse diagram and no ISMRMRD file.
+    A file that samples several planes of k-space is one of a volume, whose extent along z is that
+    of its definition ``FOV``.
 
     Parameters
     ----------
@@ -69,11 +73,24 @@ def simulate_file(
         sequence = None
     imaged = build_phantom({}) if phantom is None else read_phantom(phantom)
     acquisition = simulate(sequence or file, imaged, fov=fov, matrix=matrix)
+    acquisition = _of_volume(acquisition, sequence)
     report(_summary(file, acquisition))
     return [
         *_draw(file.stem, folder, sequence, acquisition),
         *_export(folder, sequence, imaged, acquisition),
     ]
+
+
+def _of_volume(acquisition: Acquisition, sequence: pypulseq.Sequence | None) -> Acquisition:
+    """Take a plane for a volume, if that is what is sampled and the file states its extent."""
+    if sequence is not None and acquisition.matrix is None:
+        with suppress(SequenceError):
+            extent = defined_fov(sequence, 3)[2]
+            volume = replace(acquisition, fov=(*acquisition.fov, extent))
+            _, (first, *_) = volume.reconstructions
+            if first.matrix[2] > 1:
+                return volume
+    return acquisition
 
 
 def _summary(file: Path, acquisition: Acquisition) -> str:

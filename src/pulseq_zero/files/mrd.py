@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -86,17 +87,17 @@ def save_ismrmrd(
             "the sequence has no definition FOV, which an ISMRMRD file must state; add "
             "seq.set_definition('FOV', [x, y, z]) in m"
         )
-    adcs = [
-        block.adc
-        for block in map(sequence.get_block, sequence.block_events)
-        if block.adc is not None
-    ]
+    blocks = [sequence.get_block(number) for number in sequence.block_events]
+    adcs = [block.adc for block in blocks if block.adc is not None]
     counts = [int(adc.num_samples) for adc in adcs]
-    if sum(counts) != len(signal):
+    missing = sum(counts) - len(signal)
+    # Before the first pulse there is none
+    if missing not in (0, _before_first_pulse(blocks)):
         raise SequenceError(
             f"the signal has {len(signal)} samples, but the sequence takes {sum(counts)}; export "
             "the signal with the sequence that it was simulated of"
         )
+    signal = torch.cat([signal.new_zeros((missing, signal.shape[1])), signal])
     if max(counts, default=0) > _MOST_SAMPLES:
         raise StoreError(
             f"{path} cannot hold an ADC event of {max(counts)} samples, more than {_MOST_SAMPLES}; "
@@ -114,6 +115,12 @@ def save_ismrmrd(
         for number, (adc, span) in enumerate(zip(adcs, readouts.spans, strict=True)):
             dataset.append_acquisition(readouts.acquisition(number, adc, samples[span]))
         dataset.close()
+
+
+def _before_first_pulse(blocks: Sequence[Any]) -> int:
+    """Count the samples that a simulation leaves out, such as those of a noise scan."""
+    first = takewhile(lambda block: block.rf is None, blocks)
+    return sum(int(block.adc.num_samples) for block in first if block.adc is not None)
 
 
 class _Readouts:
