@@ -245,3 +245,24 @@ def test_a_setting_is_labelled_with_its_unit(setting, label):
         optimizer={"iterations": 1},
     )
     assert setting_label(setting, experiment) == label
+
+
+def test_the_numbers_of_several_sequences_stand_beside_one_another():
+    stages = {
+        f"{point}/{name}": {"iteration": iteration, "nrmse_to_start": error}
+        for point, iteration, errors in (("start", 0, (0.0, 0.0)), ("optimized", 3, (0.1, 0.2)))
+        for name, error in zip(("early", "late"), errors, strict=True)
+    }
+    evaluation = {
+        "iterations": 4,
+        "seconds_per_iteration": 1.0,
+        "loss": {"start": 2.0, "best": 1.0, "best_verified": None, "fell_in_last_quarter": 0.0},
+        "parameters": {"TI": {"best": 0.5}},
+        "stages": stages,
+    }
+    table = comparison_results([], "both", {}, evaluation)
+    assert table["stage"].tolist() == ["optimized"]
+    assert table["iteration"].tolist() == [3]
+    assert table["nrmse_to_start_early"].tolist() == [0.1]
+    assert table["nrmse_to_start_late"].tolist() == [0.2]
+    assert table["TI"].tolist() == [0.5]

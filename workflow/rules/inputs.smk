@@ -187,5 +187,9 @@ def sweep_inputs(wildcards):
         for file in evaluated(RESULTS.run(PLAN.start_of(run)), RESULTS.run(run), run)
     ]
     others = [RESULTS.run(name).evaluation for name in SWEEPS[wildcards.sweep].compare]
-    beside = [RESULTS.run(name).image(at) for name, at in PLAN.compared(wildcards.sweep)]
+    beside = [
+        RESULTS.run(name).image(of_sequence(at, sequence))
+        for name, at in PLAN.compared(wildcards.sweep)
+        for sequence in names_of(name)
+    ]
     return [*own, *others, *beside]

@@ -149,12 +149,12 @@ class Plan:
         return [run for run in self.runs if run.startswith(f"{sweep}/")]
 
     def compared(self, sweep: str) -> list[tuple[str, str]]:
-        """Run and stage of what stands beside the runs of a sweep."""
+        """Run and stage of what stands beside the runs of a sweep, whichever its sequences."""
         return [
-            (name, stage)
+            (name, point)
             for name in self.sweeps[sweep].compare
-            for stage in self.stages(name)
-            if stages.point_of(stage) != stages.START
+            for point in dict.fromkeys(map(stages.point_of, self.stages(name)))
+            if point != stages.START
         ]
 
     def _start(self, run: str) -> list[Any]:

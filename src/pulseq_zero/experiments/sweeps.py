@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pulseq_zero.errors import ConfigError
+from pulseq_zero.experiments.stages import OPTIMIZED, START, point_of, sequence_of
 from pulseq_zero.files.yaml import Config
 
 # Sections that a sweep has and its runs have not
@@ -122,7 +123,7 @@ def sweep_results(
         closed forms.
     """
     rows = [
-        {"run": _label(run), **settings, **stage_numbers(evaluations[str(run)], "optimized")}
+        {"run": _label(run), **settings, **stage_numbers(evaluations[str(run)], OPTIMIZED)}
         for run, settings in zip(table.index, table.to_dict("records"), strict=True)
     ]
     return pd.DataFrame(rows)
@@ -145,24 +146,40 @@ def comparison_results(
         Its numbers.
     """
     settings = {setting: _get(experiment, setting) for setting in sweep}
-    stages = [stage for stage in evaluation["stages"] if stage != "start"]
+    points = dict.fromkeys(map(point_of, evaluation["stages"]))
     return pd.DataFrame(
-        [{"run": name, **settings, **stage_numbers(evaluation, stage)} for stage in stages]
+        [
+            {"run": name, **settings, **stage_numbers(evaluation, point)}
+            for point in points
+            if point != START
+        ]
     )
 
 
-def stage_numbers(evaluation: Mapping[str, Any], stage: str) -> dict[str, Any]:
-    """Choose the numbers of one stage of an experiment that can stand in a row of a table."""
-    at_stage = evaluation["stages"][stage]
+def stage_numbers(evaluation: Mapping[str, Any], point: str) -> dict[str, Any]:
+    """Choose the numbers of one stage of an experiment that can stand in a row of a table.
+
+    Of several sequences, those of images end in the names of these.
+    """
+    stages = {
+        sequence_of(stage): numbers
+        for stage, numbers in evaluation["stages"].items()
+        if point_of(stage) == point
+    }
     numbers = {
-        "stage": stage,
-        "iteration": at_stage["iteration"],
+        "stage": point,
+        "iteration": next(iter(stages.values()))["iteration"],
         "iterations": evaluation["iterations"],
         "seconds_per_iteration": evaluation["seconds_per_iteration"],
         "loss_start": evaluation["loss"]["start"],
-        **{key: value for key, value in at_stage.items() if key != "iteration"},
+        **{
+            f"{key}_{name}" if name else key: value
+            for name, of_it in stages.items()
+            for key, value in of_it.items()
+            if key != "iteration"
+        },
     }
-    if stage == "optimized":
+    if point == OPTIMIZED:
         numbers["loss"] = evaluation["loss"]["best"]
         numbers["loss_verified"] = evaluation["loss"]["best_verified"]
         numbers["fell_in_last_quarter"] = evaluation["loss"]["fell_in_last_quarter"]
