@@ -146,7 +146,7 @@ def test_the_yaml_of_a_page_is_valid(page):
         # Alternatives stand below each other
         for text in filter(str.strip, re.split(r"^(?=phantom:)", block.code, flags=re.M)):
             content = yaml.safe_load(text)
-            if "sequence" in content:
+            if content.keys() & {"sequence", "sequences"}:
                 read(Experiment, content, name)
             elif content.keys() == {"phantom"}:
                 read_config(content["phantom"])
