@@ -10,8 +10,9 @@ import torch
 
 from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments.modules import make_modules, modules_at
+from pulseq_zero.experiments.optimization import optimize_experiment
 from pulseq_zero.experiments.plan import check_experiment
-from pulseq_zero.experiments.settings import Experiment, ModuleSettings
+from pulseq_zero.experiments.settings import Experiment, ModuleSettings, SimulationSettings
 from pulseq_zero.experiments.stages import OPTIMIZED, START
 from pulseq_zero.files.store import load_tensors
 from pulseq_zero.imaging.model import ImagingModel
@@ -117,3 +118,44 @@ def test_what_needs_modules_of_other_iterations_is_refused(change, message, monk
 def test_a_function_that_makes_no_module_is_refused(given, message):
     with pytest.raises(ConfigError, match=message):
         make_modules({"net": ModuleSettings(**given)})
+
+
+def test_an_optimization_goes_on_from_its_checkpoint_with_modules_and_noise(tmp_path):
+    noisy = {**EXPERIMENT["optimizer"], "noise": 0.01, "verify_every": None}
+    experiment = Experiment(**{**EXPERIMENT, "optimizer": noisy})
+    simulation = SimulationSettings(accuracy=1e-2, tight_accuracy=1e-2)
+
+    def run(iterations, **checkpoint):
+        changes = {"iterations": iterations, "progress": False, **checkpoint}
+        return optimize_experiment(experiment, simulation, [bar()], **changes)
+
+    whole, modules = run(6)
+    file = tmp_path / "checkpoint.safetensors"
+    run(3, checkpoint=file, checkpoint_seconds=0.0)
+    rest, modules_of_rest = run(6, checkpoint=file)
+    assert torch.equal(rest.parameters["spacing"], whole.parameters["spacing"])
+    for one, other in zip(
+        modules["network"].parameters(), modules_of_rest["network"].parameters(), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"reconstruction": {"function": "subprocess:call"}},
+        {"modules": {"network": {"function": "subprocess:call"}}},
+        {
+            "sequence": None,
+            "sequences": {
+                "one": EXPERIMENT["sequence"],
+                "other": {"function": "subprocess:call", "pulses": "instantaneous"},
+            },
+        },
+    ],
+)
+def test_functions_of_others_are_refused_wherever_they_are_named(change, monkeypatch, root):
+    monkeypatch.chdir(root)
+    experiment = Experiment(**{**EXPERIMENT, **change})
+    with pytest.raises(ConfigError, match="'subprocess:call' is no function of the project"):
+        check_experiment(experiment, [])
