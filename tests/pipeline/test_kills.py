@@ -63,6 +63,8 @@ def pipeline(root, tmp_path) -> Pipeline:
 
 
 def test_after_every_kill_the_same_command_goes_on_to_the_same_bytes(pipeline):
+    # A shell lets what it starts in the background ignore Ctrl-C, and so do these their programs
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Code that has just been compiled may round otherwise than the same code from numba's cache
     finish(start(pipeline), pipeline)
     shutil.rmtree(pipeline.folder / "results")
