@@ -359,7 +359,7 @@ def test_an_edit_of_a_sequence_reruns_what_uses_it(pipeline):
 
 def test_an_edit_of_a_reconstruction_reruns_what_makes_images_by_it(pipeline):
     planned = edited(pipeline, "sequences/magnitude.py")
-    for rule in ("all", "sweep", "summary", "validated"):
+    for rule in ("all", "sweep", "summary", "report", "validated"):
         assert planned.pop(rule) == {""}
     by_it = {"own", SWEPT}
     for rule in ("stage", "optimize"):
