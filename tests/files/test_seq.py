@@ -3,10 +3,12 @@
 import warnings
 
 import numpy as np
+import pypulseq as pp
 import pytest
 
 from pulseq_zero.conversion import convert, imported_repetitions
 from pulseq_zero.errors import SequenceError, UnsupportedFileError
+from pulseq_zero.files import seq as seq_files
 from pulseq_zero.files.seq import read_definitions, read_seq
 from support.seq_text import DWELL, FIRST_SAMPLE, KX, signed, text_of
 
@@ -137,3 +139,37 @@ def test_what_nobody_reads_is_refused(write):
     file = write(text_of("1.5.0").replace("[TRAP]", "[TRIPS]"))
     with pytest.raises(UnsupportedFileError, match=r"Unknown section code: \[TRIPS\]"):
         imported_repetitions(file)
+
+
+def test_a_shape_of_many_pulses_is_unpacked_once(tmp_path, monkeypatch):
+    """And the blocks, and the file that is written of them, are those of PyPulseq."""
+    seq = pp.Sequence()
+    shape = np.hanning(2000)
+    rf = pp.make_arbitrary_rf(shape, flip_angle=1.0, use="saturation", freq_offset=100.0)
+    gradient = pp.make_arbitrary_grad("x", 1e3 * np.hanning(50), first=0.0, last=0.0)
+    for phase in (0.0, 0.5, 1.0):
+        rf.phase_offset = phase
+        seq.add_block(rf)
+        seq.add_block(gradient)
+    seq.write(str(tmp_path / "plain.seq"))
+    plain = pp.Sequence()
+    plain.read(str(tmp_path / "plain.seq"))
+
+    unpacked = []
+    unpack = seq_files.decompress_shape
+    monkeypatch.setattr(
+        seq_files, "decompress_shape", lambda shape: unpacked.append(shape) or unpack(shape)
+    )
+    read = read_seq(tmp_path / "plain.seq")
+    assert len(unpacked) == len(read.shape_library.data)
+    for block in plain.block_events:
+        found, expected = read.get_block(block), plain.get_block(block)
+        if expected.rf is not None:
+            assert np.array_equal(found.rf.signal, expected.rf.signal)
+            assert np.array_equal(found.rf.t, expected.rf.t)
+        else:
+            assert np.array_equal(found.gx.waveform, expected.gx.waveform)
+            assert np.array_equal(found.gx.tt, expected.gx.tt)
+    for each, name in ((plain, "a.seq"), (read, "b.seq")):
+        each.write(str(tmp_path / name))
+    assert (tmp_path / "a.seq").read_bytes() == (tmp_path / "b.seq").read_bytes()

@@ -7,9 +7,14 @@ import itertools
 import re
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pypulseq
+from numpy.typing import NDArray
+from pypulseq.decompress_shape import decompress_shape
 
 from pulseq_zero.errors import SequenceError, UnsupportedFileError
 
@@ -65,8 +70,11 @@ def read_seq(
         tidy.write_text("\n".join(_tidy(text, path)), encoding="utf-8")
         try:
             sequence.read(str(tidy))
+            packed = sequence.shape_library.data
+            sequence.shape_library.data = _Unpacked(packed)
             for block in sequence.block_events:
                 sequence.get_block(block)
+            sequence.shape_library.data = packed
         except KeyError as error:
             raise SequenceError(
                 f"{path} refers to an event or a shape {error.args[0]} that it lacks, so that it "
@@ -115,6 +123,24 @@ def read_definitions(path: Path | str) -> dict[str, list[str]]:
     lines = iter(read_lines(path))
     stated = itertools.takewhile(bool, itertools.dropwhile("[DEFINITIONS]".__ne__, lines))
     return {name: words for name, *words in map(str.split, stated)}
+
+
+class _Unpacked(dict[int, NDArray[np.float64]]):
+    """The shapes of a library without compression, each unpacked when it is first asked for.
+
+    PyPulseq unpacks a shape for each event that has it, which is most of what long pulses take; one
+    that has as many numbers as samples it takes as it is.
+    """
+
+    def __init__(self, packed: Mapping[int, NDArray[np.float64]]) -> None:
+        super().__init__()
+        self._packed = packed
+
+    def __missing__(self, number: int) -> NDArray[np.float64]:
+        count, data = self._packed[number][0], self._packed[number][1:]
+        samples = decompress_shape(SimpleNamespace(num_samples=count, data=data))
+        self[number] = np.concatenate([[count], samples])
+        return self[number]
 
 
 def _text(path: Path) -> str:
