@@ -1,5 +1,6 @@
 """The gallery's examples in Python, held against closed forms; each with few iterations."""
 
+import dataclasses
 import math
 from importlib import import_module
 from types import SimpleNamespace
@@ -243,3 +244,39 @@ def test_weights_even_the_image_out(example):
     target = torch.full(brain.shape, float(imaging(start).image.abs()[brain].mean()))
     _, course = ptx_shim.optimized(imaging, start, target, brain, iterations=3)
     assert course[-1] < 0.98 * course[0]
+
+
+def test_without_decay_a_single_shot_shows_the_ideal_image(example):
+    tse_network = example("tse_network")
+    brain = tse_network.head(0)
+    pools = {
+        name: TissuePool.of(pool.PD, pool.T1, 1e3, D=0.0) for name, pool in brain.pools.items()
+    }
+    phantom = dataclasses.replace(brain, pools=pools)
+    model = ImagingModel(tse_network.single_shot, phantom, matrix=(32, 32))
+    refocusing = torch.from_numpy(tse_network.FULL)
+    with torch.no_grad():
+        image = model({"refocusing": refocusing}).image.abs()
+    # Excitation and refocusing share a slice profile, so that other paths have some signal
+    assert float(tse_network.nrmse(image, tse_network.ideal(phantom))) < 0.03
+
+
+def test_angles_and_a_network_against_blurring_learn_together(example, monkeypatch):
+    tse_network = example("tse_network")
+    monkeypatch.setattr(tse_network, "TRAINING", range(1))
+    start = torch.full((32,), 2.5, dtype=torch.float64)
+    found, network, course = tse_network.learn(start, 0.1, 1, angles=True)
+    assert bool(((found - start).abs() > 0.005).any())
+    assert float(network.scale.detach()) != 1
+    assert course[-1] < course[0]
+
+
+def test_the_even_train_is_more_even_than_where_it_begins(example):
+    tse_network = example("tse_network")
+
+    def unevenness(angles):
+        signal = tse_network.lines_of_tissues(angles)["white matter"]
+        return float(signal.std() / signal.mean())
+
+    ramp = torch.deg2rad(torch.linspace(50, 150, 32, dtype=torch.float64))
+    assert unevenness(tse_network.even_train(8)) < 0.9 * unevenness(ramp)
