@@ -122,3 +122,27 @@ def overwrites(x):
 def test_a_change_in_place_says_what_to_write(function, way):
     with pytest.warns(GradientLossWarning, match=way):
         trace(function, {"x": torch.tensor(0.7)})
+
+
+@pytest.mark.parametrize("name", ["hanning", "hamming", "blackman", "bartlett", "ones"])
+def test_windows_times_a_tensor(name):
+    """As in the signal of a pulse, in a script without functions."""
+    x = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    with tracing():
+        window = getattr(np, name)(20)
+        rf = pp.make_arbitrary_rf(
+            window * x, 0.5, no_signal_scaling=True, dwell=1e-5, use="excitation"
+        )
+        seq = played(rf)
+    angle = convert(seq).pulse_angle.sum()
+    (slope,) = torch.autograd.grad(angle, x)
+    assert slope.item() == pytest.approx(angle.item() / 0.7, rel=1e-9)
+    assert slope.item() == pytest.approx(2 * np.pi * 1e-5 * getattr(np, name)(20).sum(), rel=1e-9)
+
+
+def test_where_an_array_takes_no_tensor_the_error_names_the_way():
+    x = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    rf = pp.make_block_pulse(1.0, duration=1e-3, use="excitation")
+    with pytest.raises(TypeError, match="Tensor") as caught, tracing():
+        rf.signal *= x
+    assert "in a function that takes the tensor" in caught.value.__notes__[0]

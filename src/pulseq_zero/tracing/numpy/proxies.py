@@ -356,6 +356,12 @@ _NUMPY_TYPES = {
 # Types by which traced modules do not know them.
 _STANDS_FOR = {proxy.real: proxy for proxy in (FLOAT, INT, *_NUMPY_TYPES.values())}
 
+# What makes arrays of plain numbers, which traced ones may be assigned into or multiply
+_MAKING = (
+    "zeros", "ones", "empty", "eye", "identity", "tri",
+    "bartlett", "blackman", "hamming", "hanning",
+)  # fmt: skip
+
 traced_numpy = _Proxy(
     np,
     {
@@ -364,10 +370,7 @@ traced_numpy = _Proxy(
         "asanyarray": _asarray,
         "ascontiguousarray": _asarray,
         "atleast_1d": _vectorised(np.atleast_1d),
-        **{
-            name: _creating(getattr(np, name))
-            for name in ("zeros", "ones", "empty", "eye", "identity")
-        },
+        **{name: _creating(getattr(np, name)) for name in _MAKING},
         "full": _full,
         "arange": _arange,
         "linspace": _linspace,

@@ -111,11 +111,18 @@ class _Exit:
         return leave
 
     def __call__(self, context: Context, *raised: Any) -> None:
-        context.recording.end()
+        _end(context.recording, *raised)
 
 
-def _end(recording: Recording, *raised: Any) -> None:
+def _end(recording: Recording, kind: Any = None, error: Any = None, trace: Any = None) -> None:
     recording.end()
+    # What NumPy and PyTorch say where one does not take the other's
+    if isinstance(error, TypeError) and "Tensor" in str(error):
+        error.add_note(
+            "Inside of tracing, a tensor becomes a traced number where it is handed to PyPulseq, "
+            "NumPy or a function of the script: compute with arrays and tensors in a function that "
+            "takes the tensor"
+        )
 
 
 class Context:
