@@ -582,3 +582,14 @@ def test_stored_repetitions_play_the_same_pulses():
     again = type(repetitions).from_tensors(*repetitions.to_tensors())
     one, other = (Simulator(phantom(8e-3))(each).signal for each in (repetitions, again))
     assert torch.equal(one, other)
+
+
+def test_a_long_pulse_is_composed_part_by_part(monkeypatch):
+    """What would not fit into the memory at once; turned off its axis by gradient and offset."""
+    sequence, data = pp.Sequence(SYSTEM), phantom(8e-3, B0=(40.0,))
+    rf, gz, rewinder = selective(0.7, "excitation")
+    for event in ((rf, gz), (rewinder,), (adc(),)):
+        sequence.add_block(*event)
+    at_once = played(sequence, data, dtype=torch.float64)
+    monkeypatch.setattr(pulse_tables, "_AT_ONCE", 1)
+    torch.testing.assert_close(played(sequence, data, dtype=torch.float64), at_once)

@@ -147,17 +147,50 @@ def turned_by(
     step, it turns by w + s x w / 6: to fourth order in its duration (Magnus expansion; Blanes et
     al., Phys. Rep. 470, 2009, doi:10.1016/j.physrep.2008.11.001).
     """
+    gradient = family.moment / family.time[:, None]
+    steps = (family.time, family.moment, _change(gradient), family.signal, _change(family.signal))
+    # Of long pulses only so many, or nothing would hold them
+    count = max(1, _AT_ONCE // (len(strength) * len(place) * len(offset)))
+    parts = (
+        _composed(*some, strength=strength, place=place, offset=offset)
+        for some in zip(*(each.split(count) for each in steps), strict=True)
+    )
+    a, b, turn = next(parts)
+    for a2, b2, more in parts:
+        a, b, turn = a2 * a - b2.conj() * b, b2 * a + a2.conj() * b, turn + more
+    before = _until(family, place, offset)
+    after = turn - before
+    one = torch.ones_like(before)
+    # Turns about z by minus what precession does before and after the centre
+    p, q = torch.polar(one, before), torch.polar(one, after)
+    return a * p * q, b * p * q.conj()
+
+
+def _composed(
+    time: Tensor,
+    moment: Tensor,
+    slope: Tensor,
+    signal: Tensor,
+    bend: Tensor,
+    *,
+    strength: Tensor,
+    place: Tensor,
+    offset: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compose steps of a pulse: a, b (strengths, places, offsets), turns (places, offsets) [rad].
+
+    ``slope`` and ``bend`` are by how much gradient and signal change across each.
+    """
 
     def shaped(values: Tensor, dimensions: int) -> Tensor:
         return values.reshape(-1, *[1] * dimensions)
 
     # (steps, strengths, places, offsets), in the plane as complex numbers
-    plane = math.pi * shaped(family.signal * family.time, 3) * strength[:, None, None]
-    bend = math.pi * shaped(_change(family.signal) * family.time, 3) * strength[:, None, None]
-    turn = (family.moment @ place.T)[..., None] + shaped(family.time, 2) * offset
+    plane = math.pi * shaped(signal * time, 3) * strength[:, None, None]
+    bend = math.pi * shaped(bend * time, 3) * strength[:, None, None]
+    turn = (moment @ place.T)[..., None] + shaped(time, 2) * offset
     turn = math.pi * turn[:, None]
-    gradient = family.moment / family.time[:, None]
-    slope = math.pi * (_change(gradient) * family.time[:, None] @ place.T)[:, None, :, None]
+    slope = math.pi * (slope * time[:, None] @ place.T)[:, None, :, None]
     about_xy = plane + 1j / 6 * (slope * plane - turn * bend)
     about_z = turn + (bend.conj() * plane).imag / 6
     half = (about_z.square() + _square(about_xy)).clamp_min(1e-60).sqrt()
@@ -170,12 +203,7 @@ def turned_by(
             b = torch.cat([b, torch.zeros_like(b[:1])])
         a1, a2, b1, b2 = a[::2], a[1::2], b[::2], b[1::2]
         a, b = a2 * a1 - b2.conj() * b1, b2 * a1 + a2.conj() * b1
-    before = _until(family, place, offset)
-    after = turn.sum(0)[0] - before
-    one = torch.ones_like(before)
-    # Turns about z by minus what precession does before and after the centre
-    p, q = torch.polar(one, before), torch.polar(one, after)
-    return a[0] * p * q, b[0] * p * q.conj()
+    return a[0], b[0], turn.sum(0)[0]
 
 
 def slopes_at_zero(pulses: SilentPulses, place: Tensor, offset: Tensor) -> Tensor:
