@@ -20,8 +20,8 @@ _BEYOND = 8
 # The largest strength of an expansion is a power of 2, or so many between two of them: one serves
 # for a while as flip angles grow.
 _STRENGTHS = 4
-# So many numbers are composed at once.
-_AT_ONCE = 2**21
+# So many numbers are composed at once: more do not fit into the caches of processors
+_AT_ONCE = 2**17
 
 
 @dataclass(frozen=True)
