@@ -93,6 +93,22 @@ def test_several_parameters_and_named_terms(voxel):
     assert float(result.at(30)["flip"]) == float(result.last["flip"])
 
 
+def test_a_result_says_in_a_line_what_was_found(voxel):
+    def loss(parameters, image):
+        return image.abs().sum() + (parameters["flips"] - 1.2).square().sum()
+
+    def several(TI=0.6, flips=(0.5, 0.5)):
+        return inversion_recovery(TI, flips[0] + flips[1])
+
+    parameters = {"TI": Parameter(0.6, 0.02, 3.0, 0.02), "flips": np.array([0.5, 0.6])}
+    result = optimize(several, loss, parameters, voxel, iterations=2, **QUIET)
+    assert re.fullmatch(
+        r"OptimizationResult\(best iteration 2 of 2: loss \S+ -> \S+, TI 0\.6 -> \S+, "
+        r"flips 0\.5\.\.0\.6 -> \S+\)",
+        repr(result),
+    )
+
+
 @pytest.mark.parametrize("method", ["adam", "rprop", "lbfgs"])
 def test_bounds_are_kept(voxel, method):
     parameters = {"TI": Parameter(0.6, 0.5, 0.65, 0.05)}

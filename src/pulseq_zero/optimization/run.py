@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 _ROUNDING = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OptimizationResult:
     """What an optimization found.
 
@@ -58,10 +58,18 @@ class OptimizationResult:
     best: Values
     last: Values
     best_iteration: int
-    history: pd.DataFrame = field(repr=False)
-    parameters: Values = field(repr=False)
-    modules: ModuleStates = field(default_factory=list, repr=False)
+    history: pd.DataFrame
+    parameters: Values
+    modules: ModuleStates = field(default_factory=list)
     interrupted: bool = False
+
+    def __repr__(self) -> str:
+        loss, start = self.history["loss"], self.at(0)
+        found = [f"{name} {short(start[name])} -> {short(self.best[name])}" for name in self.best]
+        return (
+            f"OptimizationResult(best iteration {self.best_iteration} of {len(loss) - 1}: "
+            f"loss {loss.iloc[0]:.4g} -> {loss[self.best_iteration]:.4g}, {', '.join(found)})"
+        )
 
     @property
     def seconds_per_iteration(self) -> float:
