@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -127,23 +128,31 @@ def test_a_run_that_ends_leaves_nothing_to_clear_up(start, tmp_path, snakemakes)
     assert [file.name for file in (tmp_path / ".snakemake/runs").iterdir()] == ["lock"]
 
 
-def test_a_job_ends_with_its_run_and_the_next_run_waits_for_that(start, tmp_path, snakemakes):
+def test_a_job_ends_with_its_run(start, tmp_path):
     run = begun(start(WITH_JOB))
     temporary = Path(run.stdout.readline().strip())
     assert temporary.is_relative_to(tmp_path / ".snakemake/runs")
     jobs = psutil.Process(run.pid).children(recursive=True)
     assert len(jobs) == 2
-    # As if it were busy
-    jobs[0].suspend()
     kill(run)
-    then = start(BEGIN)
-    assert then.stderr.readline().startswith("The run before was killed")
-    assert then.stderr.readline() == "Waiting for the jobs of a killed run to end\n"
-    assert all(file.exists() for file in snakemakes)
-    jobs[0].resume()
-    assert then.communicate(timeout=60)[0] == "cleared\n"
-    assert psutil.wait_procs(jobs, timeout=10)[1] == []
+    assert psutil.wait_procs(jobs, timeout=60)[1] == []
+    assert start(BEGIN).communicate(timeout=60)[0] == "cleared\n"
     assert not temporary.exists()
+
+
+def test_the_next_run_waits_for_the_jobs_of_a_killed_one(start, tmp_path, snakemakes):
+    run = begun(start(RUN))
+    (lock,) = (tmp_path / ".snakemake/runs").glob("*/lock")
+    kill(run)
+    with lock.open() as job:
+        # As a job does that has not ended yet
+        fcntl.flock(job, fcntl.LOCK_SH)
+        then = start(BEGIN)
+        assert then.stderr.readline().startswith("The run before was killed")
+        assert then.stderr.readline() == "Waiting for the jobs of a killed run to end\n"
+        assert all(file.exists() for file in snakemakes)
+    assert then.communicate(timeout=60)[0] == "cleared\n"
+    assert not any(file.exists() for file in snakemakes)
 
 
 def test_a_job_whose_run_has_ended_does_not_begin(start, tmp_path):
