@@ -240,8 +240,9 @@ def some_spins(draw):
     return Spins(
         random.uniform(-0.03, 0.03, (SPINS, 3)),
         random.uniform(-60, 60, SPINS),
+        # Relaxation during a pulse is neglected
         T1=0.3,
-        T2=0.05,
+        T2=0.1,
         B1=random.uniform(0.8, 1.2, SPINS) * np.exp(1j * random.uniform(-3, 3, SPINS)),
         coil=np.exp(1j * random.uniform(-3, 3, SPINS)),
     )

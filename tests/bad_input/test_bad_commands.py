@@ -62,8 +62,9 @@ def project(tmp_path, monkeypatch):
         (
             "run unknown.yaml",
             "unknown.yaml: the file: unknown key 'sequnce'; the keys are baselines, compare, "
-            "ensemble, figure, image, loss, optimizer, parameters, phantom, report_iterations, "
-            "scan, sequence, sweep, title, validation",
+            "ensemble, figure, image, loss, modules, optimizer, parameters, phantom, "
+            "reconstruction, report_iterations, scan, sequence, sequences, sweep, title, "
+            "validation",
         ),
         (
             "check no_file.yaml",

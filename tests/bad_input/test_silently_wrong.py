@@ -65,6 +65,8 @@ def test_a_scan_whose_parameter_is_called_as_another_column(parameter, term):
     experiment = only_sections(
         {
             "sequence": {"function": "scanned.py:sequence"},
+            "sequences": {},
+            "reconstruction": None,
             "parameters": {parameter: {"start": 1.0}},
             "image": {},
             "loss": {"function": "scanned.py:loss"},
@@ -133,7 +135,12 @@ def test_a_sequence_function_of_more_than_its_arguments(monkeypatch, function, p
 
 def export_at_start(function):
     experiment = only_sections(
-        {"sequence": {"function": function}, "parameters": {"TI": {}}, "image": {}}
+        {
+            "sequence": {"function": function},
+            "sequences": {},
+            "parameters": {"TI": {}},
+            "image": {},
+        }
     )
     sequence, traced, seq, check = map(
         Path, ("a.safetensors", "traced.seq", "a.seq", "export.json")

@@ -306,7 +306,8 @@ def test_after_a_kill_the_same_command_goes_on(pipeline):
     killed = pipeline.start("--cores", "1", **quiet)
     process = psutil.Process(killed.pid)
     try:
-        wait(lambda: process.children(), 300, "a job has begun")
+        locks = pipeline.folder / ".snakemake/locks"
+        wait(lambda: process.children() and [*locks.glob("*")], 300, "a job has begun")
         jobs = process.children(recursive=True)
         process.suspend()
         refused = pipeline.run(check=False)

@@ -258,6 +258,8 @@ def interrupt_at(number, function):
         return follow
 
     before = sys.gettrace()
+    # Processes that share out the tests ignore it
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.settrace(follow)
     try:
         function()
@@ -265,6 +267,7 @@ def interrupt_at(number, function):
         return interrupt
     finally:
         sys.settrace(before)
+        signal.signal(signal.SIGINT, handler)
     return None
 
 
