@@ -19,7 +19,7 @@ from pulseq_zero.conversion.costs import CostProgram
 from pulseq_zero.conversion.gradients import SAME_TIME
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.conversion.played import PlayedPulses
-from pulseq_zero.conversion.pulses import SubPulses, changes_faster
+from pulseq_zero.conversion.pulses import SubPulses, change_over_steps, most_change
 from pulseq_zero.conversion.repetitions import PulseUse, Repetitions
 from pulseq_zero.conversion.scaled import scaled_pulses
 from pulseq_zero.errors import GradientLostError, PulseqZeroError, SequenceError
@@ -283,9 +283,8 @@ class Conversion:
         values = [np.asarray(raw(x)) for x in self._assembly.traced]
         self.program = Program(sequence.tape, list(zip(values, wires, strict=True)))
         time, moment = wires[2:4]
-        self._traced_signal = (
-            values[5] + 1j * values[6] if pulses == "played" else np.zeros(0, complex)
-        )
+        signal = values[5] + 1j * values[6] if pulses == "played" else np.zeros(0, complex)
+        self._most_change = most_change(signal, self._assembly.step_count)
         self._moving = torch.from_numpy((time != 0) | (moment != 0).any(1))
         self._scaled = scaled_pulses(self.program, self._assembly)
 
@@ -305,7 +304,7 @@ class Conversion:
         assembly, device = self._assembly, angle.device
         if played:
             signal = torch.complex(*(part.detach().double().cpu() for part in played[:2])).numpy()
-            if changes_faster(signal, self._traced_signal, assembly.step_count):
+            if np.any(change_over_steps(signal, assembly.step_count) > self._most_change):
                 raise StepsTooLong("a pulse changes faster than when its steps were chosen")
         return Repetitions(
             pulse_angle=angle,

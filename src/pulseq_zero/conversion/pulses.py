@@ -166,29 +166,28 @@ def _step_count(shape: SimpleNamespace, per_second: float) -> int:
     return max(_FEWEST_STEPS, int(np.ceil(_PER_PERIOD * highest * duration)))
 
 
-def changes_faster(
-    signal: NDArray[np.complex128], before: NDArray[np.complex128], counts: Sequence[int]
-) -> bool:
-    """Tell whether pulses change faster than those that their steps were made for.
+def change_over_steps(signal: NDArray[np.complex128], counts: Sequence[int]) -> NDArray[np.float64]:
+    """Return the squared change of pulses from step to step, relative to their power, (pulses,).
 
     Parameters
     ----------
-    signal, before
+    signal
         (steps,) of all pulses, those of the one behind those of the other.
     counts
         Number of steps of each of the pulses.
     """
     number = np.repeat(np.arange(len(counts)), counts)
     within = number[1:] == number[:-1]
+    square = np.where(within, np.abs(np.diff(signal)) ** 2, 0.0)
+    change = np.bincount(number[1:], square, len(counts))
+    size = np.bincount(number, np.abs(signal) ** 2, len(counts))
+    return change / np.maximum(size, 1e-300)
 
-    def over_a_step(values: NDArray[np.complex128]) -> NDArray[np.float64]:
-        square = np.where(within, np.abs(np.diff(values)) ** 2, 0.0)
-        change = np.bincount(number[1:], square, len(counts))
-        size = np.bincount(number, np.abs(values) ** 2, len(counts))
-        return change / np.maximum(size, 1e-300)
 
+def most_change(signal: NDArray[np.complex128], counts: Sequence[int]) -> NDArray[np.float64]:
+    """Return up to which `change_over_steps` the steps that were chosen for pulses do."""
     usual = (2 * np.pi / _PER_PERIOD) ** 2
-    return bool(np.any(over_a_step(signal) > np.maximum(_FASTER * over_a_step(before), usual)))
+    return np.maximum(_FASTER * change_over_steps(signal, counts), usual)
 
 
 def sample_durations(rf: SimpleNamespace) -> Any:
