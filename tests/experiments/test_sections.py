@@ -11,11 +11,11 @@ from pulseq_zero.experiments.layout import ResultFiles
 from pulseq_zero.experiments.settings import (
     Experiment,
     JudgeSettings,
-    LimitSettings,
     SimulationSettings,
 )
 from pulseq_zero.experiments.stages import ENDS, FULL, START
 from pulseq_zero.phantom import build_phantom
+from support.whole_run import step_arguments
 
 MODULE = "pulseq_zero.experiments.steps"
 STEPS = (
@@ -65,16 +65,8 @@ def read(root, tmp_path_factory) -> dict[str, set[str]]:
     )
     simulation = SimulationSettings(accuracy=0.1, tight_accuracy=0.1, tight_change=1.0)
     judge = JudgeSettings(tolerance=1, full_tolerance=1, largest=64, full_accuracy=0.1)
-    plain_script = root / "workflow/scripts/plain_pypulseq.py"
     given = {
-        "name": "small",
-        "simulation": simulation,
-        "simulator": simulation.simulator,
-        "accuracy": simulation.accuracy,
-        "plain_script": plain_script,
-        "phantom": phantom,
-        "ensemble": [],
-        "checkpoints": results.checkpoints,
+        **step_arguments(results, phantom, simulation),
         "optimization": files.parameters,
         "scan": files.scan,
         "minima": files.minima,
@@ -83,13 +75,6 @@ def read(root, tmp_path_factory) -> dict[str, set[str]]:
         "settings": judge,
         "others": {"coarse": {"matrix": 16}},
         "stages": ENDS,
-        "limit_settings": LimitSettings(),
-        "files": files,
-        "start": files,
-        "results": results,
-        "judges": dict.fromkeys(ENDS, files),
-        "png": results.figure("validation", "png"),
-        "pdf": [results.figure("validation", "pdf"), results.figure("b", "pdf")],
     }
     recorded: dict[str, set[str]] = {}
 

@@ -33,6 +33,30 @@ from pulseq_zero.phantom import Phantom
 _ROOT = Path(__file__).parents[2]
 
 
+def step_arguments(
+    results: ResultFiles, phantom: Path, simulation: SimulationSettings
+) -> dict[str, Any]:
+    """Return what all steps of an experiment called small are given, beside the experiment."""
+    files = results.run("small")
+    return {
+        "name": "small",
+        "simulation": simulation,
+        "simulator": simulation.simulator,
+        "accuracy": simulation.tight_accuracy,
+        "plain_script": _ROOT / "workflow/scripts/plain_pypulseq.py",
+        "phantom": phantom,
+        "ensemble": [],
+        "checkpoints": results.checkpoints,
+        "limit_settings": LimitSettings(),
+        "files": files,
+        "start": files,
+        "results": results,
+        "judges": dict.fromkeys(ENDS, files),
+        "png": results.figure("validation", "png"),
+        "pdf": [results.figure("validation", "pdf"), results.figure("b", "pdf")],
+    }
+
+
 def run_steps(
     experiment: Experiment, phantom: Phantom, folder: Path, *, tolerance: float = 1.0
 ) -> RunFiles:
@@ -46,15 +70,8 @@ def run_steps(
     phantom.save(imaged)
     simulation = SimulationSettings(accuracy=1e-2, tight_accuracy=1e-2, tight_change=1.0)
     given: dict[str, Any] = {
-        "name": "small",
+        **step_arguments(results, imaged, simulation),
         "experiment": experiment,
-        "simulation": simulation,
-        "simulator": simulation.simulator,
-        "accuracy": simulation.tight_accuracy,
-        "plain_script": _ROOT / "workflow/scripts/plain_pypulseq.py",
-        "phantom": imaged,
-        "ensemble": [],
-        "checkpoints": results.checkpoints,
         "settings": JudgeSettings(
             tolerance=tolerance,
             full_tolerance=tolerance,
@@ -65,13 +82,6 @@ def run_steps(
         "noise": NoiseSettings(count=2),
         "others": {},
         "stages": reported([], names),
-        "limit_settings": LimitSettings(),
-        "files": files,
-        "start": files,
-        "results": results,
-        "judges": dict.fromkeys(ENDS, files),
-        "png": results.figure("validation", "png"),
-        "pdf": [results.figure("validation", "pdf"), results.figure("b", "pdf")],
     }
 
     def take(step: str, **arguments: Any) -> None:
