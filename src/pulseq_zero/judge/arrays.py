@@ -34,8 +34,8 @@ class SpinVoxels(NamedTuple):
     transmit: Array
     weight: Array
 
-    def chosen(self, which: Array) -> SpinVoxels:
-        """Return some of the voxels, as (voxels,) bool says."""
+    def chosen(self, which: Array | slice) -> SpinVoxels:
+        """Return some of the voxels, or all."""
         return SpinVoxels(*(values[which] for values in self))
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy.ndimage import uniform_filter1d
 from torch import Tensor
 
 from pulseq_zero.errors import SimulationError
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 _ORDER = 1.2
 # and a round does not ask for more than this many times as many as the one before.
 _MOST_AT_ONCE = 16
+# How many are needed is found by one of so many voxels, and averaged over so many of these.
+_ONE_OF, _AVERAGED = 32, 16
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,7 @@ def isochromat_signal(
     """
     count = torch.as_tensor(spins).expand(data.PD.numel()).numpy().astype(np.int64)
     judge = _Judge(course, data, voxel_size)
-    everywhere = np.ones(len(count), dtype=bool)
-    return judge.received(judge.simulate(count, [seed], everywhere)[0])[0]
+    return judge.received(judge.simulate(count, [seed])[0])[0]
 
 
 def converged_isochromats(
@@ -114,7 +116,7 @@ def converged_isochromats(
 
     Voxels differ in the spins that they need: many with a short T2', few with little in them.
     Each gets as many as make the whole agree at least cost, from what the two seeds differed by
-    in it with fewer.
+    with fewer, and in a sample of voxels with more.
 
     Parameters
     ----------
@@ -133,26 +135,19 @@ def converged_isochromats(
     """
     judge = _Judge(course, data, voxel_size)
     count = np.full(data.PD.numel(), spins, dtype=np.int64)
-    everywhere = np.ones(len(count), dtype=bool)
-    signal, difference = judge.simulate(count, [0, 1], everywhere)
     while True:
+        signal, difference = judge.simulate(count, [0, 1])
         seeds = judge.received(signal)
         mean = seeds.mean(0)
         size = float(mean.abs().square().sum().sqrt())
         scatter = float((seeds[0] - seeds[1]).abs().square().sum().sqrt()) / max(size, 1e-30)
-        aim = 0.8 * tolerance * size
-        more = _more_spins(count, difference, aim, largest)
+        aim, more = 0.8 * tolerance * size, count
         # Numbers are rounded to powers of 2: the next ones may be those of now
         while scatter > tolerance and np.array_equal(more, count) and count.max() < largest:
+            more = judge.enough_spins(count, difference, aim, largest)
             aim *= 0.8
-            more = _more_spins(count, difference, aim, largest)
-        if scatter <= tolerance or np.array_equal(more, count):
+        if np.array_equal(more, count):
             return Isochromats(mean, seeds, float(count.mean()), scatter)
-        # What voxels that need no more have given stays; the others' is taken out again
-        changed = more != count
-        signal -= judge.simulate(count, [0, 1], changed)[0]
-        added, difference[changed] = judge.simulate(more, [0, 1], changed)
-        signal += added
         count = more
 
 
@@ -207,10 +202,54 @@ class _Judge:
         off_resonance = float(np.abs(self._voxels.off_resonance).max())
         strongest = float(np.abs(transmit).sum(1).max())
         self._course = compile_course(course, transmit.shape[1], reach, off_resonance, strongest)
+        self._power = np.square(np.abs(weight)).sum(1)
+        # Neighbours in this order have nearly the same tissue, and weigh nearly the same
+        voxels = self._voxels
+        self._alike = np.lexsort((self._power, voxels.R1, voxels.R2, voxels.width))
         self._receiver = torch.tensor(course.receiver_phase, dtype=torch.float32)
 
-    def simulate(self, spins: Array, seeds: Sequence[int], chosen: Array) -> tuple[Array, Array]:
-        """Simulate some of the voxels, as (voxels,) bool says.
+    def enough_spins(self, count: Array, difference: Array, aim: float, largest: int) -> Array:
+        """Find how many spins make the whole agree, as a sample of the voxels tells.
+
+        Errors fall slowly at first, and steeply once spins resolve what they have wound up to: what
+        they will be is found where it costs little, and not by simulating all voxels twice.
+
+        Parameters
+        ----------
+        count, difference
+            (voxels,) numbers of spins, and squared differences of two seeds with them.
+        aim
+            Largest norm of the difference of the two signals.
+        largest
+            Number of spins in a voxel.
+        """
+        sample = self._alike[::_ONE_OF]
+        expected = self._expected(count, difference[self._alike])
+        while float(np.sqrt(expected.sum())) > aim:
+            more = _more_spins(count, expected, aim, largest)
+            if np.array_equal(more, count):
+                break
+            count = more
+            expected = self._expected(count, self.simulate(count, [0, 1], sample)[1])
+        return count
+
+    def _expected(self, count: Array, difference: Array) -> Array:
+        """Expect squared differences of all voxels from those of some, or all, of them.
+
+        Of a single voxel it is as random as the seeds' shifts are: what voxels that are alike have
+        on the average tells more. Equal voxels differ by the square of what they weigh.
+        """
+        scale = np.maximum(self._power, 1e-30) * count.astype(float) ** (-2 * _ORDER)
+        step = -(-len(count) // len(difference))
+        each = uniform_filter1d(difference / scale[self._alike[::step]], _AVERAGED, mode="nearest")
+        expected = np.empty(len(count))
+        expected[self._alike] = np.repeat(each, step)[: len(count)]
+        return expected * scale
+
+    def simulate(
+        self, spins: Array, seeds: Sequence[int], chosen: Array | slice = slice(None)
+    ) -> tuple[Array, Array]:
+        """Simulate voxels: all, or those of (chosen voxels,) numbers.
 
         Returns
         -------
@@ -224,7 +263,7 @@ class _Judge:
         voxels = self._voxels.chosen(chosen)
         signal = np.zeros((len(seeds), len(self._receiver), voxels.weight.shape[1]), np.complex128)
         difference: Array = simulate_voxels(
-            shift[:, chosen],
+            np.ascontiguousarray(shift[:, chosen]),
             spins[chosen],
             self._size,
             voxels,
