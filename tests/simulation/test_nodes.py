@@ -114,7 +114,7 @@ def test_voxels_of_a_tissue_of_few_are_their_own_nodes():
     simulator = Simulator(data, ACCURACY)
     signal = simulator(sequence).signal
     groups = nodes_of(simulator).groups
-    assert sum(group.matrix is None for group in groups) == 5
+    assert sum(group.is_own for group in groups) == 5
     assert relative_error(signal, Simulator(apart(data), ACCURACY)(sequence).signal) < ACCURACY
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -133,19 +134,18 @@ class Tissues:
         groups, fields, offsets, first = [], [], [], 0
         for tissue, shape in zip(tissues, shapes, strict=True):
             B1, B0 = self.voxels.B1[0, tissue.voxels], self.voxels.B0[tissue.voxels]
-            matrix = None
+            own = (B1, B0)
             if shape[1]:
-                at_field, in_field = _axis(tissue.field, shape[0], B1)
-                at_offset, in_offset = _axis(tissue.offset, shape[1], B0)
-                matrix = (in_field[:, None] * in_offset).flatten(0, 1).to(B1.dtype)
+                at_field = tissue.field.at(chebyshev_nodes(shape[0]))
+                at_offset = tissue.offset.at(chebyshev_nodes(shape[1]))
                 B1 = at_field.repeat_interleave(shape[1]).to(B1)
                 B0 = at_offset.repeat(shape[0]).to(B0)
-            groups.append(Group(tissue, slice(first, first + len(B1)), shape, matrix))
+            groups.append(Group(tissue, slice(first, first + len(B1)), shape, *own))
             fields.append(B1)
             offsets.append(B0)
             first += len(B1)
         one = torch.cat([
-            torch.arange(g.nodes.stop - g.nodes.start) * (g.matrix is None) + g.tissue.voxels.start
+            torch.arange(g.nodes.stop - g.nodes.start) * g.is_own + g.tissue.voxels.start
             for g in groups
         ])  # fmt: skip
         alike = self.voxels.part(one.to(self.voxels.R1.device))
@@ -173,14 +173,27 @@ class Group:
         Their numbers.
     shape
         How many of B1 and of B0 there are; 0 of B0 where each voxel is its own node.
-    matrix
-        (nodes, voxels) from values at the nodes to those of voxels; None where they are the same.
+    B1, B0
+        (voxels,) the fields of the tissue's voxels.
     """
 
     tissue: Tissue
     nodes: slice
     shape: tuple[int, int]
-    matrix: Tensor | None
+    B1: Tensor
+    B0: Tensor
+
+    @property
+    def is_own(self) -> bool:
+        """Whether each voxel is its own node."""
+        return not self.shape[1]
+
+    @cached_property
+    def matrix(self) -> Tensor:
+        """(nodes, voxels) from values at the nodes to those of voxels, where these are more."""
+        in_field = _interpolating(self.tissue.field, self.shape[0], self.B1)
+        in_offset = _interpolating(self.tissue.offset, self.shape[1], self.B0)
+        return (in_field[:, None] * in_offset).flatten(0, 1).to(self.B1.dtype)
 
 
 @dataclass(frozen=True)
@@ -238,13 +251,13 @@ class Nodes:
         """For each group with voxels in a part: nodes, matrix, and the voxels' numbers in it."""
         found = []
         for number, here in overlaps([group.tissue.voxels for group in self.groups], where):
-            nodes, matrix = self.groups[number].nodes, self.groups[number].matrix
-            before = where.start - self.groups[number].tissue.voxels.start
+            group = self.groups[number]
+            nodes, matrix, before = group.nodes, None, where.start - group.tissue.voxels.start
             mine = slice(before + here.start, before + here.stop)
-            if matrix is None:
+            if group.is_own:
                 nodes = slice(nodes.start + mine.start, nodes.start + mine.stop)
             else:
-                matrix = matrix[:, mine]
+                matrix = group.matrix[:, mine]
             found.append((nodes, matrix, here))
         return found
 
@@ -274,7 +287,7 @@ class Nodes:
             weight = group.tissue.weight
             whole += weight * float(values.abs().square().mean(1).sum())
             count = group.shape[axis]
-            if group.matrix is not None and count > 1:
+            if not group.is_own and count > 1:
                 terms = to_terms(chebyshev_nodes(count)).to(values)
                 found = torch.tensordot(terms, values.unflatten(1, group.shape), ([1], [1 + axis]))
                 size[:count] += weight * found.abs().square().sum(1).mean(1).cpu()
@@ -399,8 +412,7 @@ def overlaps(ranges: Sequence[slice], where: slice) -> list[tuple[int, slice]]:
     return [(number, slice(a - where.start, b - where.start)) for number, a, b in inside if a < b]
 
 
-def _axis(interval: Range, count: int, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (nodes,) of an interval, and (nodes, values) what interpolates between them."""
-    nodes = chebyshev_nodes(count)
+def _interpolating(interval: Range, count: int, values: Tensor) -> Tensor:
+    """Return (nodes, values) what interpolates between the nodes of an interval."""
     terms = polynomials(interval.relative(values.detach().double().cpu()), count)
-    return interval.at(nodes), (to_terms(nodes).T @ terms).to(values.device)
+    return (to_terms(chebyshev_nodes(count)).T @ terms).to(values.device)
