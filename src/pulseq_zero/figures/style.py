@@ -93,6 +93,8 @@ def save_figure(figure: Figure, *paths: Path | str) -> None:
 
 def _is_mathtext(text: str) -> bool:
     """Tell whether Matplotlib can set a text as mathematics: a title may mean its $ as such."""
+    if "$" not in text:
+        return True
     try:
         MathTextParser("path").parse(text)
     except ValueError:
