@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import pulseq_zero
 from pulseq_zero.tracing.tape.recording import current_tape
 
+ROOT = Path(__file__).parent.parent
 HEAVY = {
     "MRzeroCore", "h5py", "ismrmrd", "jsonschema", "matplotlib", "nibabel", "nilearn", "numba",
     "numpy", "pandas", "pypulseq", "safetensors", "scipy", "skimage", "sklearn", "snakemake",
@@ -99,3 +101,27 @@ def test_tracing_is_a_package_and_the_context_of_its_name():
         assert (tape.rounding, tape.on_loss) == ("zero", "raise")
     with pulseq_zero.tracing.tracing() as tape:
         assert current_tape() is tape
+
+
+STEPS_OF_RULES = """
+import sys
+sys.path.insert(0, {folder!r})
+from later import UNUSED, later
+
+with later(*UNUSED):
+    import MRzeroCore
+import pypulseq as pp
+
+assert not set(UNUSED) & set(sys.modules)
+sequence = pp.Sequence()
+for _ in range(20):
+    sequence.add_block(pp.make_trapezoid("x", area=1000, duration=5e-3))
+sequence.calculate_gradient_spectrum(plot=False)
+gradient = sequence.get_gradients()[0]
+assert gradient(2.5e-3) > 0
+assert {{"scipy.signal", "scipy.interpolate"}} <= set(sys.modules)
+"""
+
+
+def test_what_steps_of_rules_do_not_use_waits_until_it_is_used():
+    loaded(STEPS_OF_RULES.format(folder=str(ROOT / "workflow/scripts")))

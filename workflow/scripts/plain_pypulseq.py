@@ -13,6 +13,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from later import UNUSED, later
+
+with later(*UNUSED):
+    import pypulseq  # noqa: F401
 
 
 def find(reference):

@@ -13,12 +13,15 @@ import os
 from importlib import import_module
 from pathlib import Path
 
+from later import UNUSED, later
 from pipeline_run import end_with_run
 
 if "snakemake" in globals():
     # Before anything that takes its time
     end_with_run()
 
+with later(*UNUSED):
+    import MRzeroCore  # noqa: F401, with PyPulseq
 import torch
 
 from pulseq_zero.experiments.section import Section
