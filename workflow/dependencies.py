@@ -53,13 +53,14 @@ def _is_for_type_checkers(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
-def _running(node: ast.AST) -> Iterator[ast.AST]:
-    """All code but what is for type checkers only."""
-    if _is_for_type_checkers(node):
-        return
-    yield node
-    for child in ast.iter_child_nodes(node):
-        yield from _running(child)
+def _running(code: ast.AST) -> Iterator[ast.AST]:
+    """All statements but those that are for type checkers only."""
+    waiting = [code]
+    while waiting:
+        node = waiting.pop()
+        if not isinstance(node, ast.expr) and not _is_for_type_checkers(node):
+            yield node
+            waiting += ast.iter_child_nodes(node)
 
 
 @cache
@@ -82,6 +83,7 @@ def _with_packages(name: str) -> list[str]:
     return [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
+@cache
 def _sources(module: str, name: str) -> set[str]:
     """Modules that a name comes from: packages tell type checkers where they have theirs from."""
     found = {module, f"{module}.{name}"}
@@ -93,6 +95,7 @@ def _sources(module: str, name: str) -> set[str]:
     return found
 
 
+@cache
 def _library_file(name: str) -> list[Path]:
     package, *parts = name.split(".")
     if package != "pulseq_zero" or not parts:

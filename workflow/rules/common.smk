@@ -80,6 +80,15 @@ wildcard_constraints:
     stage=PATTERN,
 
 
+onstart:
+    # For a limit of 100 jobs a second, which so few never reach, Snakemake looks at all jobs again
+    # a second after each time that it did, and once more with each job that ends: in the end a
+    # tenth of a core and more.
+    limit = workflow.scheduler.job_rate_limiter
+    if limit and (limit.max_jobs, limit.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
+
+
 def code(step):
     """Digest of a step with all library files that it uses: editing one of them reruns the rule.
 
