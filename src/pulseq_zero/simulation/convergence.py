@@ -29,10 +29,13 @@ class Convergence:
     change
         Largest change of the image by half and by a quarter of it: root sum of squares of the
         difference, relative to that of the image.
+    signal
+        (samples, coils) complex, at that accuracy.
     """
 
     accuracy: float
     change: float
+    signal: Tensor
 
 
 def converged_accuracy(
@@ -76,7 +79,7 @@ def converged_accuracy(
         If the image still changes at the smallest threshold, or if the sequence makes more states
         than are followed.
     """
-    accuracies, images = [start], []
+    accuracies, signals, images = [start], list[Tensor](), list[Tensor]()
     with torch.no_grad():
         while True:
             result = simulate(
@@ -94,11 +97,12 @@ def converged_accuracy(
                     "makes more states than the simulation follows; spoil it, play fewer pulses, "
                     "or allow a larger change"
                 )
+            signals.append(result.signal)
             images.append(result.signal if image is None else image(result.signal))
             if len(images) >= 3:
                 largest = max(relative_change(images[-3], later) for later in images[-2:])
                 if largest <= change:
-                    return Convergence(accuracies[-3], largest)
+                    return Convergence(accuracies[-3], largest, signals[-3])
             if len(images) >= 3 and accuracies[-1] / 2 < smallest:
                 raise SimulationError(
                     f"the image still changes by more than {change:g} at accuracy "

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.experiments.modules import modules_at
@@ -13,7 +15,7 @@ from pulseq_zero.experiments.reconstruction import make_reconstruction, shown_im
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.experiments.stages import START
 from pulseq_zero.files.store import load_tensors, save_tensors
-from pulseq_zero.imaging.acquisition import acquire
+from pulseq_zero.imaging.acquisition import Acquisition
 from pulseq_zero.imaging.slices import excited_slice
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.simulation import Simulator, converged_accuracy
@@ -63,38 +65,43 @@ def run(
     repetitions = Repetitions.from_tensors(tensors, metadata)
     imaged = Phantom.load(phantom)
     data = excited_slice(imaged, repetitions).simulation_data()
-    acquired = acquire(
-        repetitions,
-        Simulator(data, accuracy=accuracy, **simulator),
-        matrix=experiment.image.matrix,
-        fov=tuple(metadata["fov"]),
-        own_reconstruction=make_reconstruction(
-            experiment.reconstruction, modules_at(experiment.modules, stage, optimization)
-        ),
+    reconstruction = make_reconstruction(
+        experiment.reconstruction, modules_at(experiment.modules, stage, optimization)
     )
+
+    def acquired(signal: Tensor) -> Acquisition:
+        return Acquisition(
+            signal,
+            repetitions,
+            data,
+            experiment.image.matrix,
+            tuple(metadata["fov"]),
+            own_reconstruction=reconstruction,
+        )
+
     changed = None
-    if change is not None:
+    if change is None:
+        signal = Simulator(data, accuracy=accuracy, **simulator)(repetitions).signal
+    else:
         try:
             found = converged_accuracy(
                 repetitions,
                 data,
                 change=change,
                 start=accuracy,
-                image=lambda signal: shown_image(acquired.with_signal(signal)),
+                image=lambda signal: shown_image(acquired(signal)),
                 **simulator,
             )
         except SimulationError as error:
             raise SimulationError(
                 f"{image.parent}: {error} (simulation.tight_accuracy, tight_change)"
             ) from error
-        accuracy, changed = found.accuracy, found.change
-        simulation = Simulator(data, accuracy=accuracy, **simulator)(repetitions)
-        acquired = acquired.with_signal(simulation.signal)
+        accuracy, changed, signal = found.accuracy, found.change, found.signal
     save_tensors(
         image,
         {
-            "image": shown_image(acquired),
-            "signal": acquired.signal,
+            "image": shown_image(acquired(signal)),
+            "signal": signal,
             "kspace": repetitions.kspace(),
         },
         {
