@@ -71,6 +71,21 @@ def test_mrzerocore_gets_what_has_the_conjugate_signal():
         torch.testing.assert_close(torch.polar(size, -phase), weights.conj().resolve_conj())
 
 
+def test_weights_of_channels_come_back_from_mrzerocore():
+    shim = torch.tensor([[1.0, 0.5j], [2.0, 1.0], [1j, 1.0]])
+    repetitions = dataclasses.replace(three_pulses(), shim=shim)
+    back = repetitions_from_mr0(repetitions.to_mr0())
+    torch.testing.assert_close(back.shim, shim)
+    assert repetitions_from_mr0(three_pulses().to_mr0()).shim is None
+
+
+def test_pulses_of_other_channels_than_others_are_refused():
+    sequence = three_pulses().to_mr0()
+    sequence[1].pulse.shim_array = torch.ones(2, 2)
+    with pytest.raises(SequenceError, match="weights of 1 and of 2 transmit channels"):
+        repetitions_from_mr0(sequence)
+
+
 def test_round_trip_through_tensors():
     repetitions = three_pulses()
     back = Repetitions.from_tensors(*repetitions.to_tensors())

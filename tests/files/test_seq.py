@@ -1,10 +1,12 @@
 """Files of any version and origin are read, and doubts are told."""
 
+import cmath
 import warnings
 
 import numpy as np
 import pypulseq as pp
 import pytest
+import torch
 
 from pulseq_zero.conversion import convert, imported_repetitions
 from pulseq_zero.errors import SequenceError, UnsupportedFileError
@@ -133,6 +135,16 @@ def test_labels_of_the_importer_are_kept(write):
     assert {name: values.tolist() for name, values in repetitions.labels.items()} == {
         "ECO": [3] * 8
     }
+
+
+def test_weights_of_transmit_channels_are_those_of_the_file(write):
+    """Magnitude and phase in radians of each channel, in the one sense of phase."""
+    extension = "\n[EXTENSIONS]\n1 1 1 0\n\nextension RF_SHIMS 1\n1 2 0.5 1.2 0.8 -0.3\n"
+    text = text_of("1.5.1", extension).replace("1 30 1 0 0 0 0 0", "1 30 1 0 0 0 0 1")
+    with pytest.warns(UserWarning, match="MRzeroCore's importer"):
+        repetitions = imported_repetitions(write(text))
+    expected = [[0.5 * cmath.exp(1.2j), 0.8 * cmath.exp(-0.3j)]]
+    torch.testing.assert_close(repetitions.shim, torch.tensor(expected), rtol=1e-5, atol=1e-6)
 
 
 def test_what_nobody_reads_is_refused(write):

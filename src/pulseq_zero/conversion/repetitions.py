@@ -368,7 +368,8 @@ def repetitions_from_mr0(sequence: mr0.Sequence) -> Repetitions:
     Raises
     ------
     SequenceError
-        If the gradients are normalized to a phantom's size.
+        If the gradients are normalized to a phantom's size, or if pulses have weights of different
+        numbers of transmit channels.
     """
     if sequence.normalized_grads:
         raise SequenceError(
@@ -384,7 +385,27 @@ def repetitions_from_mr0(sequence: mr0.Sequence) -> Repetitions:
         gradient_moment=torch.cat([r.gradm for r in sequence]),
         adc_phase=torch.cat([r.adc_phase for r in sequence]),
         adc_usage=torch.cat([r.adc_usage for r in sequence]).long(),
+        shim=_shim_of_mr0(sequence),
     ).conjugate()
+
+
+def _shim_of_mr0(sequence: mr0.Sequence) -> Tensor | None:
+    """(pulses, channels) complex weights of transmit channels; None where there is but one, of 1.
+
+    MRzeroCore has (channels, 2) magnitudes and phases, and turns by minus the phase.
+    """
+    each = [torch.as_tensor(r.pulse.shim_array) for r in sequence]
+    counts = sorted({len(weights) for weights in each})
+    if len(counts) > 1:
+        raise SequenceError(
+            f"pulses of the sequence have weights of {counts[0]} and of {counts[-1]} transmit "
+            "channels; give all pulses those of all channels"
+        )
+    weights = torch.stack(each) if each else torch.zeros(0, 1, 2)
+    magnitude, phase = weights[..., 0], weights[..., 1]
+    if counts == [1] and bool((magnitude == 1).all()) and bool((phase == 0).all()):
+        return None
+    return torch.polar(magnitude, -phase)
 
 
 def _start_positions(uses: tuple[PulseUse, ...]) -> Tensor:

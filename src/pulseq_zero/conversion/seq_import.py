@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,10 +52,7 @@ def imported_repetitions(
         return import_without_pypulseq(path, error)
     if pulses != "instantaneous" or not _is_understood(sequence):
         return convert(sequence, pulses=pulses)
-    # The importer hands on the phases of pulses and receiver as the file has them. They have the
-    # sense of Pulseq then, and not that of MRzeroCore's simulation.
-    repetitions = repetitions_from_mr0(mr0.Sequence.import_file(str(path))).conjugate()
-    return _with_labels(repetitions, sequence)
+    return _with_labels(_as_written(mr0.Sequence.import_file(str(path))), sequence)
 
 
 def import_without_pypulseq(path: Path | str, reason: UnsupportedFileError) -> Repetitions:
@@ -73,7 +72,7 @@ def import_without_pypulseq(path: Path | str, reason: UnsupportedFileError) -> R
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "turned.seq"
-        file.write_text("\n".join(_with_inverse_rotations(read_lines(path))), encoding="utf-8")
+        file.write_text("\n".join(map(_mended, _sections(read_lines(path)))), encoding="utf-8")
         try:
             sequence = mr0.Sequence.import_file(str(file))
         except Exception as error:
@@ -95,7 +94,7 @@ def import_without_pypulseq(path: Path | str, reason: UnsupportedFileError) -> R
         ).long()
         for name in labels
     }
-    repetitions = repetitions_from_mr0(sequence).conjugate()
+    repetitions = _as_written(sequence)
     return replace(
         repetitions,
         labels={
@@ -104,18 +103,42 @@ def import_without_pypulseq(path: Path | str, reason: UnsupportedFileError) -> R
     )
 
 
-def _with_inverse_rotations(lines: list[str]) -> list[str]:
-    """Invert the rotations of a file, whose gradients the importer turns the other way round."""
-    inverse, inside = [], False
+def _as_written(sequence: mr0.Sequence) -> Repetitions:
+    """Take over what MRzeroCore's importer made of a file.
+
+    It hands on the phases of pulses, channels and receiver as the file has them. They have the
+    sense of Pulseq then, and not that of MRzeroCore's simulation.
+    """
+    repetitions = repetitions_from_mr0(sequence)
+    return replace(repetitions.conjugate(), shim=repetitions.shim)
+
+
+def _sections(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Go through the lines of a file, each split into words, with the extension it is one of."""
+    extension = ""
     for line in lines:
         words = line.split()
         if words and (words[0] == "extension" or words[0].startswith("[")):
-            inside = words[:2] == ["extension", "ROTATIONS"]
-        elif inside and len(words) == 5:
-            number, real, *axis = words
-            line = " ".join([number, real, *(str(-float(each)) for each in axis)])
-        inverse.append(line)
-    return inverse
+            extension = words[1] if len(words) > 1 else ""
+        yield extension, words
+
+
+def _mended(line: tuple[str, list[str]]) -> str:
+    """Write a line so that the importer makes of it what Pulseq means.
+
+    It turns the gradients of a rotation the other way round, and takes phases of channels, which
+    are radians, for turns.
+    """
+    extension, words = line
+    if extension == "ROTATIONS" and len(words) == 5:
+        number, real, *axis = words
+        words = [number, real, *(str(-float(each)) for each in axis)]
+    elif extension == "RF_SHIMS" and len(words) > 3 and words[0] != "extension":
+        number, count, *weights = words
+        phases = [str(float(each) / (2 * math.pi)) for each in weights[1::2]]
+        pairs = zip(weights[::2], phases, strict=True)
+        words = [number, count, *(each for pair in pairs for each in pair)]
+    return " ".join(words)
 
 
 def _is_understood(sequence: pypulseq.Sequence) -> bool:
