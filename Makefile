@@ -45,11 +45,16 @@ gallery: $(VENV)/.done $(EXAMPLE)
 test: $(VENV)/.done
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# What needs the package index: PyPulseq's own tests, other people's sequences, sigpy's pulses.
+# What needs the package index: PyPulseq's own tests, other people's sequences, sigpy's pulses,
+# and mrpro, which reads what is exported and reconstructs it.
+MRPRO := mrpro==0.261015 torchnd==0.3.0 einops==0.8.2 pydicom==3.0.2 pytorch-finufft==0.1.0 \
+    finufft==2.5.1 ptwt==1.0.1 pywavelets==1.9.0
 test-network: $(VENV)/.done
 	$(BIN)/python -m pytest -m network
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/sigpy sigpy==0.1.27 pywavelets==1.9.0
 	PYTHONPATH=$(VENV)/sigpy $(BIN)/python -m pytest tests/tracing/test_designs.py
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/mrpro $(MRPRO)
+	PYTHONPATH=$(VENV)/mrpro $(BIN)/python -m pytest tests/files/test_mrd.py
 
 # The pipeline on a Slurm that the tests start and stop here: Debian's slurm-wlm and munge.
 test-slurm: $(VENV)/.done

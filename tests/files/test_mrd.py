@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 import ismrmrd
 import numpy as np
 import pypulseq as pp
@@ -110,15 +113,90 @@ def test_samples_of_noise_are_among_the_others(tmp_path):
     np.testing.assert_array_equal(second.data[0].real, [4, 5, 6, 7])
 
 
+def slices(offsets, gradient="z"):
+    """Excite and read a line of each of some slices [m]; a refocusing pulse comes between."""
+    system = pp.Opts(rf_dead_time=1e-4, rf_ringdown_time=2e-5, adc_dead_time=1e-5)
+    seq = pp.Sequence(system)
+    gx = pp.make_trapezoid("x", flat_area=4 / 0.1, flat_time=4e-4, system=system)
+    pre = pp.make_trapezoid("x", area=-gx.area / 2, duration=1e-3, system=system)
+    adc = pp.make_adc(4, duration=4e-4, delay=gx.rise_time, system=system)
+    given = {"duration": 2e-3, "slice_thickness": 4e-3, "delay": 1e-4, "system": system}
+    for number, offset in enumerate(offsets):
+        for use, angle in (("excitation", 1.5), ("refocusing", 3.0)):
+            rf, gz, gz_reph = pp.make_sinc_pulse(angle, return_gz=True, use=use, **given)
+            # A refocusing pulse tells nothing of where the slice is
+            rf.freq_offset = gz.amplitude * (offset if use == "excitation" else 0.5)
+            gz.channel = gz_reph.channel = gradient
+            seq.add_block(rf, gz)
+            seq.add_block(gz_reph)
+        seq.add_block(pre)
+        seq.add_block(gx, adc, pp.make_label("SLC", "SET", number))
+    seq.set_definition("FOV", [0.1, 0.1, 4e-3])
+    return seq
+
+
+TURNED = [[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        # To the left, back and top, in mm, as DICOM has it; phantoms have right, front and top
+        ({}, [(0, 0, -30), (0, 0, 12)]),
+        ({"position": (0.01, 0.02, 0.1)}, [(-10, -20, 70), (-10, -20, 112)]),
+        ({"position": (0.0, 0.0, 0.1), "orientation": TURNED}, [(0, 0, 70), (0, 0, 112)]),
+    ],
+)
+def test_positions_are_those_of_the_slices(tmp_path, place, expected):
+    save_ismrmrd(
+        tmp_path / "a.mrd", torch.zeros(8, 1) + 0j, slices([-0.03, 0.012]), (4, 1), **place
+    )
+    _, acquisitions = read(tmp_path / "a.mrd")
+    for each, position in zip(acquisitions, expected, strict=True):
+        assert list(each.position) == pytest.approx(position, abs=1e-3)
+        axes = np.array([each.read_dir, each.phase_dir, each.slice_dir]).T
+        to_left = np.diag([-1.0, -1.0, 1.0])
+        np.testing.assert_allclose(axes, to_left @ np.array(place.get("orientation", np.eye(3))))
+
+
+def test_a_slice_along_y_is_there(tmp_path):
+    save_ismrmrd(tmp_path / "a.mrd", torch.zeros(4, 1) + 0j, slices([0.02], "y"), (4, 1))
+    (only,) = read(tmp_path / "a.mrd")[1]
+    assert list(only.position) == pytest.approx([0, -20, 0], abs=1e-3)
+
+
+def test_what_is_encoded_along_its_thickness_is_no_slice(tmp_path):
+    """The image of a slab, whose places are encoded, has its middle where k-space has it."""
+    seq = slices([0.02])
+    blocks = [seq.get_block(number) for number in seq.block_events]
+    encoded = pp.Sequence(seq.system)
+    for area in (-250.0, 0.0):
+        for block in blocks[:-1]:
+            encoded.add_block(block)
+        encoded.add_block(pp.make_trapezoid("z", area=area, duration=1e-3, system=seq.system))
+        encoded.add_block(blocks[-1])
+    encoded.set_definition("FOV", [0.1, 0.1, 4e-3])
+    save_ismrmrd(tmp_path / "a.mrd", torch.zeros(8, 1) + 0j, encoded, (4, 1, 2))
+    for each in read(tmp_path / "a.mrd")[1]:
+        assert list(each.position) == pytest.approx([0, 0, 0], abs=1e-6)
+
+
 def test_a_signal_of_another_sequence_is_refused(written, tmp_path):
     with pytest.raises(SequenceError, match="the signal has 5 samples, but the sequence takes 768"):
         save_ismrmrd(tmp_path / "a.mrd", torch.zeros(5, 1) + 0j, written[1], MATRIX)
     assert not any(tmp_path.iterdir())
 
 
-def test_mrpro_reads_it_and_makes_the_same_images(written):
-    """Where mrpro is installed, which the environment has no need of."""
-    mrpro = pytest.importorskip("mrpro")
+@pytest.fixture
+def mrpro(monkeypatch):
+    """Import mrpro, where it is installed: ``make test-network`` does so."""
+    # Its phantoms alone need torchvision, whose wheel does not load beside torch's for the CPU
+    for name in ("torchvision", "torchvision.transforms", "torchvision.transforms.functional"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    return pytest.importorskip("mrpro")
+
+
+def test_mrpro_reads_it_and_makes_the_same_images(written, mrpro):
     path, *_ = written
     kdata = mrpro.data.KData.from_file(path, mrpro.data.traj_calculators.KTrajectoryIsmrmrd())
     assert kdata.data.shape == (ECHOES, 2, MATRIX[2], MATRIX[1], OVERSAMPLING * MATRIX[0])

@@ -57,6 +57,13 @@ def export_results(files: RunFiles) -> list[Path]:
             metadata["position"],
             metadata["orientation"],
         )
-        save_ismrmrd(mrd, tensors["signal"], sequence, matrix)
+        save_ismrmrd(
+            mrd,
+            tensors["signal"],
+            sequence,
+            matrix,
+            metadata["position"],
+            metadata["orientation"],
+        )
         written += [nifti, mrd]
     return written

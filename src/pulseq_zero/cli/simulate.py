@@ -145,5 +145,5 @@ def _export(
     if sequence is None:
         return [nifti]
     sequence.set_definition("FOV", [*fov[:2], extent])
-    save_ismrmrd(mrd, acquisition.signal, sequence, matrix)
+    save_ismrmrd(mrd, acquisition.signal, sequence, matrix, phantom.position, phantom.orientation)
     return [nifti, mrd]

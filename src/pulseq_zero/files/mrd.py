@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pulseq_zero.errors import SequenceError, StoreError
@@ -43,6 +43,10 @@ _FLAGS = {
 _MOST_SAMPLES = 2**16 - 1
 # Of protons, as PyPulseq's default system has it [Hz/T]
 _GAMMA = 42.576e6
+# From right, front and top, as phantoms have it, to left, back and top
+_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+# Extent of k-space along a direction, relative to that of all of it, that encodes nothing
+_NOT_ENCODED = 1e-2
 # Deviation from a straight line of equal steps, relative to a step, that counts as none
 _STRAIGHT = 1e-3
 
@@ -52,6 +56,8 @@ def save_ismrmrd(
     signal: Tensor,
     sequence: pypulseq.Sequence,
     matrix: Sequence[int],
+    position: Sequence[float] = (0.0, 0.0, 0.0),
+    orientation: ArrayLike | None = None,
 ) -> None:
     """Save a simulated signal as ISMRMRD, an acquisition for each ADC event.
 
@@ -64,6 +70,13 @@ def save_ismrmrd(
     file holds its complex conjugate, so that the image is that of `reconstruct`, complex
     conjugated.
 
+    Read, phase and slice direction are those of the gradients x, y and z, in the patient's
+    coordinates as DICOM has them: towards the left, back and top. The position of an acquisition is
+    that of the image's middle: where the last excitation has put the slice,
+    :math:`f G / |G|^2` for its frequency offset f in the gradient G, if the direction of G is not
+    encoded. Excitations without a gradient, and volumes, are in the middle of the gradients. Shifts
+    of the image by the receiver's phase or frequency are not counted.
+
     Parameters
     ----------
     path
@@ -74,6 +87,9 @@ def save_ismrmrd(
         The sequence that it was simulated of, as `pulseq_zero.files.seq.read_seq` reads it.
     matrix
         Pixels along x and y, and z of a volume, that it shall be reconstructed to.
+    position, orientation
+        Where the middle of the gradients is in the patient [m], and the directions of x, y and z:
+        those of the phantom, as for `pulseq_zero.files.exports.image_affine`.
 
     Raises
     ------
@@ -105,7 +121,7 @@ def save_ismrmrd(
         )
     import ismrmrd
 
-    readouts = _Readouts(sequence, counts)
+    readouts = _Readouts(sequence, counts, position, orientation)
     size = [int(matrix[0]), int(matrix[1]), int(matrix[2]) if len(matrix) > 2 else 1]
     header = readouts.header(size, signal.shape[1])
     samples = signal.conj().resolve_conj().detach().cpu().to_dense().numpy().astype(np.complex64)
@@ -123,6 +139,42 @@ def _before_first_pulse(blocks: Sequence[Any]) -> int:
     return sum(int(block.adc.num_samples) for block in first if block.adc is not None)
 
 
+def _slices(
+    sequence: pypulseq.Sequence, kspace: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Find where excitations have put their slices.
+
+    Parameters
+    ----------
+    sequence
+        The sequence.
+    kspace
+        (3, samples) places of its samples [1/m].
+
+    Returns
+    -------
+    tuple
+        (excitations,) times [s], and (excitations, 3) offsets along the gradients [m].
+    """
+    times, (frequencies, *_), *_ = sequence.rf_times()
+    times = np.asarray(times, dtype=float)
+    # Outside of its first and last corner a waveform is not defined, and there is none
+    gradients = np.stack(
+        [
+            np.nan_to_num(each(times)) if each is not None else 0.0 * times
+            for each in sequence.get_gradients()
+        ],
+        1,
+    )
+    strength = np.linalg.norm(gradients, axis=1, keepdims=True)
+    ways = gradients / np.where(strength > 0, strength, 1.0)
+    extent = np.ptp(ways @ kspace, axis=1) if kspace.size else np.zeros(len(times))
+    is_encoded = extent > _NOT_ENCODED * np.abs(kspace).max(initial=0.0)
+    frequencies = np.asarray(frequencies, dtype=float).reshape(-1, 1)
+    shift = frequencies / np.where(strength > 0, strength, np.inf)
+    return times, np.where(is_encoded[:, None], 0.0, shift) * ways
+
+
 class _Readouts:
     """The readouts of a sequence, as ISMRMRD describes them.
 
@@ -132,13 +184,25 @@ class _Readouts:
         The sequence.
     counts
         Samples of its ADC events.
+    position, orientation
+        As for `save_ismrmrd`.
     """
 
-    def __init__(self, sequence: pypulseq.Sequence, counts: Sequence[int]) -> None:
+    def __init__(
+        self,
+        sequence: pypulseq.Sequence,
+        counts: Sequence[int],
+        position: Sequence[float],
+        orientation: ArrayLike | None,
+    ) -> None:
         self.system, self.definitions = sequence.system, sequence.definitions
         ends = np.cumsum([0, *counts])
         self.spans = [slice(a, b) for a, b in pairwise(ends)]
         kspace, *_, self.times = sequence.calculate_kspace()
+        axes = np.eye(3) if orientation is None else np.asarray(orientation, dtype=float)
+        self.directions = _TO_LPS @ axes
+        self.isocentre = _TO_LPS @ np.asarray(position, dtype=float)
+        self.excited, self.offsets = _slices(sequence, kspace)
         self.fov = np.array([float(length) for length in sequence.definitions["FOV"]])
         self.encoded_fov = self.fov * [self._oversampling(kspace[0]), 1.0, 1.0]
         # Cycles per encoded field of view: whole numbers on a Cartesian grid
@@ -212,7 +276,8 @@ class _Readouts:
         made.sample_time_us = 1e6 * float(adc.dwell)
         # The unit of time stamps is 2.5 ms
         made.acquisition_time_stamp = int(self.times[span.start] / 2.5e-3)
-        made.read_dir[0] = made.phase_dir[1] = made.slice_dir[2] = 1.0
+        made.read_dir[:], made.phase_dir[:], made.slice_dir[:] = self.directions.T
+        made.position[:] = 1e3 * (self.isocentre + self.directions @ self._offset(span))
         for label, name in _COUNTERS.items():
             if label in self.labels:
                 setattr(made.idx, name, int(self.labels[label][number]))
@@ -220,6 +285,11 @@ class _Readouts:
             if label in self.labels and self.labels[label][number] > 0:
                 made.set_flag(getattr(ismrmrd, name))
         return made
+
+    def _offset(self, span: slice) -> NDArray[np.float64]:
+        """Return where the slice of a readout is along the gradients (3,) [m]."""
+        last = int(np.searchsorted(self.excited, self.times[span.start], side="right")) - 1
+        return self.offsets[last] if last >= 0 else np.zeros(3)
 
     def _centre(self, span: slice) -> int:
         """Return the sample of a readout that is nearest to zero along its direction."""
