@@ -1,11 +1,19 @@
 """Pulse diagram and k-space of sequences whose times are known."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pypulseq as pp
 import pytest
 
 from pulseq_zero.conversion import convert
-from pulseq_zero.figures.sequence import kspace_figure, pulse_diagram
+from pulseq_zero.figures.sequence import (
+    kspace_figure,
+    kspace_figures,
+    pulse_diagram,
+    pulse_diagrams,
+)
+from pulseq_zero.figures.style import column
 
 SYSTEM = pp.Opts(rf_ringdown_time=0.0, rf_dead_time=0.0, adc_dead_time=0.0)
 
@@ -60,3 +68,28 @@ def test_the_order_along_z_is_shown_where_there_is_one():
     places = order.collections[0].get_offsets()
     assert places[:, 0].tolist() == list(range(1, 33))
     assert places[-1, 1] - places[0, 1] == pytest.approx(50, rel=1e-3)
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_of_several_sequences_each_is_drawn(narrow):
+    made = {"short": echoes(0.02, lines=2)[0], "long": echoes(0.2, lines=3)[0]}
+    with column() if narrow else nullcontext():
+        pulses = pulse_diagrams(made, "title")
+        kspace = kspace_figures({name: convert(each) for name, each in made.items()}, "title")
+    parts = pulses.subfigs
+    titles = [part.axes[0].get_title() for part in parts]
+    assert titles == [
+        f"{name}: {what}"
+        for name in made
+        for what in ("Whole sequence", "From excitation to readout")
+    ]
+    # As long as each lasts
+    wholes = [part.axes[-1].get_xlim()[1] for part in parts[::2]]
+    assert wholes == pytest.approx([float(each.duration()[0]) for each in made.values()])
+    samples = {
+        axes.get_title(): len(axes.collections[0].get_offsets())
+        for part in kspace.subfigs
+        for axes in part.axes
+        if axes.get_title().endswith("Samples")
+    }
+    assert samples == {"short: Samples": 32, "long: Samples": 48}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -46,18 +46,26 @@ def pulse_diagram(sequence: pypulseq.Sequence, title: str) -> Figure:
     title
         Title of the figure.
     """
-    waveforms, excitations, _, sample_times, _ = sequence.waveforms_and_times(append_RF=True)
-    samples = np.asarray(sample_times)
-    total = float(sequence.duration()[0])
-    begin, end = _first_readouts(sequence, np.asarray(excitations[0]), samples)
+    return pulse_diagrams({"": sequence}, title)
+
+
+def pulse_diagrams(sequences: Mapping[str, pypulseq.Sequence], title: str) -> Figure:
+    """Draw a `pulse_diagram` of each of several sequences by their names, one below the other."""
     with style():
         (width, height), beside = page_size(11.0)
-        figure = plt.figure(figsize=(width, height if beside else 2 * height))
+        rows = len(sequences) if beside else 2 * len(sequences)
+        figure = plt.figure(figsize=(width, height * rows))
         figure.suptitle(title)
-        layout: Any = {"nrows": 1, "ncols": 2, "width_ratios": (1, 1.6)}
-        parts: Any = figure.subfigures(**(layout if beside else {"nrows": 2}))
-        _draw(parts[0], "Whole sequence", waveforms, samples, (0.0, total))
-        _draw(parts[1], "From excitation to readout", waveforms, samples, (begin, end))
+        layout: Any = {"ncols": 2, "width_ratios": (1, 1.6)} if beside else {}
+        parts = np.reshape(np.array(figure.subfigures(nrows=rows, **layout)), (-1, 2))
+        for (whole, detail), (name, sequence) in zip(parts, sequences.items(), strict=True):
+            waveforms, excitations, _, times, _ = sequence.waveforms_and_times(append_RF=True)
+            samples = np.asarray(times)
+            total = float(sequence.duration()[0])
+            window = _first_readouts(sequence, np.asarray(excitations[0]), samples)
+            of_it = name and f"{name}: "
+            _draw(whole, f"{of_it}Whole sequence", waveforms, samples, (0.0, total))
+            _draw(detail, f"{of_it}From excitation to readout", waveforms, samples, window)
     return figure
 
 
@@ -124,28 +132,44 @@ def kspace_figure(repetitions: Repetitions, title: str) -> Figure:
     title
         Title of the figure.
     """
-    detached = repetitions.detach()
-    kspace = detached.kspace()[:, :3].numpy()
-    since = 1e3 * _times_since_excitation(detached)
-    order = np.arange(1, len(kspace) + 1)
-    along_z = len(kspace) > 0 and bool(np.ptp(kspace[:, 2]) > _ONE_PLANE)
+    return kspace_figures({"": repetitions}, title)
+
+
+def kspace_figures(repetitions: Mapping[str, Repetitions], title: str) -> Figure:
+    """Draw a `kspace_figure` of each of several sequences by their names, one below the other."""
+    detached = [each.detach() for each in repetitions.values()]
+    places = [each.kspace()[:, :3].numpy() for each in detached]
+    rows = [
+        chart_row(1.15, 1.0, *(1.0,) * bool(np.ptp(kspace[:, 2]) > _ONE_PLANE), height=5.8)
+        if len(kspace)
+        else chart_row(1.15, 1.0, height=5.8)
+        for kspace in places
+    ]
     with style():
-        figure, ((plane, *courses),) = panels(chart_row(1.15, 1.0, *(1.0,) * along_z, height=5.8))
-        look: Any = {"c": since, "s": 1.5, "lw": 0, "cmap": "cividis", "rasterized": True}
-        points = plane.scatter(*kspace[:, :2].T, **look)
-        # A line of k-space has no width that a box could keep
-        plane.set_aspect("equal", adjustable="datalim")
-        plane.set(xlabel="$k_x$ [1/m]", ylabel="$k_y$ [1/m]", title="Samples")
-        for axes, axis in zip(courses, (1, 2), strict=False):
-            axes.scatter(order, kspace[:, axis], **look)
-            axes.axhline(0, color=RED, lw=0.8, ls=":")
-            name = "xyz"[axis]
-            axes.set(xlabel="Number of sample", ylabel=f"$k_{name}$ [1/m]")
-            axes.set_title(f"Order along {name}")
-            axes.grid(True)
-        plane.figure.colorbar(points, ax=plane, label="Time since excitation [ms]")
+        figure, axes = panels(*rows)
+        for name, each, kspace, row in zip(repetitions, detached, places, axes, strict=True):
+            _draw_kspace(row, name and f"{name}: ", kspace, 1e3 * _times_since_excitation(each))
         figure.suptitle(title)
     return figure
+
+
+def _draw_kspace(row: Sequence[Axes], of_it: str, kspace: np.ndarray, since: np.ndarray) -> None:
+    """Draw (samples, 3) places in k-space, and the time since the excitation [ms]."""
+    plane, *courses = row
+    order = np.arange(1, len(kspace) + 1)
+    look: Any = {"c": since, "s": 1.5, "lw": 0, "cmap": "cividis", "rasterized": True}
+    points = plane.scatter(*kspace[:, :2].T, **look)
+    # A line of k-space has no width that a box could keep
+    plane.set_aspect("equal", adjustable="datalim")
+    plane.set(xlabel="$k_x$ [1/m]", ylabel="$k_y$ [1/m]", title=f"{of_it}Samples")
+    for axes, axis in zip(courses, (1, 2), strict=False):
+        axes.scatter(order, kspace[:, axis], **look)
+        axes.axhline(0, color=RED, lw=0.8, ls=":")
+        name = "xyz"[axis]
+        axes.set(xlabel="Number of sample", ylabel=f"$k_{name}$ [1/m]")
+        axes.set_title(f"Order along {name}")
+        axes.grid(True)
+    plane.figure.colorbar(points, ax=plane, label="Time since excitation [ms]")
 
 
 def _times_since_excitation(repetitions: Repetitions) -> np.ndarray:
