@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pypulseq as pp
 import torch
@@ -63,6 +64,42 @@ def bar() -> Phantom:
         fov=(FOV, FOV),
         slice_thickness=5e-3,
     )
+
+
+def bars_by_iteration(iteration, phantom, count=2, first=0, batch=False):
+    """Return the bar, shorter by two pixels in every other iteration; or all that there are."""
+
+    def short(number: int) -> Phantom:
+        inside = torch.zeros(N, 1)
+        inside[5 - number : 11 + number] = 1.0
+        pools = {
+            name: replace(pool, PD=pool.PD * inside, T2=pool.T2 * (1 + 0.1 * number))
+            for name, pool in phantom.pools.items()
+        }
+        masks = {name: mask * inside for name, mask in phantom.masks.items()}
+        return replace(phantom, pools=pools, masks=masks)
+
+    return [short(n) for n in range(count)] if batch else short((first + iteration) % count)
+
+
+def no_phantom(iteration, fails=False):
+    """Return what is no phantom, or fail."""
+    return 1 / (0.0 if fails else 2.0)
+
+
+def as_at_the_start(context, share: float = 0.5):
+    """Keep the image of the start; how bright it is, and of how many pixels, is told."""
+    inside, target = context.region("brain", share), context.start_image.abs()
+
+    def loss(acquisition):
+        magnitude = acquisition.images.abs()
+        return {
+            "changed": (magnitude - target).square().mean(),
+            "brightness": 1e-3 * magnitude[:, inside].mean(),
+            "pixels": inside.sum(),
+        }
+
+    return loss
 
 
 def t2(acquisition, largest: float = 0.3) -> torch.Tensor:

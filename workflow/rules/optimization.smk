@@ -65,7 +65,7 @@ rule optimize:
         gpu=gpus,
     params:
         code=code("optimize"),
-        functions=user_code("sequences_by_name", "reconstruction", "modules", "loss"),
+        functions=user_code("sequences_by_name", "reconstruction", "modules", "loss", "phantoms"),
         experiment=setting("optimize"),
         simulation=SIMULATION.model_dump(),
         files=files_of,

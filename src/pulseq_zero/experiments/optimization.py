@@ -11,12 +11,13 @@ from pulseq_zero.experiments.models import (
     SequenceModels,
     StageSetup,
     setups_of,
-    start_images,
 )
 from pulseq_zero.experiments.modules import Modules
+from pulseq_zero.experiments.phantoms import LossByPhantom, StartImages, phantoms_by_iteration
 from pulseq_zero.experiments.reconstruction import Images
 from pulseq_zero.experiments.settings import Experiment, SimulationSettings
 from pulseq_zero.experiments.stages import START
+from pulseq_zero.optimization.loss import LossFunction
 from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.optimization.run import OptimizationResult
 from pulseq_zero.phantom import Phantom
@@ -39,7 +40,8 @@ def optimize_experiment(
         Settings of the simulation: its accuracy is that of the optimization, its tight one that
         of the verification that chooses the best iteration.
     phantoms
-        What is optimized for, the experiment's own first.
+        What is optimized for, the experiment's own first. If others are made in each iteration,
+        its own alone.
     start
         Images of this at the start values by the names of the sequences, as the optimization sees
         them; None to simulate them, as those of the other phantoms are.
@@ -59,21 +61,22 @@ def optimize_experiment(
     setups = setups_of(experiment)
     first = next(iter(setups.values()))
     at_start = StageSetup(experiment, START, None)
-    losses = []
-    models = None
-    for number, phantom in enumerate(phantoms):
-        images = start if number == 0 else None
-        if images is None:
-            models = (
-                SequenceModels.of(
-                    setups, phantom, experiment.image, simulation.accuracy, simulation.simulator
-                )
-                if models is None
-                else models.on(phantom)
-            )
-            images = start_images(experiment, models, first.start)
-        context = at_start.context(phantom, images, first.start)
-        losses.append(make_loss(experiment.loss, context))
+    models = SequenceModels.of(
+        setups, phantoms[0], experiment.image, simulation.accuracy, simulation.simulator
+    )
+    start_of = StartImages(experiment, models, first.start)
+    contexts = [
+        at_start.context(
+            phantom, start if number == 0 and start else start_of.on(phantom), first.start
+        )
+        for number, phantom in enumerate(phantoms)
+    ]
+    imaged: Any = list(phantoms)
+    losses: list[LossFunction] | LossFunction
+    losses = [make_loss(experiment.loss, context) for context in contexts]
+    if experiment.phantoms is not None:
+        imaged = phantoms_by_iteration(experiment.phantoms, phantoms[0])
+        losses = LossByPhantom(experiment.loss, contexts[0], start_of)
     is_one = "" in setups
     result = optimize(
         first.function
@@ -81,7 +84,7 @@ def optimize_experiment(
         else {name: partial(each.function, **each.arguments) for name, each in setups.items()},
         losses,
         first.parameters,
-        list(phantoms),
+        imaged,
         arguments=first.arguments if is_one else None,
         matrix=experiment.image.matrix,
         fov=experiment.image.fov,

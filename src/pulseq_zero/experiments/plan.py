@@ -250,16 +250,19 @@ def check_experiment(experiment: Experiment, packages: Sequence[str]) -> None:
     )
     from pulseq_zero.experiments.models import setups_of
     from pulseq_zero.experiments.modules import make_modules
+    from pulseq_zero.experiments.phantoms import check_phantoms
     from pulseq_zero.experiments.reconstruction import make_reconstruction
 
     sections: list[Any] = [*experiment.sequences_by_name.values(), experiment.loss]
     sections += [experiment.reconstruction] if experiment.reconstruction else []
     sections += experiment.modules.values()
+    sections += [experiment.phantoms] if experiment.phantoms else []
     for section in sections:
         check_function(section.function, packages)
     setup = next(iter(setups_of(experiment).values()))
     load_loss_maker(experiment.loss)
     make_reconstruction(experiment.reconstruction, make_modules(experiment.modules))
+    check_phantoms(experiment.phantoms)
     optimizer_settings(experiment.optimizer)
     _check_modules(experiment)
     kind = kinds.of(experiment.figure)

@@ -32,7 +32,7 @@ from pulseq_zero.optimization.settings import Method, OnNotFinite, OptimizationS
 
 _SWEPT = (
     "sequence", "sequences", "parameters", "image", "reconstruction", "modules", "loss",
-    "optimizer", "scan", "phantom",
+    "optimizer", "scan", "phantom", "phantoms",
 )  # fmt: skip
 _VARIED = ("sequence", "sequences", "image", "reconstruction", "loss", "phantom")
 
@@ -208,6 +208,15 @@ class ImageSettings(Section):
         return max(2, len(self.matrix or ()), len(self.fov or ()))
 
 
+class PhantomsSettings(Section):
+    """Phantoms to optimize on that are others in each iteration."""
+
+    function: Function
+    """Takes the iteration, and the experiment's own phantom if it names it; returns phantoms"""
+    settings: dict[str, Any] = {}
+    """Further keyword arguments of it"""
+
+
 class ReconstructionSettings(Section):
     """What makes the image of the acquisition, if it is not the adjoint."""
 
@@ -319,6 +328,8 @@ class Experiment(Section):
         list[dict[str, Any]], Field(json_schema_extra={**Unique, "minItems": 1})
     ] = []
     """Further phantoms; what is optimized is the mean of the losses on all"""
+    phantoms: PhantomsSettings | None = None
+    """Others in each iteration of the optimization; all else is done on the experiment's own"""
     sequence: SequenceSettings | None = None
     sequences: Annotated[
         dict[str, SequenceSettings],
@@ -381,6 +392,8 @@ class Experiment(Section):
     def _has_its_sequences(self) -> Self:
         if (self.sequence is None) == (not self.sequences):
             raise ValueError("give one sequence, or several by their names as sequences")
+        if self.phantoms and self.ensemble:
+            raise ValueError("phantoms: an ensemble comes from their function, too; leave one out")
         if len({each.pulses for each in self.sequences.values()}) > 1:
             raise ValueError("sequences: pulses must be the same of all")
         return self

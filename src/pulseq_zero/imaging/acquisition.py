@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pypulseq
 
     from pulseq_zero.conversion.costs import SequenceCost
+    from pulseq_zero.phantom.imaged import Imaged
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,8 @@ class Acquisition:
         Makes `image`, of an acquisition that reconstructs its own by the adjoint.
     shown
         (x, y[, z]) what `image` is instead of a reconstruction.
+    phantom
+        What was imaged, as it was given; None where only its data are known.
     """
 
     signal: Tensor
@@ -171,6 +174,7 @@ class Acquisition:
     sequence_cost: Callable[[], SequenceCost] | None = None
     own_reconstruction: ReconstructionFunction | None = None
     shown: Tensor | None = None
+    phantom: Imaged | None = None
 
     def __repr__(self) -> str:
         samples, coils = self.signal.shape
@@ -326,6 +330,7 @@ def acquire(
     fov: tuple[float, ...],
     sequence_cost: Callable[[], SequenceCost] | None = None,
     own_reconstruction: ReconstructionFunction | None = None,
+    phantom: Imaged | None = None,
 ) -> Acquisition:
     """Simulate one sequence.
 
@@ -335,7 +340,7 @@ def acquire(
         The sequence.
     simulator
         Simulates it.
-    matrix, fov, sequence_cost, own_reconstruction
+    matrix, fov, sequence_cost, own_reconstruction, phantom
         As in `Acquisition`.
     """
     simulation = simulator(repetitions)
@@ -348,6 +353,7 @@ def acquire(
         simulation,
         sequence_cost,
         own_reconstruction,
+        phantom=phantom,
     )
 
 

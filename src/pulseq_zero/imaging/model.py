@@ -76,7 +76,7 @@ class ImagingModel:
         pulses: Pulses = "played",
         simulation: Mapping[str, Any] | None = None,
     ) -> None:
-        self._function = sequence_function
+        self._function, self._phantom = sequence_function, phantom
         self._settings: dict[str, Any] = {
             "arguments": arguments,
             "matrix": matrix,
@@ -139,6 +139,7 @@ class ImagingModel:
             fov=fov,
             sequence_cost=lambda: conversion.cost(parameters),
             own_reconstruction=self._reconstruction,
+            phantom=self._phantom,
         )
         self._remember_graph(parameters)
         return acquisition

@@ -46,12 +46,16 @@ class LossContext:
     start_parameters: Parameters
     modules: Mapping[str, torch.nn.Module] = field(default_factory=dict)
 
-    def region(self, name: str, share: float = 0.9) -> Tensor:
-        """(x, y[, z]) bool: pixels that lie in a region of the phantom to at least this share."""
+    @property
+    def matrix(self) -> tuple[int, ...]:
+        """Pixels of the image along x, y and z."""
         of_several = isinstance(self.start_image, Mapping)
         image = next(iter(self.start_image.values())) if of_several else self.start_image
-        matrix = image.shape[-len(self.phantom.matrix) :]
-        return self.phantom.mask(name, matrix=matrix, threshold=share)
+        return tuple(image.shape[-len(self.phantom.matrix) :])
+
+    def region(self, name: str, share: float = 0.9) -> Tensor:
+        """(x, y[, z]) bool: pixels that lie in a region of the phantom to at least this share."""
+        return self.phantom.mask(name, matrix=self.matrix, threshold=share)
 
 
 LossMaker = Callable[..., LossFunction]

@@ -18,7 +18,7 @@ from pulseq_zero.phantom import Phantom
 
 SECTIONS = (
     "sequence", "sequences", "parameters", "image", "reconstruction", "modules", "loss",
-    "optimizer",
+    "optimizer", "phantoms",
 )  # fmt: skip
 
 
