@@ -1,12 +1,37 @@
-"""Where numba keeps what it has compiled: a folder that can be written, or one of the process."""
+"""Compiled loops: what they call, and where numba keeps them."""
 
 import os
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 
 import numba
 import pytest
+from numba.core.dispatcher import Dispatcher
 
 import pulseq_zero
+
+
+def compiled_loops():
+    modules = walk_packages(pulseq_zero.__path__, "pulseq_zero.")
+    names = [m.name for m in modules if m.name.split(".")[1] in ("judge", "simulation")]
+    for module in map(import_module, names):
+        for value in vars(module).values():
+            if isinstance(value, Dispatcher) and value.py_func.__module__ == module.__name__:
+                yield value.py_func
+
+
+def test_what_compiled_loops_call_is_inlined():
+    """It would round otherwise in a process that compiles than in one that reads numba's cache."""
+    called = {
+        f"{function.__name__} calls {name}": function.__globals__[name].targetoptions
+        for function in compiled_loops()
+        for name in function.__code__.co_names
+        if isinstance(function.__globals__.get(name), Dispatcher)
+    }
+    assert len(called) > 50
+    for call, options in called.items():
+        assert options.get("forceinline") or options.get("inline") == "always", call
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ import numpy as np
 from pulseq_zero.judge.placing import place_in_cells, place_spins
 from pulseq_zero.judge.pulse_series import find_series, rotate_by_series
 from pulseq_zero.judge.reading_out import is_alike, prepare_readout, read_out, turn_back
-from pulseq_zero.judge.trigonometry import compiled, cosine_and_sine
+from pulseq_zero.judge.trigonometry import compiled, cosine_and_sine, inlined
 
 
-@compiled
+@inlined
 def rotate(m, a, b):
     """Rotate all spins of a voxel alike."""
     p, q, r, t = a.conjugate() ** 2, b**2, 2 * a.conjugate() * b, 2 * (a * b).conjugate()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from pulseq_zero.judge.trigonometry import compiled
+from pulseq_zero.judge.trigonometry import inlined
 
 # Generator of the lattice of spins: they lie at (s g, s g², s, s g³) / n modulo 1 in x, y, z and
 # the quantile of T2' (Korobov's form), evenly along z, where crushers wind most. Of the few
@@ -19,7 +19,7 @@ _GENERATOR = 14471
 CELLS = 2
 
 
-@compiled
+@inlined
 def place_spins(shift, centre, size, off_resonance, width, position, frequency, equilibrium):
     """Spread the spins of one voxel over a lattice in (x, y, z, quantile) with a random shift.
 
@@ -51,7 +51,7 @@ def place_spins(shift, centre, size, off_resonance, width, position, frequency, 
     equilibrium /= equilibrium.mean()
 
 
-@compiled
+@inlined
 def place_in_cells(
     shift, centre, size, main, in_proportion, interval, off_resonance, width,
     position, frequency, equilibrium,

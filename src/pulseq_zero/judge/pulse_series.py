@@ -15,10 +15,10 @@ import math
 
 import numpy as np
 
-from pulseq_zero.judge.trigonometry import compiled, cosine_and_sine
+from pulseq_zero.judge.trigonometry import compiled, cosine_and_sine, inlined
 
 
-@compiled
+@inlined
 def series_nodes(terms):
     """Return the amplitudes, relative to the largest, at which a series is determined.
 
@@ -27,7 +27,7 @@ def series_nodes(terms):
     return np.sqrt(0.5 + 0.5 * np.cos(math.pi * (np.arange(terms) + 0.5) / terms))
 
 
-@compiled
+@inlined
 def series_matrix(terms):
     """Return the (terms, nodes) matrix that makes coefficients of values at the nodes."""
     order = np.arange(terms).reshape(-1, 1)
@@ -36,7 +36,7 @@ def series_matrix(terms):
     return matrix
 
 
-@compiled
+@inlined
 def add_step(product, across, along):
     """Multiply rotations by that of a constant field from the left, in place.
 
@@ -97,7 +97,7 @@ def pulse_table(field, step, amplitudes, frequencies):
     return table
 
 
-@compiled
+@inlined
 def _series_by_table(table, columns, step, gradient, position, frequency, series):
     """Interpolate the series of pulses under a constant gradient at the spins' frequencies.
 
@@ -136,7 +136,7 @@ def _series_by_table(table, columns, step, gradient, position, frequency, series
             ]
 
 
-@compiled
+@inlined
 def _series_by_steps(field, step, gradient, strongest, position, frequency, series):
     """Integrate pulses under a gradient that changes, for each spin by itself.
 
@@ -177,7 +177,7 @@ def _series_by_steps(field, step, gradient, strongest, position, frequency, seri
                     series[4 * term + part, s] += np.float32(factor) * values[part, s]
 
 
-@compiled
+@inlined
 def find_series(kinds, k, position, frequency, series):
     """Fill in what pulses of one kind do to the spins, as `rotate_by_series` takes it."""
     if kinds.columns[k] > 0:
@@ -195,7 +195,7 @@ def find_series(kinds, k, position, frequency, series):
         )  # fmt: skip
 
 
-@compiled
+@inlined
 def rotate_by_series(m, series, size, phase, product):
     """Rotate each spin by what a pulse does to it.
 

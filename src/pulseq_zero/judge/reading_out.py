@@ -9,14 +9,14 @@ import math
 
 import numpy as np
 
-from pulseq_zero.judge.trigonometry import compiled, cosine_and_sine
+from pulseq_zero.judge.trigonometry import cosine_and_sine, inlined
 
 # The largest angle [rad] that is put into a series, and what the series may leave out
 _LARGEST = np.float32(2)
 _LEFT_OUT = 1e-5
 
 
-@compiled
+@inlined
 def is_alike(steps, step, other):
     """Whether spins turn alike in two readouts."""
     return (
@@ -28,7 +28,7 @@ def is_alike(steps, step, other):
     )
 
 
-@compiled
+@inlined
 def turn_back(m, frequency, off_resonance, time, seen):
     """Fill in transverse magnetisation without what spins' own frequencies did in a time [s]."""
     turns = np.float32(time)
@@ -38,7 +38,7 @@ def turn_back(m, frequency, off_resonance, time, seen):
         seen[1, s] = m[1, s] * cosine - m[0, s] * sine
 
 
-@compiled
+@inlined
 def prepare_readout(
     moment, time, samples, centre, off_resonance, position, frequency, turned, is_near, far
 ):
@@ -71,7 +71,7 @@ def prepare_readout(
     return others, terms
 
 
-@compiled
+@inlined
 def read_out(
     m, turned, is_near, far, others, terms, moment, time, decay, centre, off_resonance,
     position, frequency, scratch, found,

@@ -15,6 +15,10 @@ _SINE = tuple((-1.0) ** n * math.pi ** (2 * n + 1) / math.factorial(2 * n + 1) f
 _COSINE = tuple((-1.0) ** n * math.pi ** (2 * n) / math.factorial(2 * n) for n in range(8))
 
 compiled = njit(cache=True, fastmath=True, nogil=True)
+# A helper that is called, and not inlined, is compiled with its caller and on its own, and which
+# of the two is linked differs between a process that compiles and one that reads numba's cache:
+# they would round differently.
+inlined = njit(cache=True, fastmath=True, nogil=True, forceinline=True)
 
 
 @njit(cache=True, fastmath=True, nogil=True, inline="always")

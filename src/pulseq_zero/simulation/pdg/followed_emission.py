@@ -10,11 +10,11 @@ from itertools import starmap
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pulseq_zero.simulation.kernel_math import exponential
+from pulseq_zero.simulation.pdg.loops import compiled
 
 # Parts of the phantom may add up to this much more than if their phases were random.
 _FEW = np.float32(2.0)
@@ -23,10 +23,6 @@ _FEW = np.float32(2.0)
 _AT_ONCE = 2**19
 
 _SQUARED_TURN = (2 * np.pi) ** 2
-
-# Sums in any order, but no promise that there is nothing infinite.
-_FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
-_compiled = njit(cache=True, error_model="numpy", fastmath=_FAST)
 
 
 def squared_answers(
@@ -59,7 +55,7 @@ def squared_answers(
     return found
 
 
-@_compiled
+@compiled
 def _frequencies(place, position):
     """Return what all states have in all samples, (states * samples, xyz) in float32."""
     k = np.empty((len(place) * len(position), 3), np.float32)
@@ -70,7 +66,7 @@ def _frequencies(place, position):
     return k
 
 
-@_compiled
+@compiled
 def emissions(place, position, linear, quadratic, shape, spectrum, rates, stride):
     """Return the squared signal of each state in all samples, for a magnetisation of 1.
 

@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pulseq_zero.conversion.repetitions import Repetitions
@@ -18,6 +17,7 @@ from pulseq_zero.simulation.kernel_math import exponential
 from pulseq_zero.simulation.pdg.followed_emission import emissions, squared_answers
 from pulseq_zero.simulation.pdg.graph import Thresholds
 from pulseq_zero.simulation.pdg.handing_over import coarsest_lattice, hand_over
+from pulseq_zero.simulation.pdg.loops import compiled
 from pulseq_zero.simulation.pdg.pulse_factors import (
     PlayedPrepass,
     factors_at_once,
@@ -46,10 +46,6 @@ _MISSED, _TIMES = 0.15, 5.0
 # As many samples of a readout tell what its states emit, evenly spaced, as there is time for all of
 # them; but never fewer than the second number.
 _SEEN, _FEWEST_SAMPLES = 2**13, 16
-
-# Sums in any order, but no promise that there is nothing infinite.
-_FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
-_compiled = njit(cache=True, error_model="numpy", fastmath=_FAST)
 
 
 def follow(
@@ -202,7 +198,7 @@ def _near(
     return np.maximum(ROUNDING * largest, _SAME * accuracy / np.maximum(turned, 1e-3)) + least
 
 
-@_compiled
+@compiled
 def _evolve(place, magnetisation, kinds, total, linear, quadratic, rates):
     """Take the states to the end of the repetition; return by how much their power decays."""
     real, imaginary, slope = magnetisation

@@ -14,9 +14,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from pulseq_zero.simulation.kernel_math import sine_and_cosine
+from pulseq_zero.simulation.pdg.loops import compiled, inlined
 from pulseq_zero.simulation.pdg.representatives import Representatives
 
 # Positions are compared along a line on which no two simple ones meet.
@@ -43,16 +43,13 @@ _CRUMB = 0.3
 
 _UNUSED, _NEW = -2, -1
 
-_FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
-_compiled = njit(cache=True, error_model="numpy", fastmath=_FAST)
-
 
 def coarsest_lattice(voxels: Representatives) -> float:
     """Return how far apart the points of the coarsest lattice lie [s]."""
     return _TURNED / max(2 * math.pi * voxels.B0_spread, _TURNED / _FARTHEST)
 
 
-@_compiled
+@compiled
 def hand_over(place, kinds, magnetisation, voxels, near, spacing, most):
     """Find states that others go on in, and hand over.
 
@@ -172,7 +169,7 @@ def hand_over(place, kinds, magnetisation, voxels, near, spacing, most):
     )
 
 
-@_compiled
+@inlined
 def _cut(time, size, curvature, limits):
     """Cut an axis of dephasing times into cells of lattices.
 
@@ -241,7 +238,7 @@ def _cut(time, size, curvature, limits):
     return cells[:found], points[:many], alone
 
 
-@_compiled
+@inlined
 def _choose(time, size, cells, points, near, slope):
     """Return for each point of a lattice who takes there, and for each state whether it gives.
 

@@ -6,20 +6,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from pulseq_zero.simulation.pdg.graph import KINDS
 from pulseq_zero.simulation.pdg.handing_over import LINE
+from pulseq_zero.simulation.pdg.loops import compiled, inlined
 from pulseq_zero.simulation.pdg.selection import LONGITUDINAL, TRANSVERSE, UNDEPHASED
 
 _ZZ, _ZP, _PP, _PZ, _MZ, _MP = (KINDS.index(k) for k in ("zz", "z+", "++", "+z", "-z", "-+"))
 
-# Sums in any order, but no promise that there is nothing infinite.
-_FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
-_compiled = njit(cache=True, error_model="numpy", fastmath=_FAST)
 
-
-@_compiled
+@compiled
 def states_after(place, kinds, magnetisation, factors, share, limits):
     """Make the states after a pulse, and the edges that lead into them.
 
@@ -142,7 +138,7 @@ def states_after(place, kinds, magnetisation, factors, share, limits):
     )
 
 
-@_compiled
+@inlined
 def _group(position, near):
     """Return a number for each distinct position, and how many there are.
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pulseq_zero.simulation.pdg.graph import KINDS, HandOver, StateGraph, Thresholds
 from pulseq_zero.simulation.pdg.handing_over import TAKERS
 from pulseq_zero.simulation.pdg.leeway import Leeway
+from pulseq_zero.simulation.pdg.loops import compiled, inlined
 
 TRANSVERSE, UNDEPHASED, LONGITUDINAL = 0, 1, 2
 
@@ -25,9 +25,6 @@ _STEEPER = 3.0
 
 # What is left out may grow to this many times the thresholds before a graph is made anew.
 _GROWN = 1.2
-
-_FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
-_compiled = njit(cache=True, error_model="numpy", fastmath=_FAST)
 
 
 @dataclass
@@ -187,7 +184,7 @@ def _joined(found: list[Candidates]) -> Candidates:
     return Candidates(**columns)
 
 
-@_compiled
+@compiled
 def _judge(
     first, first_transverse, first_edge, edges, states, pulses, hand_over, thresholds, slopes
 ):
@@ -361,7 +358,7 @@ def _judge(
     )  # fmt: skip
 
 
-@_compiled
+@inlined
 def _needed(power, bound):
     """Return which parts of a signal are needed for the others to stay below a bound."""
     needed = np.ones(len(power), np.bool_)
