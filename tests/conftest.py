@@ -9,8 +9,11 @@ import torch
 
 from pulseq_zero.files.loading import load_function
 from pulseq_zero.phantom import Phantom, build_phantom
+from support import fuzzing
 
 ROOT = Path(__file__).parent.parent
+
+fuzzing.register()
 
 # One thread: the phantoms are small, and test runners share the machine
 torch.set_num_threads(1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -18,17 +18,12 @@ from pulseq_zero.conversion import convert
 from pulseq_zero.errors import PulseqZeroError
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.phantom import build_phantom
-from support.hanging import at_most
+from support.fuzzing import tried
+from support.hanging import LONGEST, at_most
 from support.seq_text import text_of
 from support.toy import inversion_recovery, one_voxel, signal_loss
 
-FEW = settings(
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-LONGEST = 10.0  # s
+FEW = tried()
 
 
 @pytest.fixture(autouse=True)

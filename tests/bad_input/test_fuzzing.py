@@ -15,7 +15,7 @@ import pytest
 import scipy.io
 import torch
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pulseq_zero.errors import PulseqZeroError
@@ -26,15 +26,12 @@ from pulseq_zero.files.seq import read_seq
 from pulseq_zero.files.yaml import read_yaml
 from pulseq_zero.phantom import Phantom, build_phantom
 from pulseq_zero.phantom.settings import read_config
+from support.fuzzing import tried
+from support.hanging import LONGEST, at_most
 from support.toy import inversion_recovery
 
 ROOT = Path(__file__).parents[2]
-FEW = settings(
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
+FEW = tried()
 
 scalars = (
     st.none()
@@ -53,6 +50,7 @@ values = st.recursive(
 
 @FEW
 @given(content=st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+@at_most(LONGEST)
 def test_a_yaml_file_of_anything(tmp_path, content):
     path = tmp_path / "any.yaml"
     path.write_bytes(content)
@@ -89,6 +87,7 @@ FILES = {
 
 @FEW
 @given(data=st.data(), file=st.sampled_from(sorted(FILES)), value=values)
+@at_most(LONGEST)
 def test_a_config_with_anything_anywhere(tmp_path, data, file, value):
     content = read_yaml(ROOT / file)
     content = changed(content, data.draw(st.sampled_from(list(places(content)))), value)
@@ -109,6 +108,7 @@ def test_a_config_with_anything_anywhere(tmp_path, data, file, value):
 
 @FEW
 @given(config=st.dictionaries(st.sampled_from(["source", "matrix", "fov", "x"]), values) | values)
+@at_most(LONGEST)
 def test_a_phantom_config_of_anything(config):
     try:
         found = read_config(config if isinstance(config, dict) else {"matrix": config})
@@ -151,6 +151,7 @@ def write_json(folder):
 @pytest.mark.parametrize("write", [write_npz, write_mat, write_nifti, write_json])
 @FEW
 @given(place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255) | st.just("cut"))
+@at_most(LONGEST)
 def test_a_compressed_phantom_with_a_changed_byte(write, place, change):
     """Its checksum tells: there is a sentence, or the change does not touch the maps."""
     with tempfile.TemporaryDirectory() as folder:
@@ -167,8 +168,9 @@ def test_a_compressed_phantom_with_a_changed_byte(write, place, change):
                 assert torch.equal(getattr(found.pools[name], each.name), getattr(pool, each.name))
 
 
-@settings(FEW, max_examples=20)
+@tried(20)
 @given(data=st.data(), value=values)
+@at_most(LONGEST)
 def test_a_phantom_json_with_anything_anywhere(data, value):
     with tempfile.TemporaryDirectory() as folder:
         _, config = write_json(Path(folder))
@@ -186,6 +188,7 @@ def test_a_phantom_json_with_anything_anywhere(data, value):
 
 @FEW
 @given(place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255) | st.just("cut"))
+@at_most(LONGEST)
 def test_a_seq_file_with_a_changed_byte(place, change):
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "a.seq"
@@ -202,6 +205,7 @@ def test_a_seq_file_with_a_changed_byte(place, change):
 
 @FEW
 @given(place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255) | st.just("cut"))
+@at_most(LONGEST)
 def test_a_seq_file_without_a_signature_with_a_changed_byte(place, change):
     """Nothing tells that it changed: there is a sentence, or a sequence."""
     with tempfile.TemporaryDirectory() as folder:
@@ -222,6 +226,7 @@ def test_a_seq_file_without_a_signature_with_a_changed_byte(place, change):
 
 @FEW
 @given(place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255) | st.just("cut"))
+@at_most(LONGEST)
 def test_a_stored_phantom_with_a_changed_byte(place, change):
     """It has no checksum: there is a sentence, or a phantom that is possible."""
     with tempfile.TemporaryDirectory() as folder:

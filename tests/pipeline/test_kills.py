@@ -26,6 +26,9 @@ KILLS = 50
 # Of kills, between runs that are none: with these, a quarter of an hour
 SECONDS = 10 * 60
 
+# How many jobs there are, about, and before how many of a run it is killed
+JOBS, FEW_JOBS = 12, 4
+
 # Of what is temporary
 PLACES = {"TMPDIR": "temporary", "XDG_CACHE_HOME": "cache"}
 
@@ -65,21 +68,23 @@ def pipeline(root, tmp_path) -> Pipeline:
 def test_after_every_kill_the_same_command_goes_on_to_the_same_bytes(pipeline):
     # A shell lets what it starts in the background ignore Ctrl-C, and so do these their programs
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Code that has just been compiled may round otherwise than the same code from numba's cache
+    # This one compiles, those after it take what numba has kept
     finish(start(pipeline), pipeline)
+    expected = contents(pipeline)
     shutil.rmtree(pipeline.folder / "results")
     begun = time.monotonic()
     finish(start(pipeline), pipeline)
-    longest = (time.monotonic() - begun) / 4
-    expected = contents(pipeline)
+    whole = time.monotonic() - begun
+    assert contents(pipeline) == expected
     shutil.rmtree(pipeline.folder / "results")
     chance = random.Random(SEED)
     kills: list[str] = []
     end = time.monotonic() + SECONDS
     while len(kills) < KILLS and time.monotonic() < end:
         run = start(pipeline)
+        wait_for_jobs(run, pipeline, chance.randrange(FEW_JOBS))
         try:
-            run.wait(chance.uniform(0, longest))
+            run.wait(chance.uniform(0, whole / JOBS))
         except subprocess.TimeoutExpired:
             kills.append(kill(run, pipeline, chance))
             print(kills[-1], flush=True)
@@ -106,6 +111,16 @@ def start(pipeline: Pipeline) -> subprocess.Popen[str]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+def wait_for_jobs(run: subprocess.Popen[str], pipeline: Pipeline, count: int) -> None:
+    """Wait until so many jobs have begun, or the run has ended."""
+    said = pipeline.folder / "said.log"
+    while (
+        run.poll() is None
+        and len(re.findall(r"^(?:local)?rule \w+:$", said.read_text(), re.M)) < count
+    ):
+        time.sleep(0.1)
 
 
 def finish(run: subprocess.Popen[str], pipeline: Pipeline) -> None:

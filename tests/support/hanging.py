@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+LONGEST = 10.0
+"""What an input may take, whatever it is [s]."""
+
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
