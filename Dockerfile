@@ -9,10 +9,11 @@
 FROM python:3.11-slim
 
 WORKDIR /pulseq-zero
-COPY requirements.lock .
-# The lock file's torch without CUDA, which is 4 GB smaller
+COPY requirements.lock requirements-torch.lock ./
+RUN pip install --no-cache-dir --no-deps --require-hashes --requirement requirements.lock
+# torch without CUDA, which is 4 GB smaller
 RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu \
-    --requirement requirements.lock
+    --requirement requirements-torch.lock
 COPY . .
 RUN pip install --no-cache-dir --no-deps --no-build-isolation .
 # A workflow that is run from another folder brings its own library along, if it has one

@@ -12,12 +12,14 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: reproduce gallery test test-network test-slurm test-kills test-soak check docs links notebooks bench \
         lock clean
 
-# Made anew whenever the lock file or the package's metadata change.
-$(VENV)/.done: requirements.lock pyproject.toml
+# Made anew whenever a lock file or the package's metadata change.
+$(VENV)/.done: requirements.lock requirements-torch.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-torch.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip check --quiet --disable-pip-version-check
 	$(BIN)/python workflow/scripts/compile_loops.py
 	touch $@
 
@@ -80,7 +82,7 @@ check: $(VENV)/.done
 DOCS := $(BIN)/sphinx-build -c docs --fail-on-warning --keep-going --quiet
 
 $(VENV)/.docs: $(VENV)/.done requirements-docs.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-docs.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-docs.lock
 	touch $@
 
 docs: $(VENV)/.docs
@@ -104,16 +106,20 @@ bench: $(VENV)/.done $(PEER)/.done
 	$(BIN)/python benchmarks/run.py --output $(RESULTS)/benchmark.json --peer-python $(PEER)/bin/python
 	$(BIN)/python benchmarks/page.py $(RESULTS)/benchmark.json docs/benchmark.md
 
-# The newest versions that fit together; torch stays where the CPU build is known to be small.
+# The newest versions that fit together, with the checksums of all their files; torch stays.
+LOCKED := .venv-lock/bin/python -m pip freeze --exclude-editable --exclude torch --exclude uv
+HASHED := .venv-lock/bin/uv pip compile --quiet --no-deps --generate-hashes --no-header --no-annotate
 lock:
 	$(PYTHON) -m venv --clear .venv-lock
-	.venv-lock/bin/python -m pip install --quiet torch==2.13.0
+	.venv-lock/bin/python -m pip install --quiet uv --requirement requirements-torch.lock
 	.venv-lock/bin/python -m pip install --quiet --editable '.[pipeline,cluster,dev]'
-	echo '# Exact versions of everything, made by `make lock`. environment.yml has the same pins.' > requirements.lock
-	.venv-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' >> requirements.lock
+	$(LOCKED) > .venv-lock/used.txt
+	echo '# Exact versions of everything but torch, made by `make lock`. environment.yml has the same pins.' > requirements.lock
+	$(HASHED) .venv-lock/used.txt >> requirements.lock
 	.venv-lock/bin/python -m pip install --quiet --editable '.[notebook,docs]'
+	$(LOCKED) | grep -vxFf .venv-lock/used.txt > .venv-lock/docs.txt
 	echo '# What the extras notebook and docs need beside requirements.lock.' > requirements-docs.lock
-	.venv-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -vxFf requirements.lock >> requirements-docs.lock
+	$(HASHED) .venv-lock/docs.txt >> requirements-docs.lock
 	rm -rf .venv-lock
 	$(PYTHON) workflow/environment.py
 

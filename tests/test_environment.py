@@ -1,6 +1,7 @@
 import importlib.util
 import re
 
+import pytest
 import yaml
 
 
@@ -24,7 +25,28 @@ def test_the_report_can_be_made_in_them(root):
     assert packages["pip"][-1] == "--editable ."
 
 
-def test_everything_is_pinned_and_torch_stays_the_cpu_build(root):
-    lines = (root / "requirements.lock").read_text().splitlines()[1:]
-    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[^ +]+", line) for line in lines)
-    assert "torch==2.13.0" in lines
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-docs.lock"])
+def test_everything_but_torch_is_pinned_with_checksums(root, name):
+    """Of all files of each, so that it is any Python's and system's."""
+    _, *pins = re.split(r"^(?=\S)", (root / name).read_text(), flags=re.M)[1:]
+    checksum = r"    --hash=sha256:[0-9a-f]{64}"
+    for pin in pins:
+        assert re.fullmatch(rf"[a-z0-9-]+==[^ +]+ \\\n(?:{checksum} \\\n)*{checksum}\n", pin), pin
+    assert not [pin for pin in pins if pin.startswith("torch==")]
+
+
+def test_torch_is_pinned_whatever_its_build(root):
+    assert (root / "requirements-torch.lock").read_text().splitlines()[1:] == ["torch==2.13.0"]
+
+
+def test_nothing_is_installed_from_a_lock_file_without_its_checksum(root):
+    for name in ("Makefile", "Dockerfile", ".readthedocs.yaml", ".ci/run"):
+        for line in (root / name).read_text().splitlines():
+            if re.search(r"install.* requirements(-docs)?\.lock", line):
+                assert "--no-deps --require-hashes --requirement requirements" in line
+
+
+def test_all_that_is_locked_is_audited(root):
+    jobs = yaml.safe_load((root / ".github/workflows/dependencies.yml").read_text())["jobs"]
+    audited = re.findall(r"--requirement (\S+)", jobs["audit"]["steps"][-1]["run"])
+    assert set(audited) == {file.name for file in root.glob("requirements*.lock")}

@@ -9,18 +9,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 HEADER = (
-    "# Written by `make lock`: the project's direct dependencies, pinned as in requirements.lock.\n"
+    "# Written by `make lock`: the project's direct dependencies, pinned as in the lock files.\n"
 )
 
 
 def environment(root: Path = ROOT) -> str:
-    """Compose a conda environment from pyproject.toml and requirements.lock."""
+    """Compose a conda environment from pyproject.toml and the lock files."""
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    pins = {}
-    for line in (root / "requirements.lock").read_text().splitlines():
-        if "==" in line:
-            name, _, version = line.partition("==")
-            pins[normalized(name)] = (name, version)
+    pins = pinned(root / "requirements.lock") | pinned(root / "requirements-torch.lock")
     extras = project["optional-dependencies"]
     asked = [*project["dependencies"], *extras["brain"], *extras["pipeline"], *extras["cluster"]]
     lines = ["name: pulseq-zero", "channels:", "  - conda-forge", "dependencies:"]
@@ -28,9 +24,14 @@ def environment(root: Path = ROOT) -> str:
     parts = {re.match(r"([^\[<>=]+)(\[.*\])?", requirement).groups("") for requirement in asked}
     for name, extra in sorted((normalized(name), extra) for name, extra in parts):
         if name != project["name"]:
-            written, version = pins[name]
-            lines.append(f"      - {written}{extra}=={version}")
+            lines.append(f"      - {name}{extra}=={pins[name]}")
     return HEADER + "\n".join(lines) + "\n"
+
+
+def pinned(lock: Path) -> dict[str, str]:
+    """Read the versions of a lock file, by the packages' names."""
+    pins = re.findall(r"^([\w.-]+)==(\S+)", lock.read_text(), re.MULTILINE)
+    return {normalized(name): version for name, version in pins}
 
 
 def with_project(environment: str) -> str:
