@@ -21,7 +21,7 @@ PICTURE = ROOT / "docs" / "figures" / "packages.svg"
 COLUMNS = (
     ("workflow", "judge", "tracing"),
     ("experiments", "optimization", "imaging", "simulation", "conversion", "errors"),
-    ("cli", "figures", "phantom", "files"),
+    ("cli", "figures", "phantom", "files", "given"),
 )
 # Modules at the top that are no part of the layers: names that are imported when they are used
 _NO_LAYERS = {"__init__", "lazy"}

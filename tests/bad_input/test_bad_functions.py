@@ -247,8 +247,8 @@ def infinite_loss(parameters, image):
             inversion_recovery,
             signal_loss,
             {"simulation": {"fast": True}},
-            "the simulation has no setting 'fast'; its settings are accuracy, device, dtype, "
-            "engine, memory, thresholds, initial, backend",
+            "the simulation has no setting 'fast'; its settings are device, dtype, engine, "
+            "memory, thresholds, initial, backend",
         ),
         (
             inversion_recovery,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, get_args
 
@@ -24,6 +25,7 @@ from pulseq_zero.conversion.repetitions import PulseUse, Repetitions
 from pulseq_zero.conversion.scaled import scaled_pulses
 from pulseq_zero.errors import GradientLostError, PulseqZeroError, SequenceError
 from pulseq_zero.files.loading import failure
+from pulseq_zero.given import check_mapping, shown
 from pulseq_zero.tracing import (
     GuardBroken,
     Program,
@@ -86,6 +88,7 @@ class SequenceModel:
         rounding: Rounding = "straight-through",
         on_loss: OnLoss = "warn",
     ) -> None:
+        check_pulses(pulses, sub_pulses)
         self.retraces = 0
         self._function = function
         self._arguments = dict(arguments or {})
@@ -336,13 +339,19 @@ def _played(assembly: Assembly, scaled: tuple[bool, ...], values: list[Tensor]) 
 
 
 def as_tensors(values: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Make tensors of arrays and numbers, in double precision."""
-    return {
-        name: value
-        if isinstance(value, Tensor)
-        else torch.from_numpy(np.array(value, dtype=np.float64))
-        for name, value in values.items()
-    }
+    """Make tensors of arrays and numbers, in double precision, or raise a `SequenceError`."""
+    check_mapping("parameters", values, SequenceError)
+    return {name: _as_tensor(name, value) for name, value in values.items()}
+
+
+def _as_tensor(name: str, value: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    with suppress(TypeError, ValueError):
+        numbers = np.array(value)
+        if numbers.dtype.kind in "biuf":
+            return torch.from_numpy(numbers.astype(np.float64))
+    raise SequenceError(f"parameter {name!r} is {shown(value)}, but must be a number or numbers")
 
 
 def check_pulses(pulses: str, sub_pulses: SubPulses) -> None:

@@ -13,13 +13,17 @@ from collections.abc import Callable, Iterable
 from importlib.abc import Loader
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from pulseq_zero.errors import ConfigError, SequenceError
+from pulseq_zero.errors import ConfigError, PulseqZeroError, SequenceError
 from pulseq_zero.files.sources import is_own, is_pythons_own, sources_of
+from pulseq_zero.given import shown
 
 # What of this library a file may name; other functions of it write files
 _LOSSES = "pulseq_zero.optimization.losses"
+
+
+_Made = TypeVar("_Made")
 
 
 def load_function(reference: str, base: Path | None = None) -> Callable[..., Any]:
@@ -127,6 +131,34 @@ def failure(error: BaseException, function: Callable[..., Any]) -> str:
     return f"{type(error).__name__}: {text} ({frame.filename}, line {frame.lineno})"
 
 
+def call(
+    name: str,
+    function: Callable[..., _Made],
+    *arguments: Any,
+    error: type[PulseqZeroError],
+    of: Callable[..., Any] | None = None,
+) -> _Made:
+    """Call what a user gave by a name; what goes wrong in it is a sentence.
+
+    Parameters
+    ----------
+    name
+        What the message calls it.
+    function, arguments
+        The function, and what it is given.
+    error
+        Kind of the error.
+    of
+        The user's own function, where another one calls it.
+    """
+    try:
+        return function(*arguments)
+    except PulseqZeroError:
+        raise
+    except (Exception, SystemExit) as problem:
+        raise error(f"{name} fails: {failure(problem, of or function)}") from problem
+
+
 def check_arguments(function: Callable[..., Any], names: Iterable[str]) -> None:
     """Check that a function can be called with these keyword arguments.
 
@@ -137,14 +169,14 @@ def check_arguments(function: Callable[..., Any], names: Iterable[str]) -> None:
     """
     if not callable(function):
         raise SequenceError(
-            f"the sequence function must be a function, not {function!r}; of a file, "
+            f"the sequence function must be a function, not {shown(function)}; of a file, "
             "pulseq_zero.files.loading.load_function makes one"
         )
     try:
         arguments = inspect.signature(function).parameters
     except (TypeError, ValueError) as error:
         raise SequenceError(
-            f"{function!r} does not say what arguments it has; make a function of it by def"
+            f"{shown(function)} does not say what arguments it has; make a function of it by def"
         ) from error
     if any(a.kind is inspect.Parameter.VAR_KEYWORD for a in arguments.values()):
         return

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pypulseq.decompress_shape import decompress_shape
 
 from pulseq_zero.errors import SequenceError, UnsupportedFileError
+from pulseq_zero.given import shown
 
 _VERSION = re.compile(r"^\[VERSION\]\s+major\s+(\d+)\s+minor\s+(\d+)\s+revision\s+(\S+)", re.M)
 # The newline before its section belongs to the signature
@@ -63,6 +64,8 @@ def read_seq(
     if doubt is not None and check_signature:
         raise SequenceError(f"{path} {doubt}; write it again")
     number = ".".join(version.groups())
+    if not isinstance(system, pypulseq.Opts | None):
+        raise SequenceError(f"system is {shown(system)}, but must be a pypulseq.Opts")
     sequence = pypulseq.Sequence(system=system)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

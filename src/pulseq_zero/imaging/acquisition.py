@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.conversion.repetitions import Repetitions
-from pulseq_zero.errors import PulseqZeroError, SequenceError, SimulationError
-from pulseq_zero.files.loading import failure
+from pulseq_zero.errors import SequenceError, SimulationError
+from pulseq_zero.files.loading import call
 from pulseq_zero.imaging.planes import resolved_volume
 from pulseq_zero.imaging.reconstruction import noise_gain, reconstruct, reconstruct_coils
 from pulseq_zero.imaging.samples import samples_of_image, samples_of_images
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from pulseq_zero.conversion.costs import SequenceCost
     from pulseq_zero.phantom.imaged import Imaged
+
+# What takes 8 GiB
+_MOST_PIXELS = 2**30
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,12 @@ class Reconstruction:
         kspace = kspace[samples]
         if matrix is None:
             matrix = (resolved_matrix if len(fov) == 2 else resolved_volume)(kspace, fov)
+        if math.prod(matrix) > _MOST_PIXELS:
+            size = " x ".join(map(str, matrix))
+            raise SimulationError(
+                f"an image of {size} pixels fits into no memory; give a smaller matrix or field of "
+                "view"
+            )
         return cls(samples, kspace, matrix, fov, voxel_size(data, len(fov)))
 
     def __call__(self, signal: Tensor) -> Tensor:
@@ -307,14 +316,7 @@ ReconstructionFunction = Callable[[Acquisition], Tensor]
 
 def _reconstructed(reconstruction: ReconstructionFunction, acquisition: Acquisition) -> Tensor:
     """Call an own reconstruction."""
-    try:
-        made = reconstruction(acquisition)
-    except PulseqZeroError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise SimulationError(
-            f"the reconstruction fails: {failure(error, reconstruction)}"
-        ) from error
+    made = call("the reconstruction", reconstruction, acquisition, error=SimulationError)
     if not isinstance(made, Tensor):
         raise SimulationError(
             f"the reconstruction returns {type(made).__name__}, but must return a tensor"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,6 +16,8 @@ from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.conversion.rasters import warn_of_unrounded
 from pulseq_zero.conversion.repetitions import PulseUse, Repetitions
 from pulseq_zero.errors import SimulationError
+from pulseq_zero.files.loading import check_arguments
+from pulseq_zero.given import check_function, check_grid, check_mapping
 from pulseq_zero.imaging.acquisition import (
     Acquisition,
     ReconstructionFunction,
@@ -26,8 +27,8 @@ from pulseq_zero.imaging.acquisition import (
 from pulseq_zero.imaging.slices import excited_slice
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.phantom.imaged import Imaged, data_of
-from pulseq_zero.simulation import Simulator
 from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
+from pulseq_zero.simulation.simulator import made_simulator
 
 SequenceFunction = Callable[..., pypulseq.Sequence]
 
@@ -84,18 +85,17 @@ class ImagingModel:
             "reconstruction": reconstruction,
             "pulses": pulses,
         }
+        check_arguments(sequence_function, [])
+        if arguments is not None:
+            check_mapping("arguments", arguments, SimulationError)
+        check_grid(matrix, fov, SimulationError)
+        check_function("reconstruction", reconstruction, SimulationError)
         data = data_of(phantom)
         self.sequence_model = SequenceModel(
             sequence_function, arguments=dict(arguments or {}), pulses=pulses
         )
-        self._simulation = dict(simulation or {})
-        known = [name for name in inspect.signature(Simulator).parameters if name != "data"]
-        unknown = sorted(set(self._simulation) - set(known))
-        if unknown:
-            raise SimulationError(
-                f"the simulation has no setting {unknown[0]!r}; its settings are {', '.join(known)}"
-            )
-        self.simulator = Simulator(data, accuracy=accuracy, **self._simulation)
+        self._simulation = simulation
+        self.simulator = made_simulator(data, accuracy, simulation)
         is_slice = isinstance(phantom, Phantom) and not phantom.is_volume
         self._slice = phantom if is_slice and pulses == "played" else None
         self._thickness = 0.0 if self._slice is None else self._slice.slice_thickness
@@ -108,7 +108,7 @@ class ImagingModel:
 
     def use_accuracy(self, accuracy: float) -> None:
         """Simulate at another accuracy from now on."""
-        self.simulator = Simulator(self.simulator.data, accuracy=accuracy, **self._simulation)
+        self.simulator = made_simulator(self.simulator.data, accuracy, self._simulation)
 
     def on(self, phantom: Imaged) -> ImagingModel:
         """Return the model of the same sequence on another phantom, which shares its trace."""
@@ -191,7 +191,7 @@ class ImagingModel:
                 self._slice.thickened(thickness).simulation_data(),
                 self.simulator.accuracy,
             )
-            self.simulator = Simulator(data, accuracy=accuracy, **self._simulation)
+            self.simulator = made_simulator(data, accuracy, self._simulation)
 
     def _warn_of_other_uses(self, repetitions: Repetitions) -> None:
         uses = repetitions.known_uses()

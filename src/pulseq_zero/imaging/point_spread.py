@@ -15,7 +15,7 @@ from pulseq_zero.imaging.density import sample_areas
 from pulseq_zero.imaging.samples import imaged, samples_of_image
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.phantom.phantom import TissuePool
-from pulseq_zero.simulation import Simulator
+from pulseq_zero.simulation.simulator import made_simulator
 
 # Points of the point-spread function in a pixel
 _FINENESS = 64
@@ -60,7 +60,7 @@ def point_spread_width(
         samples are of several images, see `pulseq_zero.imaging.samples.samples_of_image`.
     """
     data = _point(phantom, fov).simulation_data()
-    simulator = Simulator(data, accuracy=accuracy, **dict(simulation or {}))
+    simulator = made_simulator(data, accuracy, simulation)
     signal = simulator(repetitions).signal[:, 0].detach().cpu()
     kspace = repetitions.kspace().detach().cpu()
     chosen = imaged(repetitions)

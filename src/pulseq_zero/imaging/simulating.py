@@ -14,8 +14,9 @@ from pulseq_zero.conversion.model import Conversion
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.conversion.seq_import import import_without_pypulseq
-from pulseq_zero.errors import SequenceError, UnsupportedFileError
+from pulseq_zero.errors import SequenceError, SimulationError, UnsupportedFileError
 from pulseq_zero.files.seq import read_definitions, read_seq
+from pulseq_zero.given import check_function, check_grid
 from pulseq_zero.imaging.acquisition import (
     Acquisition,
     ReconstructionFunction,
@@ -25,8 +26,8 @@ from pulseq_zero.imaging.acquisition import (
 from pulseq_zero.imaging.slices import excited_slice
 from pulseq_zero.phantom import Phantom, build_phantom
 from pulseq_zero.phantom.imaged import Imaged, data_of
-from pulseq_zero.simulation import Simulator
 from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
+from pulseq_zero.simulation.simulator import made_simulator
 
 
 def simulate(
@@ -76,6 +77,8 @@ def simulate(
         If the sequence cannot be read or converted, or states no field of view; where the image is
         asked for, if the sequence has no ADC samples, or samples more than one image.
     """
+    check_grid(matrix, fov, SimulationError)
+    check_function("reconstruction", reconstruction, SimulationError)
     if system is not None and not isinstance(sequence, (str, Path)):
         raise SequenceError("a system is of a file; a sequence in Python has its own, system=")
     if isinstance(sequence, (str, Path)):
@@ -96,7 +99,7 @@ def simulate(
     imaged = build_phantom({}) if phantom is None else phantom
     if isinstance(imaged, Phantom):
         imaged = excited_slice(imaged, repetitions)
-    simulator = Simulator(data_of(imaged), accuracy=accuracy, **(simulation or {}))
+    simulator = made_simulator(data_of(imaged), accuracy, simulation)
     return acquire(
         repetitions,
         simulator,

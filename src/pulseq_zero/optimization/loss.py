@@ -27,6 +27,7 @@ from torch import Tensor
 
 from pulseq_zero.errors import OptimizationError, PulseqZeroError
 from pulseq_zero.files.loading import failure
+from pulseq_zero.given import shown
 
 if TYPE_CHECKING:
     # Losses do not wait for the simulation
@@ -135,7 +136,8 @@ def check_loss_function(loss_function: Any) -> None:
     """
     if not callable(loss_function):
         raise OptimizationError(
-            f"the loss function must be a function of (parameters, image), not {loss_function!r}"
+            f"the loss function must be a function of (parameters, image), not "
+            f"{shown(loss_function)}"
         )
     _asked(loss_function)
 

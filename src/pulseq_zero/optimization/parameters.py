@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.errors import OptimizationError
+from pulseq_zero.given import shown
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ class Parameter:
         for name in ("lower", "upper"):
             object.__setattr__(self, name, self._bound(name))
         if not isinstance(self.learning_rate, int | float | None):
-            raise OptimizationError(f"learning_rate must be a number, not {self.learning_rate!r}")
+            raise OptimizationError(
+                f"learning_rate must be a number, not {shown(self.learning_rate)}"
+            )
         if not bool(torch.as_tensor(self.lower < self.upper).all()):
             raise OptimizationError(
                 f"the lower bound {_shown(self.lower)} must lie below the upper bound "

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.errors import NotFiniteError, OptimizationError, PulseqZeroError
+from pulseq_zero.files.loading import call
 from pulseq_zero.imaging.model import ImagingModel
 from pulseq_zero.imaging.noise import with_noise
 from pulseq_zero.optimization.loss import (
@@ -159,7 +160,7 @@ class Ensemble:
         """
         by_iteration, first = None, phantom
         if is_by_iteration(phantom):
-            by_iteration, first = phantom, phantom(0)
+            by_iteration, first = phantom, _phantom_of(phantom, 0)
         problems = [
             Problem(sequences.models(imaged, accuracy, settings), loss, sequences, extras, number)
             for number, (imaged, loss) in enumerate(members_of(first, loss_function))
@@ -218,7 +219,7 @@ class Ensemble:
             return
         losses = [member.loss_function for member in self.members]
         for member, (imaged, _) in zip(
-            self.members, members_of(self._phantom(iteration), losses), strict=True
+            self.members, members_of(_phantom_of(self._phantom, iteration), losses), strict=True
         ):
             member.models = {name: model.on(imaged) for name, model in member.models.items()}
         self._iteration = iteration
@@ -227,6 +228,10 @@ class Ensemble:
 def is_by_iteration(phantom: Any) -> TypeGuard[ImagedByIteration]:
     """Tell whether phantoms are given as a function of the iteration."""
     return callable(phantom)
+
+
+def _phantom_of(phantom: ImagedByIteration, iteration: int) -> Imaged | Sequence[Imaged]:
+    return call("phantom", phantom, iteration, error=OptimizationError)
 
 
 def members_of(

@@ -16,6 +16,7 @@ import torch
 from tqdm.auto import tqdm
 
 from pulseq_zero.errors import NotFiniteError, OptimizationError
+from pulseq_zero.files.loading import call
 from pulseq_zero.optimization.checkpoints import load_checkpoint, save_checkpoint
 from pulseq_zero.optimization.parameters import Parameter
 from pulseq_zero.optimization.problem import Ensemble, short
@@ -227,7 +228,7 @@ class Run:
                 if state is None:
                     continue
                 _report(bar, self.record, iterations)
-                if self.settings.callback is not None and self.settings.callback(state):
+                if self._is_to_end(state):
                     logger.info("iteration %d: ended by the callback", state.iteration)
                     return
                 self._tighten()
@@ -235,6 +236,13 @@ class Run:
                 if len(rows) <= iterations and is_due:
                     self._save()
                     last_save = time.monotonic()
+
+    def _is_to_end(self, state: OptimizationState) -> bool:
+        """Ask the callback."""
+        callback = self.settings.callback
+        return callback is not None and call(
+            "callback", lambda: bool(callback(state)), of=callback, error=OptimizationError
+        )
 
     def _iterate(self, iteration: int) -> OptimizationState | None:
         """Evaluate, step, verify and record; or halve the step that led to what is not finite."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.errors import OptimizationError
+from pulseq_zero.given import check_function, check_grid, check_mapping, check_number, shown
 from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
 
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ class OptimizationSettings:
             counts.append(("verify_every", self.verify_every))
         for name, value in [*counts, ("seed", self.seed)]:
             if not isinstance(value, int) or isinstance(value, bool):
-                raise OptimizationError(f"{name} is {value!r}, but must be a whole number")
+                raise OptimizationError(f"{name} is {shown(value)}, but must be a whole number")
         self._check_types()
         for name, count in counts:
             if count < 1:
@@ -138,9 +137,7 @@ class OptimizationSettings:
         if not 0 <= self.seed < 2**63:
             raise OptimizationError(f"seed is {self.seed}, but must lie between 0 and 2**63 - 1")
         for name in ("optimizer", "scheduler", "module_optimizer", "callback", "reconstruction"):
-            function = getattr(self, name)
-            if function is not None and not callable(function):
-                raise OptimizationError(f"{name} is {function!r}, but must be a function")
+            check_function(name, getattr(self, name), OptimizationError)
         if self.noise < 0:
             raise OptimizationError(f"noise is {self.noise}, but must be zero or positive")
         if not 0 <= self.verify_share <= 1:
@@ -149,34 +146,30 @@ class OptimizationSettings:
             )
         if self.pulses not in get_args(Pulses):
             raise OptimizationError(
-                f"pulses is {self.pulses!r}, but must be one of {get_args(Pulses)}"
+                f"pulses is {shown(self.pulses)}, but must be one of {get_args(Pulses)}"
             )
         if self.on_not_finite not in get_args(OnNotFinite):
             raise OptimizationError(
-                f"on_not_finite is {self.on_not_finite!r}, but must be 'stop' or 'halve'"
+                f"on_not_finite is {shown(self.on_not_finite)}, but must be 'stop' or 'halve'"
             )
 
     def _check_types(self) -> None:
         for name in ("arguments", "simulation"):
-            value = getattr(self, name)
-            if value is not None and not (
-                isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
-            ):
-                raise OptimizationError(
-                    f"{name} is {value!r}, but must be a mapping of names to values"
-                )
+            if getattr(self, name) is not None:
+                check_mapping(name, getattr(self, name), OptimizationError)
         for name in (
             "accuracy", "verify_accuracy", "verify_share", "checkpoint_seconds", "noise",
         ):  # fmt: skip
             value = getattr(self, name)
-            if not _is_number(value) and not (name == "verify_accuracy" and value is None):
-                raise OptimizationError(f"{name} is {value!r}, but must be a number")
-        for name, what in (("matrix", "numbers of pixels"), ("fov", "lengths in m")):
-            value = getattr(self, name)
-            if value is not None and not _are_lengths(value):
-                raise OptimizationError(
-                    f"{name} is {value!r}, but must be {what} along x and y, and z of a volume"
-                )
+            if not (name == "verify_accuracy" and value is None):
+                check_number(name, value, OptimizationError)
+        if self.learning_rate is None:
+            raise OptimizationError("learning_rate is None, but must be a number")
+        check_grid(self.matrix, self.fov, OptimizationError)
+        if not isinstance(self.checkpoint, str | Path | None):
+            raise OptimizationError(
+                f"checkpoint is {shown(self.checkpoint)}, but must be the path of a file"
+            )
 
     @property
     def verification_accuracy(self) -> float:
@@ -188,15 +181,3 @@ class OptimizationSettings:
         if self.verify_every is None:
             return False
         return iteration == self.iterations or iteration % self.verify_every == 0
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _are_lengths(value: Any) -> bool:
-    try:
-        x, y, *z = value
-    except (TypeError, ValueError):
-        return False
-    return len(z) <= 1 and all(_is_number(each) and each > 0 for each in (x, y, *z))

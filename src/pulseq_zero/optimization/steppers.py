@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pulseq_zero.errors import OptimizationError
+from pulseq_zero.files.loading import call
+from pulseq_zero.given import shown
 from pulseq_zero.optimization.loss import Acquired
 from pulseq_zero.optimization.parameters import Bounded, Parameter
 
@@ -78,10 +80,18 @@ class _Descent:
     ) -> None:
         self.parameters = parameters
         self.leaves = {name: p.start.clone().requires_grad_() for name, p in parameters.items()}
-        self.optimizer = optimizer(
-            [{"params": [self.leaves[n]], "lr": p.learning_rate} for n, p in parameters.items()]
-        )
-        self.scheduler = None if scheduler is None else scheduler(self.optimizer)
+        groups = [
+            {"params": [self.leaves[name]], "lr": parameter.learning_rate}
+            for name, parameter in parameters.items()
+        ]
+        self.optimizer = made_optimizer("optimizer", optimizer, groups)
+        self.scheduler = None
+        if scheduler is not None:
+            self.scheduler = call("scheduler", scheduler, self.optimizer, error=OptimizationError)
+            if not hasattr(self.scheduler, "step"):
+                raise OptimizationError(
+                    f"scheduler makes {shown(self.scheduler)}, but must make a scheduler of torch"
+                )
         self.before = self.values()
 
     def values(self) -> Values:
@@ -116,6 +126,19 @@ class _Descent:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
+
+
+def made_optimizer(
+    name: str, make: Callable[..., torch.optim.Optimizer], parameters: Any
+) -> torch.optim.Optimizer:
+    """Let a user's function make an optimizer, or raise an `OptimizationError`."""
+    made = call(name, make, parameters, error=OptimizationError)
+    if not isinstance(made, torch.optim.Optimizer):
+        raise OptimizationError(
+            f"{name} makes {shown(made)}, but must make an optimizer of torch, such as "
+            "torch.optim.Adam"
+        )
+    return made
 
 
 def advance(scheduler: LRScheduler | None, loss: float) -> None:
@@ -209,9 +232,9 @@ def make_stepper(
                 "take another optimizer"
             )
         return _LBFGS(parameters)
-    if optimizer is None and method not in _METHODS:
+    if optimizer is None and (not isinstance(method, str) or method not in _METHODS):
         raise OptimizationError(
-            f"there is no method {method!r}; the methods are 'adam', 'rprop' and 'lbfgs'"
+            f"there is no method {shown(method)}; the methods are 'adam', 'rprop' and 'lbfgs'"
         )
     return _Descent(parameters, optimizer or _METHODS[method], scheduler)
 

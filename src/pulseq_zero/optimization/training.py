@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.errors import OptimizationError
+from pulseq_zero.given import shown
+from pulseq_zero.optimization.steppers import made_optimizer
 
 ModuleOptimizerFactory = Callable[[list[Tensor]], torch.optim.Optimizer]
 
@@ -37,9 +39,9 @@ class Training:
         self, modules: Sequence[torch.nn.Module], optimizer: ModuleOptimizerFactory | None
     ) -> None:
         modules = [modules] if isinstance(modules, torch.nn.Module) else modules
-        for module in modules:
+        for module in modules if isinstance(modules, Iterable) else [modules]:
             if not isinstance(module, torch.nn.Module):
-                raise OptimizationError(f"modules must be torch.nn.Module, not {module!r}")
+                raise OptimizationError(f"modules must be torch.nn.Module, not {shown(module)}")
         self.modules = tuple(modules)
         found = {id(t): t for module in modules for t in module.parameters() if t.requires_grad}
         self.tensors: list[Tensor] = list(found.values())
@@ -47,7 +49,10 @@ class Training:
             raise OptimizationError(
                 "the modules have nothing to train: no parameter of theirs requires a gradient"
             )
-        self.optimizer = (optimizer or torch.optim.Adam)(self.tensors) if self.tensors else None
+        make = optimizer or torch.optim.Adam
+        self.optimizer = (
+            made_optimizer("module_optimizer", make, self.tensors) if self.tensors else None
+        )
         self._before = self._values()
 
     def step(self, gradient: Sequence[Tensor]) -> None:

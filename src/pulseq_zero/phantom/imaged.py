@@ -7,6 +7,7 @@ from typing import TypeAlias
 import MRzeroCore as mr0
 
 from pulseq_zero.errors import PhantomError
+from pulseq_zero.given import shown
 from pulseq_zero.phantom.phantom import Phantom
 
 Imaged: TypeAlias = (
@@ -38,6 +39,6 @@ def data_of(imaged: Imaged) -> mr0.SimData:
     if isinstance(imaged, mr0.VoxelGridPhantom | mr0.CustomVoxelPhantom | mr0.TissueDict):
         return imaged.build()
     raise PhantomError(
-        f"the phantom must be a Phantom, or one of MRzeroCore, not {imaged!r}; "
+        f"the phantom must be a Phantom, or one of MRzeroCore, not {shown(imaged)}; "
         "pulseq_zero.build_phantom makes one"
     )

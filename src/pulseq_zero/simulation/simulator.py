@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, get_args
+from inspect import signature
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SimulationError
+from pulseq_zero.given import check_mapping
 from pulseq_zero.simulation import mrzero
 from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
+from pulseq_zero.simulation.checks import check_options, check_parts, check_sequence
 from pulseq_zero.simulation.pdg.backend import Backend
 from pulseq_zero.simulation.pdg.graph import StateGraph, Thresholds
 from pulseq_zero.simulation.pdg.kept_graph import KeptGraph
@@ -86,7 +89,8 @@ class Simulator:
         initial: Tensor | None = None,
         backend: Backend | None = None,
     ) -> None:
-        _check_options(accuracy, device, dtype, engine, memory)
+        check_options(accuracy, device, dtype, engine, memory)
+        check_parts(data, thresholds, initial, backend)
         if engine == "pdg" and mrzero.has_motion(data):
             warnings.warn(
                 "the phantom moves, which only MRzeroCore's main pass knows: using that",
@@ -125,7 +129,7 @@ class Simulator:
     def _prepare_for(self, repetitions: Repetitions) -> Repetitions:
         """Return a sequence on the CPU, checked, with nothing kept of another phantom."""
         repetitions = repetitions.to("cpu")
-        _check_sequence(repetitions)
+        check_sequence(repetitions)
         if not self._phantom.is_that_of(self.data):
             check_maps(self.data)
             self._begin_anew()
@@ -360,6 +364,27 @@ def simulate(
     return simulator(repetitions)
 
 
+def made_simulator(
+    data: mr0.SimData, accuracy: float, settings: Mapping[str, Any] | None
+) -> Simulator:
+    """Make a simulator, with further settings that are given by their names.
+
+    Raises
+    ------
+    SimulationError
+        If they are none.
+    """
+    settings = {} if settings is None else settings
+    check_mapping("simulation", settings, SimulationError)
+    known = [n for n in signature(Simulator).parameters if n not in ("data", "accuracy")]
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise SimulationError(
+            f"the simulation has no setting {unknown[0]!r}; its settings are {', '.join(known)}"
+        )
+    return Simulator(data, accuracy, **settings)
+
+
 def _default_backend(device: torch.device, dtype: torch.dtype) -> Backend:
     """Choose compiled loops where they apply: on the CPU and in float32."""
     if device.type == "cpu" and dtype == torch.float32:
@@ -368,36 +393,3 @@ def _default_backend(device: torch.device, dtype: torch.dtype) -> Backend:
 
         return CompiledBackend()
     return TorchBackend()
-
-
-def _check_options(
-    accuracy: float,
-    device: torch.device | str,
-    dtype: torch.dtype,
-    engine: str,
-    memory: int,
-) -> None:
-    if not 0 < accuracy < 1:
-        raise SimulationError(f"accuracy is {accuracy}, but must lie between 0 and 1")
-    if dtype not in (torch.float32, torch.float64):
-        raise SimulationError(f"dtype is {dtype}, but must be torch.float32 or torch.float64")
-    if engine not in get_args(Engine):
-        raise SimulationError(f"engine is {engine!r}, but must be one of {get_args(Engine)}")
-    if memory < 2**20:
-        raise SimulationError(f"memory is {memory} bytes, but at least 1 MiB is needed")
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise SimulationError(f"device is {device!r}, but must be 'cpu' or 'cuda'") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise SimulationError("device is 'cuda', but torch finds no GPU; use device='cpu'")
-
-
-def _check_sequence(repetitions: Repetitions) -> None:
-    names = ("pulse_angle", "pulse_phase", "event_time", "gradient_moment", "adc_phase", "shim")
-    for name in names:
-        values = getattr(repetitions, name)
-        if values is not None and not bool(values.detach().isfinite().all()):
-            raise SimulationError(f"the sequence's {name} holds values that are not finite")
-    if bool((repetitions.event_time < 0).any()):
-        raise SimulationError("the sequence holds events of negative duration")

@@ -8,7 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from pulseq_zero.errors import SequenceError
+from pulseq_zero.errors import SequenceError, TracingError
+from pulseq_zero.files.loading import check_arguments
+from pulseq_zero.given import check_mapping, shown
 from pulseq_zero.tracing.context import tracing_of
 from pulseq_zero.tracing.numpy.tensors import enter
 from pulseq_zero.tracing.pypulseq.sequence import TracedSequence
@@ -80,6 +82,11 @@ def trace(
     on_loss
         Whether a number that loses its gradient raises an error or warns.
     """
+    check_arguments(function, [])
+    check_mapping("parameters", parameters, TracingError)
+    for name, value in parameters.items():
+        if not isinstance(value, Tensor):
+            raise TracingError(f"parameter {name!r} is {shown(value)}, but must be a tensor")
     tape = Tape(rounding, on_loss)
     with tracing_of(namespaces_of(function), tape):
         traced = {name: enter(tape, name, tensor) for name, tensor in parameters.items()}
