@@ -88,6 +88,8 @@ def save_figure(figure: Figure, *paths: Path | str) -> None:
             # Dates would make files of equal content differ
             metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
             figure.savefig(temporary, format=path.suffix[1:], metadata=metadata)
+        # Laid out it is, whatever the format
+        figure.set_layout_engine("none")
     plt.close(figure)
 
 
