@@ -13,6 +13,7 @@ from pulseq_zero.phantom import Phantom, TissuePool
 from pulseq_zero.simulation import Simulator
 from pulseq_zero.simulation.pdg import pulse_tables
 from pulseq_zero.simulation.pdg.propagation import TorchBackend
+from pulseq_zero.simulation.pdg.pulse_families import Family
 from support.definition import Spins, play
 
 SYSTEM = pp.Opts(max_grad=40, grad_unit="mT/m", max_slew=150, slew_unit="T/m/s", B0=3)
@@ -593,3 +594,23 @@ def test_a_long_pulse_is_composed_part_by_part(monkeypatch):
     at_once = played(sequence, data, dtype=torch.float64)
     monkeypatch.setattr(pulse_tables, "_AT_ONCE", 1)
     torch.testing.assert_close(played(sequence, data, dtype=torch.float64), at_once)
+
+
+@pytest.mark.parametrize("gradient", [(0.0, 0.0, 0.0), (2e5, 0.0, 4e5), "changing"])
+def test_few_frequencies_tell_what_a_pulse_does_everywhere_under_a_constant_gradient(gradient):
+    generator = torch.Generator().manual_seed(0)
+    time = 1e-5 * (1 + torch.rand(120, generator=generator, dtype=torch.float64))
+    steps = torch.linspace(-1, 1, 120, dtype=torch.float64)
+    changing = gradient == "changing"
+    direction = torch.tensor((2e5, 0.0, 4e5) if changing else gradient, dtype=torch.float64)
+    moment = (time * (1 + steps.square() if changing else 1))[:, None] * direction
+    # Chirped, so that both parts of a and b matter
+    signal = torch.polar(300 * torch.cos(steps), 9 * steps.square())
+    family = Family(signal, time, moment, 0.6 * time.sum(), [0], torch.ones(1))
+    place = 1e-2 * torch.rand(60, 3, generator=generator, dtype=torch.float64)
+    strength, offset = (
+        torch.linspace(*ends, 4, dtype=torch.float64) for ends in ((-2, 2), (-300, 150))
+    )
+    found = pulse_tables.turned_everywhere(family, strength, place, offset)
+    expected = pulse_tables.turned_by(family, strength, place, offset)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pulseq_zero.simulation.pdg.chebyshev import Range, chebyshev_nodes, to_terms
+from pulseq_zero.simulation.pdg.chebyshev import Range, chebyshev_nodes, polynomials, to_terms
 from pulseq_zero.simulation.pdg.pulse_families import Family, SilentPulses
 
 # Polynomials beyond an exponential type t are as many as t/3 and this number.
@@ -20,6 +20,8 @@ _BEYOND = 8
 # The largest strength of an expansion is a power of 2, or so many between two of them: one serves
 # for a while as flip angles grow.
 _STRENGTHS = 4
+# A gradient that changes by no more than this part of it is constant.
+_CONSTANT = 1e-12
 # So many numbers are composed at once: more do not fit into the caches of processors
 _AT_ONCE = 2**17
 
@@ -114,21 +116,42 @@ def _expand(family: Family, strongest: float, place: Tensor, interval: Range) ->
     strength = chebyshev_nodes(degree(area * strongest))
     offset = chebyshev_nodes(degree(math.pi * float(time.sum()) * interval.half))
     frequency = interval.at(offset)
-    each = len(family.time) * len(strength) * len(frequency)
-    parts = [
-        torch.cat(part, 1)
-        for part in zip(
-            *(
-                turned_by(family, strongest * strength, some, frequency)
-                for some in place.split(max(1, _AT_ONCE // each))
-            ),
-            strict=True,
-        )
-    ]
-    values = torch.stack([x for part in parts for x in (part.real, part.imag)])
+    a, b = turned_everywhere(family, strongest * strength, place, frequency)
+    values = torch.stack([a.real, a.imag, b.real, b.imag])
     # (4, strengths, places, offsets) in polynomials of the strength and of the offset
     in_strength = torch.einsum("ts,xspo->xtpo", to_terms(strength), values)
     return torch.einsum("ko,xtpo->xtpk", to_terms(offset), in_strength)
+
+
+def turned_everywhere(
+    family: Family, strength: Tensor, place: Tensor, offset: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what `turned_by` does, to the rounding of polynomials.
+
+    Under a gradient that is constant, or none, place and off-resonance are one frequency: the
+    pulse is composed at few of these, and interpolated.
+    """
+    given = (family.time, family.moment, family.centre, place)
+    gradient = family.moment / family.time[:, None]
+    constant = gradient.mean(0)
+    is_constant = bool(((gradient - constant).abs() <= _CONSTANT * constant.abs().max()).all())
+    if is_constant and not any(values.requires_grad for values in given):
+        frequency = (place @ constant)[:, None] + offset
+        among = Range.of(frequency)
+        # By the precession that `turned_by` takes out, a is of up to twice the type of b
+        nodes = chebyshev_nodes(degree(2 * math.pi * float(family.time.sum()) * among.half))
+        if len(nodes) < frequency.numel():
+            a, b = turned_by(family, strength, torch.zeros_like(place[:1]), among.at(nodes))
+            terms = polynomials(among.relative(frequency.flatten()), len(nodes))
+            between = (to_terms(nodes).T @ terms).to(a.dtype)
+            a, b = ((x[:, 0] @ between).unflatten(1, frequency.shape) for x in (a, b))
+            return a, b
+    each = len(family.time) * len(strength) * len(offset)
+    parts = [
+        turned_by(family, strength, some, offset) for some in place.split(max(1, _AT_ONCE // each))
+    ]
+    a, b = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+    return a, b
 
 
 def degree(kind: float) -> int:
