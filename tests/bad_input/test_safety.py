@@ -20,6 +20,7 @@ from pulseq_zero.files.store import save_json, save_table, save_tensors
 from pulseq_zero.optimization.checkpoints import save_checkpoint
 from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.phantom import Phantom, TissuePool
+from support.pipeline_copy import Pipeline
 from support.toy import inversion_recovery, one_voxel, signal_loss
 
 SOURCE = Path(__file__).parents[2]
@@ -169,3 +170,14 @@ def test_two_pipelines_in_one_folder(tmp_path):
         first.communicate()
     assert second.returncode != 0
     assert "cannot be locked" in second.stderr
+
+
+@pytest.mark.pipeline
+def test_a_folder_with_a_brace_in_its_name(tmp_path):
+    pipeline = Pipeline(SOURCE, tmp_path / "a{b}")
+    done = pipeline.run(check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert (
+        f"{pipeline.folder} has a brace in its name, which Snakemake takes for a w" in done.stderr
+    )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pulseq_zero.cli.show import found_stages
+from pulseq_zero.cli.results import found_stages, load_image
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.files.exports import save_image
 from pulseq_zero.files.mrd import save_ismrmrd
 from pulseq_zero.files.seq import read_seq
-from pulseq_zero.files.store import load_tensors
 from pulseq_zero.imaging.pictures import stacked
 
 
@@ -36,7 +35,7 @@ def export_results(files: RunFiles) -> list[Path]:
     """
     written = []
     for stage in found_stages(files):
-        tensors, metadata = load_tensors(files.image(stage))
+        tensors, metadata = load_image(files, stage)
         sequence = read_seq(files.seq(stage), check_signature=True)
         extent = sequence.definitions.get("FOV", ())
         if len(extent) != 3:

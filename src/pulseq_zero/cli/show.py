@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pulseq_zero.cli.results import found_stages, load_image
 from pulseq_zero.conversion.repetitions import Repetitions
+from pulseq_zero.errors import StoreError
 from pulseq_zero.experiments.experiment import load_found
 from pulseq_zero.experiments.layout import RunFiles
-from pulseq_zero.experiments.stages import ENDS, OPTIMIZED, START, of_sequence, point_of
+from pulseq_zero.experiments.section import read
+from pulseq_zero.experiments.settings import Experiment
+from pulseq_zero.experiments.stages import ENDS, OPTIMIZED, START, point_of
 from pulseq_zero.figures.history import history_figure
 from pulseq_zero.figures.sequence import kspace_figure, pulse_diagram
 from pulseq_zero.figures.style import save_figure
@@ -36,7 +40,7 @@ def draw(files: RunFiles) -> list[Path]:
         If a result is missing.
     """
     stages = found_stages(files)
-    images = {stage: load_tensors(files.image(stage)) for stage in stages}
+    images = {stage: load_image(files, stage) for stage in stages}
     pictures = {
         end: beside(
             [
@@ -48,13 +52,17 @@ def draw(files: RunFiles) -> list[Path]:
         for end in ENDS
     }
     parameters, _ = load_found(files.parameters)
-    settings = read_yaml(files.experiment)["parameters"] if files.experiment.is_file() else {}
-    units = {name: settings.get(name, {}).get("unit", "") for name in parameters}
+    history = load_table(files.history, ("iteration", "loss", "verified_loss"))
+    if any(len(values) != len(history) for values in parameters.values()):
+        raise StoreError(
+            f"{files.parameters} and {files.history} differ in their iterations; make both again"
+        )
+    units = dict.fromkeys(parameters, "") | _units(files)
     figures = {
         "optimization": history_figure(
             pictures[START],
             pictures[OPTIMIZED],
-            load_table(files.history, ("iteration", "loss", "verified_loss")),
+            history,
             parameters,
             units,
             max(metadata["accuracy"] for _, metadata in images.values()),
@@ -76,8 +84,9 @@ def draw(files: RunFiles) -> list[Path]:
     return paths
 
 
-def found_stages(files: RunFiles) -> list[str]:
-    """List the stages of start and optimized that results have, those of each sequence."""
-    inside = (files.folder / START).glob("*/")
-    names = [each.name for each in inside if files.image(f"{START}/{each.name}").is_file()]
-    return [of_sequence(end, name) for end in ENDS for name in sorted(names) or [""]]
+def _units(files: RunFiles) -> dict[str, str]:
+    """Units of the parameters, where there is a copy of the experiment file."""
+    if not files.experiment.is_file():
+        return {}
+    experiment = read(Experiment, read_yaml(files.experiment), str(files.experiment))
+    return {name: parameter.unit for name, parameter in experiment.parameters.items()}

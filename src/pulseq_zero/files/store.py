@@ -180,7 +180,7 @@ def load_table(path: Path | str, columns: Sequence[str] = ()) -> pd.DataFrame:
     path
         The file.
     columns
-        What it must have among others.
+        What it must have among others, of numbers.
 
     Raises
     ------
@@ -193,6 +193,8 @@ def load_table(path: Path | str, columns: Sequence[str] = ()) -> pd.DataFrame:
     for column in columns:
         if column not in table:
             raise StoreError(f"{path} has no column {column!r}: it is of something else")
+        if not pd.api.types.is_numeric_dtype(table[column]):
+            raise StoreError(f"{path} has no numbers in the column {column!r}; make it again")
     return table
 
 
