@@ -280,3 +280,104 @@ def test_the_even_train_is_more_even_than_where_it_begins(example):
 
     ramp = torch.deg2rad(torch.linspace(50, 150, 32, dtype=torch.float64))
     assert unevenness(tse_network.even_train(8)) < 0.9 * unevenness(ramp)
+
+
+def slews(course, raster=1e-5):
+    """Return gradient and slew rate of a course from rest [T/m, T/m/s], as magnitudes."""
+    gradient = np.diff(course, axis=0) / raster / 42.576e6
+    slew = np.diff(gradient, axis=0, prepend=0) / raster
+    return np.hypot(*gradient.T), np.hypot(*slew.T)
+
+
+@pytest.mark.parametrize("density", [1.0, 1.5, 2.0])
+def test_spirals_reach_the_edge_in_time_within_the_limits(example, density):
+    trajectory = example("trajectory")
+    course = trajectory.course(24, density)
+    assert len(course) == round(trajectory.DURATION / trajectory.RASTER) + 1
+    assert math.hypot(*course[-1]) == pytest.approx(12 / trajectory.FOV, rel=1e-3)
+    gradient, slew = slews(course)
+    assert gradient.max() <= trajectory.MAX_GRAD
+    # As fast as the slew rate allows, but for the start
+    assert slew.max() <= 1.001 * trajectory.MAX_SLEW
+    assert slew[20:].min() > 0.97 * trajectory.MAX_SLEW
+    # Kim's spiral: the radius is a power of the angle
+    radius, angle = np.hypot(*course[1:].T), np.unwrap(np.arctan2(*course[1:, ::-1].T))
+    power = np.polyfit(np.log(angle[200:] - angle[0] + 1e-9), np.log(radius[200:]), 1)[0]
+    assert power == pytest.approx(density, rel=0.1)
+
+
+def test_gradients_that_are_limited_are_not_exceeded(example):
+    trajectory = example("trajectory")
+    course = trajectory.variable_density_spiral(0.224, 32, 6e-3, 1.0, 5e-3, 100.0)
+    gradient, _ = slews(course)
+    assert gradient.max() == pytest.approx(5e-3, rel=1e-3)
+
+
+def test_an_even_spiral_lasts_as_long_as_the_closed_form_says(example):
+    """But for the start, which the closed form has not."""
+    trajectory = example("trajectory")
+    closed = trajectory.duration_by_closed_form(trajectory.course())
+    assert 0.9 * trajectory.DURATION < closed < trajectory.DURATION
+
+
+def test_splines_bend_a_course_from_rest(example):
+    trajectory = example("trajectory")
+    bends = 3 * torch.randn(2, 12, generator=torch.Generator().manual_seed(1)).double()
+    course = trajectory.course(20, 1.5)
+    straight, bent = (
+        trajectory.spiral(given, course, **trajectory.FREE) for given in (None, bends.numpy())
+    )
+    assert straight.check_timing()[0]
+    difference = bent.calculate_kspace()[0] - straight.calculate_kspace()[0]
+    assert np.abs(difference[:, 0]).max() < 1e-2
+    assert np.abs(difference).max() > 0.5
+
+
+def test_least_squares_finds_what_was_encoded_and_its_noise(example):
+    trajectory = example("trajectory")
+    pixels = trajectory.PIXELS
+    inside = torch.zeros(pixels, pixels, dtype=torch.bool)
+    inside[10:18, 12:20] = True
+    random = torch.Generator().manual_seed(0)
+    image = torch.where(inside, torch.randn(pixels, pixels, generator=random).double(), 0.0)
+    kspace = torch.from_numpy(trajectory.course(32, 1.0)[1:])
+    reconstruct = trajectory.LeastSquares(inside)
+    encoding, *_ = reconstruct.matrices(kspace)
+    # By the definition: spins of a place r turn by exp(2πi k·r)
+    x = (torch.arange(pixels) - pixels // 2).double() * trajectory.FOV / pixels
+    places = torch.cartesian_prod(x, x)[inside.flatten()]
+    torch.testing.assert_close(
+        encoding, torch.exp(2j * torch.pi * (kspace @ places.T)), rtol=0, atol=1e-9
+    )
+    found = reconstruct.image_of((encoding @ image[inside].to(encoding.dtype))[:, None], kspace)
+    # Smoothed by the penalty, which is small
+    assert (found.real - image)[inside].norm() < 0.3 * image.norm()
+    assert not found[~inside].any()
+    noise = torch.randn(200, len(kspace), 2, generator=random).double()
+    images = torch.stack(
+        [reconstruct.image_of(torch.view_as_complex(each)[:, None], kspace) for each in noise]
+    )
+    acquired = SimpleNamespace(kspace=kspace)
+    expected = reconstruct.deviation(acquired)[inside]
+    measured = images.real.std(0)[inside]
+    assert float((measured / expected).mean()) == pytest.approx(1, abs=0.03)
+
+
+def test_a_bent_spiral_errs_less_and_keeps_the_limits(example):
+    trajectory = example("trajectory")
+    scene = trajectory.Scene.of(trajectory.head(), interleaves=10)
+    reconstruct = trajectory.LeastSquares(scene.inside)
+    result = trajectory.optimized(scene, reconstruct, trajectory.course(24, 1.5), iterations=4)
+    assert result.history["image"].iloc[-1] < 0.985 * result.history["image"][0]
+    # The penalty of what is 2 % beyond the limits everywhere is 0.012
+    assert result.history["limits"].iloc[-1] < 0.012
+
+
+def test_the_script_holds_the_limits(example):
+    trajectory = example("trajectory")
+    course = trajectory.course(24, 1.5)
+    sequence = trajectory.spiral(course=course)
+    assert sequence.system.max_slew == pytest.approx(50 * 42.576e6)
+    assert sequence.check_timing()[0]
+    with pytest.raises(ValueError, match="Slew rate violation"):
+        trajectory.spiral(course=1.1 * course)
