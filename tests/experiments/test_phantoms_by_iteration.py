@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,11 @@ from pulseq_zero.experiments.phantoms import phantoms_by_iteration
 from pulseq_zero.experiments.plan import check_experiment
 from pulseq_zero.experiments.section import read
 from pulseq_zero.experiments.settings import Experiment, PhantomsSettings, SimulationSettings
-from support.echoes import N, bar
+from pulseq_zero.experiments.stages import OPTIMIZED, START
+from pulseq_zero.files.store import load_tensors
+from pulseq_zero.imaging.model import ImagingModel
+from support.echoes import N, bar, echo_train
+from support.whole_run import run_steps
 
 ECHOES = f"{Path(__file__).parents[1]}/support/echoes.py"
 COARSE = SimulationSettings(accuracy=1e-2, tight_accuracy=1e-3)
@@ -116,3 +121,19 @@ def test_what_is_no_phantom_is_named():
 def test_an_ensemble_beside_them_is_refused():
     with pytest.raises(ConfigError, match="phantoms: an ensemble comes from their function, too"):
         read(Experiment, {**EXPERIMENT, "ensemble": [{"matrix": 8}]}, "a file")
+
+
+def test_all_else_is_done_on_the_own_phantom(tmp_path):
+    experiment = Experiment(**{**EXPERIMENT, "optimizer": {"iterations": 2}})
+    files = run_steps(experiment, bar(), tmp_path)
+    parameters, found = load_tensors(files.parameters)
+    model = ImagingModel(echo_train, bar(), matrix=(N, 1), pulses="instantaneous", accuracy=1e-2)
+    for stage, at in ((START, 0), (OPTIMIZED, int(found["best_iteration"]))):
+        with torch.no_grad():
+            expected = model({"spacing": parameters["spacing"][at]}).images
+        image = load_tensors(files.image(stage))[0]["image"]
+        assert (image - expected).abs().max() < 1e-3 * expected.abs().max()
+    rows = json.loads(files.validation.read_text())
+    # All of its pixels, and those of no other
+    assert [row["stage"] for row in rows] == [START, OPTIMIZED]
+    assert rows[0]["loss_tight"] == pytest.approx(10, abs=0.1)

@@ -304,6 +304,11 @@ def test_the_phantom_may_be_another_in_each_iteration():
         assert result.history["loss"][at] == pytest.approx(expected, rel=1e-6)
 
 
+def test_phantoms_are_as_many_in_each_iteration():
+    with pytest.raises(OptimizationError, match="returns 2 in iteration 1 and 1 before"):
+        run(lambda iteration: [one_voxel()] * (1 + iteration), iterations=2)
+
+
 def test_a_run_with_phantoms_by_iteration_is_resumed(tmp_path):
     def phantom(iteration):
         return one_voxel(T1=0.8 + 0.1 * iteration)

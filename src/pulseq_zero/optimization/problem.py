@@ -217,10 +217,14 @@ class Ensemble:
     def _take_phantoms_of(self, iteration: int) -> None:
         if self._phantom is None or iteration == self._iteration:
             return
-        losses = [member.loss_function for member in self.members]
-        for member, (imaged, _) in zip(
-            self.members, members_of(_phantom_of(self._phantom, iteration), losses), strict=True
-        ):
+        given = _phantom_of(self._phantom, iteration)
+        phantoms = given if isinstance(given, list | tuple) else [given]
+        if len(phantoms) != len(self.members):
+            raise OptimizationError(
+                f"the phantom function returns {len(phantoms)} in iteration {iteration} "
+                f"and {len(self.members)} before; let it return as many in each"
+            )
+        for member, imaged in zip(self.members, phantoms, strict=True):
             member.models = {name: model.on(imaged) for name, model in member.models.items()}
         self._iteration = iteration
 
