@@ -96,9 +96,8 @@ def test_a_script_gives_the_signal_of_its_file(converted):
 def test_a_script_gives_the_signal_that_bloch_gives(converted):
     """Spins in the plane of the slice, on resonance, feel pulses as rotations: all else counts.
 
-    The numbers of the file are judged to the last digit. Those of the script differ from them:
-    the file has six digits of amplitudes, and PyPulseq reads a pulse with a dwell time above the
-    raster as if it ended in the middle of its last sample.
+    The numbers of the file are judged to the last digit. Those of the script differ from them, as
+    the file has six digits of amplitudes.
     """
     name, ours, file = converted
     random = np.random.default_rng(0)

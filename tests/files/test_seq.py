@@ -2,6 +2,7 @@
 
 import cmath
 import warnings
+from typing import get_args
 
 import numpy as np
 import pypulseq as pp
@@ -12,10 +13,13 @@ from pulseq_zero.conversion import convert, imported_repetitions
 from pulseq_zero.errors import SequenceError, UnsupportedFileError
 from pulseq_zero.files import seq as seq_files
 from pulseq_zero.files.seq import read_definitions, read_seq
+from pulseq_zero.judge.seq import Physics, read_course
 from support.seq_text import DWELL, FIRST_SAMPLE, KX, signed, text_of
 
 VERSIONS = ["1.2.0", "1.2.1", "1.3.0", "1.3.1", "1.4.0", "1.4.1", "1.5.0", "1.5.1"]
 _HALF = 0.5**0.5
+# Of 8 samples, as differences
+TIMES = "\nshape_id 3\nnum_samples 8\n{first}\n{dwell}\n{dwell}\n5\n"
 QUARTER_ABOUT_Z = f"""
 [EXTENSIONS]
 1 1 1 0
@@ -185,3 +189,25 @@ def test_a_shape_of_many_pulses_is_unpacked_once(tmp_path, monkeypatch):
     for each, name in ((plain, "a.seq"), (read, "b.seq")):
         each.write(str(tmp_path / name))
     assert (tmp_path / "a.seq").read_bytes() == (tmp_path / "b.seq").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("dwell", "first"), [(10, 5), (3, 1.5), (10, 0)], ids=["centres", "off the raster", "edges"]
+)
+def test_a_pulse_of_steps_longer_than_the_raster_ends_with_its_last_step(dwell, first, write):
+    """8 samples of 1250 Hz: at the centres of 8 steps, or at the edges of 7."""
+    text = text_of("1.4.0").replace("1 1250 1 2 0 100", "1 1250 1 2 3 100")
+    text = text.replace("num_samples 200", "num_samples 8").replace("\n197\n", "\n5\n")
+    text = text.replace("\n198\n", "\n6\n").replace("[SHAPES]\n", f"[SHAPES]\n{TIMES}\n")
+    file = write(text.format(first=first, dwell=dwell))
+    duration = 1e-6 * dwell * (8 if first else 7)
+    angle = 2 * np.pi * 1250 * duration
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        converted = convert(read_seq(file), pulses="played")
+        imported = imported_repetitions(file, "instantaneous")
+        at_once, full = (read_course(file, physics).pulse for physics in get_args(Physics))
+    assert converted.pulse_angle.item() == pytest.approx(angle, rel=1e-6)
+    assert imported.pulse_angle.item() == pytest.approx(angle, rel=1e-6)
+    assert at_once[1].angle == pytest.approx(angle, rel=1e-6)
+    assert full[1].duration == pytest.approx(duration, rel=1e-6)

@@ -149,7 +149,7 @@ def steps_of(shape: SimpleNamespace, gradients: list[tuple[str, Any, Any]], syst
 
 def _step_count(shape: SimpleNamespace, per_second: float) -> int:
     """Return in how many steps a pulse resolves its frequencies."""
-    duration = float(raw(shape.shape_dur))
+    duration = float(raw(pulse_duration(shape)))
     grid = np.linspace(0, duration, 4096)
     values = np.asarray(raw(shape.signal))
     field = np.interp(grid, raw(shape.t), values.real)
@@ -190,10 +190,24 @@ def most_change(signal: NDArray[np.complex128], counts: Sequence[int]) -> NDArra
     return np.maximum(_FASTER * change_over_steps(signal, counts), usual)
 
 
+def pulse_duration(rf: SimpleNamespace) -> Any:
+    """Find how long a pulse takes [s], as Pulseq has it.
+
+    Samples at even distances, the first at half of one, are the centres of cells, and the pulse
+    ends with the last cell. PyPulseq lets it end behind the last sample, once it is in a sequence.
+    """
+    times = raw(rf.t)
+    cell = 2 * times[0]
+    are_centres = np.allclose(np.diff(times), cell, rtol=1e-6, atol=0)
+    end = times[0] + times[-1]
+    return end if are_centres and end > (1 + 1e-9) * raw(rf.shape_dur) else rf.shape_dur
+
+
 def sample_durations(rf: SimpleNamespace) -> Any:
     """Find how long each sample of a pulse counts [s]: the pulse is linear between samples."""
-    xp = numpy_for(rf.t, rf.shape_dur)
-    edges = xp.concatenate([[0.0], 0.5 * (rf.t[1:] + rf.t[:-1]), [rf.shape_dur]])
+    duration = pulse_duration(rf)
+    xp = numpy_for(rf.t, duration)
+    edges = xp.concatenate([[0.0], 0.5 * (rf.t[1:] + rf.t[:-1]), [duration]])
     return edges[1:] - edges[:-1]
 
 
@@ -237,7 +251,7 @@ def _composed(
     rf: SimpleNamespace, system: Opts, use: str, pieces: int, is_selective: bool
 ) -> tuple[Rotation, ...]:
     per_second = 2 * np.pi * frequency(rf, system)
-    needed = int(np.ceil(_PER_RADIAN * abs(raw(per_second)) * raw(rf.shape_dur)))
+    needed = int(np.ceil(_PER_RADIAN * abs(raw(per_second)) * raw(pulse_duration(rf))))
     signal, times, durations = _finely_sampled(rf, max(_PER_PIECE * pieces, needed))
     xp = numpy_for(signal, times, durations, rf.center, per_second)
     if not is_selective:
@@ -266,12 +280,13 @@ def _finely_sampled(rf: SimpleNamespace, needed: int) -> tuple[Any, Any, Any]:
     """
     if len(raw(rf.t)) >= needed:
         return rf.signal, rf.t, sample_durations(rf)
-    xp = numpy_for(rf.signal, rf.t, rf.shape_dur)
-    times = (np.arange(needed) + 0.5) * (rf.shape_dur / needed)
+    duration = pulse_duration(rf)
+    xp = numpy_for(rf.signal, rf.t, duration)
+    times = (np.arange(needed) + 0.5) * (duration / needed)
     signal = xp.interp(times, rf.t, rf.signal.real)
     if np.iscomplexobj(raw(rf.signal)):
         signal = signal + 1j * xp.interp(times, rf.t, rf.signal.imag)
-    return signal, times, np.full(needed, 1 / needed) * rf.shape_dur
+    return signal, times, np.full(needed, 1 / needed) * duration
 
 
 def _spinors(xp: Any, signal: Any, durations: Any) -> tuple[Any, Any]:

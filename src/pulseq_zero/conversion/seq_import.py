@@ -16,7 +16,7 @@ import torch
 from pulseq_zero.conversion import convert
 from pulseq_zero.conversion.labels import sample_labels
 from pulseq_zero.conversion.options import Pulses
-from pulseq_zero.conversion.pulses import frequency, keeps_its_phase
+from pulseq_zero.conversion.pulses import frequency, keeps_its_phase, pulse_duration
 from pulseq_zero.conversion.repetitions import Repetitions, repetitions_from_mr0
 from pulseq_zero.errors import UnsupportedFileError
 from pulseq_zero.files.seq import read_lines, read_seq
@@ -142,12 +142,17 @@ def _mended(line: tuple[str, list[str]]) -> str:
 
 
 def _is_understood(sequence: pypulseq.Sequence) -> bool:
-    """Tell whether pulses and readouts are on resonance, and pulses keep their phase."""
+    """Tell whether the importer takes all events for what they are.
+
+    Pulses and readouts are on resonance, and pulses keep their phase, and end as PyPulseq has it.
+    """
     for block in map(sequence.get_block, sequence.block_events):
         for event in (block.rf, block.adc):
             if event is not None and frequency(event, sequence.system) != 0:
                 return False
-        if block.rf is not None and not keeps_its_phase(block.rf.signal):
+        if block.rf is not None and (
+            not keeps_its_phase(block.rf.signal) or pulse_duration(block.rf) > block.rf.shape_dur
+        ):
             return False
     return True
 

@@ -78,7 +78,7 @@ def schematic_figure(pictures: LoopPictures) -> Figure:
         figure.text(0.805, 0.967, "Phantom", size=9, **title)
         for index, (name, (unit, colours)) in enumerate(_MAPS.items()):
             row, column = divmod(index, 3)
-            axes = figure.add_axes((0.635 + 0.125 * column, 0.825 - 0.15 * row, 0.085, 0.105))
+            axes = figure.add_axes((0.63 + 0.125 * column, 0.825 - 0.15 * row, 0.075, 0.105))
             _picture(axes, pictures.maps[name], with_unit(name, unit), cmap=colours)
 
         figure.text(0.805, 0.58, "MR-zero\nPDG simulation", size=10, va="center", **title)
@@ -88,9 +88,9 @@ def schematic_figure(pictures: LoopPictures) -> Figure:
             signal.plot(part.numpy(), lw=0.5, label=label)
         signal.set(xlabel="Sample", ylabel="Voxels of water")
         signal.legend(loc="upper right", handlelength=1.2)
-        magnitude = figure.add_axes((0.655, 0.055, 0.125, 0.155))
+        magnitude = figure.add_axes((0.645, 0.055, 0.12, 0.155))
         _picture(magnitude, pictures.image.abs(), "Magnitude", cmap="gray", vmin=0)
-        phase = figure.add_axes((0.83, 0.055, 0.125, 0.155))
+        phase = figure.add_axes((0.82, 0.055, 0.12, 0.155))
         limits = {"vmin": -math.pi, "vmax": math.pi}
         _picture(phase, pictures.image.angle(), "Phase [rad]", cmap="twilight", **limits)
 
@@ -106,7 +106,7 @@ def schematic_figure(pictures: LoopPictures) -> Figure:
         _arrow(figure, (0.585, 0.58), (0.675, 0.58))
         _arrow(figure, (0.805, 0.545), (0.805, 0.51))
         _arrow(figure, (0.805, 0.275), (0.805, 0.235))
-        _arrow(figure, (0.645, 0.17), (0.575, 0.17))
+        _arrow(figure, (0.637, 0.13), (0.575, 0.13))
         _arrow(figure, (0.39, 0.395), (0.39, 0.35))
         _arrow(figure, (0.215, 0.17), (0.075, 0.495), bend=-0.35)
         _arrow(figure, (0.075, 0.605), (0.215, 0.80), bend=-0.35)
@@ -131,10 +131,11 @@ def _panel(figure: Figure, x: float, y: float, width: float, height: float, titl
 
 
 def _write(figure: Figure, axes: Axes, text: str) -> None:
-    # What the panel holds of monospaced lines, whose letters are 0.6 times as wide as high
+    # What the panel holds of monospaced lines, whose letters are 0.6 times as wide as high, which
+    # is rounded up to pixels
     box = axes.get_window_extent()
     per_point = 72 / figure.dpi
-    width = int(box.width * per_point / (0.602 * _CODE)) - 2
+    width = int(box.width * per_point / (0.63 * _CODE)) - 2
     count = int(box.height * per_point / (1.2 * _CODE)) - 1
     lines = [line if len(line) <= width else f"{line[:width]}…" for line in text.splitlines()]
     axes.text(

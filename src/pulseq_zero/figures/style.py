@@ -249,7 +249,9 @@ def show_image(
     axes.set_title(title)
     axes.set_axis_off()
     if colour_bar:
-        axes.figure.colorbar(shown, ax=axes, shrink=0.85, label=label, extend=extend)
+        # As high as the image, so that it does not reach the title, which is often wider
+        beside = axes.inset_axes((1.05, 0.0, 0.07, 1.0))
+        axes.figure.colorbar(shown, cax=beside, label=label, extend=extend)
     return shown
 
 

@@ -143,8 +143,9 @@ def _pulse(
 ) -> SpinPulse:
     if physics == "instantaneous":
         longest = min(longest, float(np.diff(rf.t).min()))  # the integral of the samples, exactly
-    count = max(1, math.ceil(rf.shape_dur / longest - 1e-9))
-    step = rf.shape_dur / count
+    duration = _duration(rf)
+    count = max(1, math.ceil(duration / longest - 1e-9))
+    step = duration / count
     time = (np.arange(count) + 0.5) * step
     signal = np.asarray(rf.signal, dtype=complex)
     shape = np.interp(time, rf.t, signal.real) + 1j * np.interp(time, rf.t, signal.imag)
@@ -165,6 +166,18 @@ def _pulse(
     if physics == "instantaneous":
         return _on_resonance(field, step, amplitude, at_centre)
     return SpinPulse(amplitude, at_centre, field=field, step=step)
+
+
+def _duration(rf: SimpleNamespace) -> float:
+    """Return how long a pulse takes [s].
+
+    PyPulseq has it end with the raster after its last sample. One that has longer steps ends half a
+    step after that, as it begins half a step before the first.
+    """
+    steps = np.diff(rf.t)
+    if np.all(np.abs(steps - 2 * rf.t[0]) <= 1e-6 * rf.t[0]):
+        return max(float(rf.shape_dur), float(rf.t[-1] + rf.t[0]))
+    return float(rf.shape_dur)
 
 
 def _on_resonance(field: np.ndarray, step: float, amplitude: float, phase: float) -> SpinPulse:

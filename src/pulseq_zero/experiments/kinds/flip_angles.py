@@ -40,6 +40,8 @@ from pulseq_zero.figures.style import (
 _SHOWN_IMAGES = 4
 # What losses call the term of RF power, and its label
 _POWER = {"sar": "SAR", "power": "RF power"}
+# Terms of the loss that stay below this part of what it is at the start have a scale of their own
+_SMALL = 0.2
 
 
 class Kind(kind.Kind):
@@ -163,15 +165,20 @@ def flip_angles_figure(
 
         iteration, at_start = history["iteration"], history["loss"].iloc[0]
         losses.plot(iteration, history["loss"] / at_start, color=BLUE, label="total")
-        power = {name: label for name, label in _POWER.items() if name in history}
-        for name, label in power.items():
-            losses.plot(iteration, history[name] / at_start, color=PURPLE, label=label)
+        others = [name for name in loss_terms(history) if name not in _POWER]
+        colours = dict(zip(others, (ORANGE, GREEN, RED), strict=False))
+        courses = {
+            name: history[name] / at_start for name in (*_POWER, *colours) if name in history
+        }
+        # A small term is flat beside the loss
+        smallest = sorted(courses, key=lambda name: courses[name].abs().max())
+        small = [name for name in smallest if courses[name].abs().max() < _SMALL] or smallest[:1]
+        for name, course in courses.items():
+            axes = kept if name in small else losses
+            label, colour = _POWER.get(name, name), colours.get(name, PURPLE)
+            axes.plot(iteration, course, color=colour, label=label)
         losses.set(title="Loss, relative to the start", ylim=(0, None))
-        # What changes of the image stand beside the power, which is larger by far
-        others = [name for name in loss_terms(history) if name not in power]
-        for name, colour in zip(others, (ORANGE, GREEN, RED), strict=False):
-            kept.plot(iteration, history[name] / at_start, color=colour, label=name)
-        kept.set(title="Other terms, on the same scale", ylim=(0, None))
+        kept.set(title="Small terms, on the same scale", ylim=(0, None))
 
         error.plot(quality["iteration"], quality["nrmse"], color=RED, label="NRMSE")
         error.plot(quality["iteration"], 1 - quality["ssim"], color=PURPLE, label="1 − SSIM")

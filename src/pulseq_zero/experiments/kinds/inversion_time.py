@@ -208,8 +208,8 @@ def _draw_minima(axes: Axes, minima: pd.DataFrame, analytic_null: float) -> None
     axes.errorbar(minima["TI"], places, xerr=minima["uncertainty"], fmt="o", color=RED, ms=4, lw=1)
     axes.axvline(analytic_null, color=GREY, ls="--", lw=1)
     axes.axvline(minima["TI"][0], color=RED, ls=":", lw=1.2)
-    axes.set_title("Scan minimum, with something changed")
-    axes.set(xlabel="TI ± standard deviation over pixels [s]", ylim=(len(minima) - 0.5, -0.5))
+    axes.set_title("Scan minimum, varied")
+    axes.set(xlabel="TI ± SD over pixels [s]", ylim=(len(minima) - 0.5, -0.5))
     axes.set_yticks(places, minima["variant"])
     axes.grid(True)
 
