@@ -62,7 +62,7 @@ def project(tmp_path, monkeypatch):
         (
             "run unknown.yaml",
             "unknown.yaml: the file: unknown key 'sequnce'; the keys are baselines, compare, "
-            "ensemble, figure, image, loss, modules, optimizer, parameters, phantom, "
+            "ensemble, figure, image, loss, modules, optimizer, parameters, phantom, phantoms, "
             "reconstruction, report_iterations, scan, sequence, sequences, sweep, title, "
             "validation",
         ),

@@ -112,7 +112,7 @@ def put(section, **values):
         (
             lambda e: e.update(sequnce={}),
             "the file: unknown key 'sequnce'; the keys are baselines, compare, ensemble, figure, "
-            "image, loss, modules, optimizer, parameters, phantom, reconstruction, "
+            "image, loss, modules, optimizer, parameters, phantom, phantoms, reconstruction, "
             "report_iterations, scan, sequence, sequences, sweep, title, validation",
         ),
         (lambda e: e.pop("loss"), "the file: 'loss' is a required property"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
+from pulseq_zero.conversion import convert
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.experiments.experiment import sequence_setup, stage_values
 from pulseq_zero.experiments.settings import Experiment
@@ -16,6 +18,7 @@ from pulseq_zero.files.yaml import read_yaml
 from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.phantom import Phantom
 from support.refusal import check
+from support.seq_text import text_of
 from support.toy import inversion_recovery, one_voxel, signal_loss
 
 
@@ -29,6 +32,9 @@ def written():
     Path("unsigned.seq").write_text(text[: text.index("[SIGNATURE]")])
     Path("odd.seq").write_text(text.replace("[RF]", "[RFX]"))
     Path("circle.seq").write_text(f"{text}\n[EXTENSIONS]\n1 1 1 2\n2 1 1 1\n")
+    for name, time in {"no": "0", "negative": "-1e-05", "endless": "1e400", "hex": "0x10"}.items():
+        changed = re.sub(r"(?<=BlockDurationRaster )\S+", time, text[: text.index("[SIGNATURE]")])
+        Path(f"{name}_raster.seq").write_text(changed)
     Path("binary.seq").write_bytes(b"\xff\xfe" * 100)
     Path("empty.seq").write_text("")
     save_tensors("good.safetensors", {"a": torch.ones(3)}, {"best_iteration": 0})
@@ -85,6 +91,19 @@ def resume(path, **settings):
         (
             lambda: read_seq("circle.seq"),
             "circle.seq is damaged: its list of extensions 1 never ends; get it again",
+        ),
+        *(
+            (
+                lambda name=name: read_seq(f"{name}_raster.seq"),
+                f"{name}_raster.seq states {time} as its BlockDurationRaster, which is no time; "
+                "get it again",
+            )
+            for name, time in {
+                "no": "0.0",
+                "negative": "-1e-05",
+                "endless": "inf",
+                "hex": "0x10",
+            }.items()
         ),
         (
             lambda: read_seq("binary.seq"),
@@ -160,6 +179,37 @@ def resume(path, **settings):
 )
 def test_files(written, act, message):
     check(act, message)
+
+
+@pytest.mark.parametrize(
+    ("line", "changed", "message"),
+    [
+        (
+            "1 8 200000 100 0 0",
+            "1 8 -200000 100 0 0",
+            "a block has an event of the kind 'adc' whose dwell is -0.0002 s; no time is negative: "
+            "mend the sequence, or get the file again",
+        ),
+        (
+            "2 100000 100 1600 100 0",
+            "2 100000 -100 1600 100 0",
+            "a block has an event of the kind 'trap' whose rise_time is -0.0001 s; no time is "
+            "negative: mend the sequence, or get the file again",
+        ),
+        (
+            "3 180 0 2 0 0 1 0",
+            "3 100 0 2 0 0 1 0",
+            "a block of 0.001 s has an event that begins before it or ends after it; mend the "
+            "sequence, or get the file again",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_times_that_cannot_be(line, changed, message):
+    text = text_of("1.4.1")
+    assert f"\n{line}\n" in text
+    Path("a.seq").write_text(text.replace(f"\n{line}\n", f"\n{changed}\n"))
+    check(lambda: convert(read_seq("a.seq")), message)
 
 
 def test_a_stage_beyond_the_last_iteration(written, root):

@@ -103,8 +103,9 @@ def test_a_phantom_with_any_map(name, values):
     for pool in phantom.pools.values():
         there = pool.PD > 0
         assert bool((pool.PD >= 0).all())
-        for each in (pool.PD, pool.T1, pool.T2, pool.T2dash, pool.D, pool.B0, pool.B1):
+        for each in (pool.PD, pool.D, pool.B0, pool.B1):
             assert bool(each[..., there].isfinite().all())
+        # What never relaxes is possible
         for times in (pool.T1, pool.T2, pool.T2dash):
             assert bool((times[there] > 0).all())
 

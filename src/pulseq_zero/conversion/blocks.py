@@ -146,6 +146,7 @@ def _played(block: TracedBlock) -> dict[str, list[SimpleNamespace]]:
             continue
         kind = "gradient" if event.type in ("trap", "grad") else event.type
         if kind in events:
+            _check_times(event)
             events[kind].append(event)
         elif kind not in _WITHOUT_ACTION:
             raise SequenceError(
@@ -155,6 +156,16 @@ def _played(block: TracedBlock) -> dict[str, list[SimpleNamespace]]:
     return events
 
 
+def _check_times(event: SimpleNamespace) -> None:
+    for name in ("delay", "dwell", "rise_time", "flat_time", "fall_time"):
+        time = raw(getattr(event, name, 0.0))
+        if time < -SAME_TIME:
+            raise SequenceError(
+                f"a block has an event of the kind {event.type!r} whose {name} is {time:g} s; no "
+                "time is negative: mend the sequence, or get the file again"
+            )
+
+
 def _cut(times: list[Any], kinds: list[NDArray[np.int64]], duration: Any, shapes: list[Any]) -> Any:
     """Sort the marks of a block; find what ends each interval, how long it is, its moments."""
     xp = numpy_for(*times, duration)
@@ -162,6 +173,11 @@ def _cut(times: list[Any], kinds: list[NDArray[np.int64]], duration: Any, shapes
     order = np.argsort(raw(all_times)[:-1], kind="stable")
     edges = xp.concatenate([[0.0], all_times[:-1][order], all_times[-1:]])
     durations = edges[1:] - edges[:-1]
+    if raw(durations).min() < -SAME_TIME:
+        raise SequenceError(
+            f"a block of {raw(duration):g} s has an event that begins before it or ends after it; "
+            "mend the sequence, or get the file again"
+        )
     # The order of the marks was chosen by value: replay has to choose alike.
     _ = durations > -SAME_TIME
     moments = moments_between(shapes, edges)

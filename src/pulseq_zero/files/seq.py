@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from pypulseq.decompress_shape import decompress_shape
 
 from pulseq_zero.errors import SequenceError, UnsupportedFileError
-from pulseq_zero.given import shown
+from pulseq_zero.given import is_number, shown
 
+_RASTERS = (
+    "AdcRasterTime", "BlockDurationRaster", "GradientRasterTime", "RadiofrequencyRasterTime"
+)  # fmt: skip
 _VERSION = re.compile(r"^\[VERSION\]\s+major\s+(\d+)\s+minor\s+(\d+)\s+revision\s+(\S+)", re.M)
 # The newline before its section belongs to the signature
 _SIGNATURE = re.compile(r"\n\[SIGNATURE\]\n")
@@ -92,6 +95,7 @@ def read_seq(
             ) from error
     if not sequence.block_events:
         raise SequenceError(f"{path} holds no blocks, so that it is cut or empty; get it again")
+    _check_rasters(sequence, path)
     doubts = [] if doubt is None else [doubt]
     if any("RasterTime found" in str(warning.message) for warning in caught):
         doubts.append(
@@ -102,6 +106,16 @@ def read_seq(
     if doubts:
         warnings.warn(f"{path} {', and '.join(doubts)}", stacklevel=2)
     return sequence
+
+
+def _check_rasters(sequence: pypulseq.Sequence, path: Path) -> None:
+    """Refuse raster times that are none, of which PyPulseq makes times as well."""
+    for name in _RASTERS:
+        time = sequence.definitions.get(name, 1.0)
+        if not is_number(time) or time <= 0:
+            raise SequenceError(
+                f"{path} states {time} as its {name}, which is no time; get it again"
+            )
 
 
 def read_lines(path: Path | str) -> list[str]:
