@@ -99,11 +99,13 @@ def test_comments_blanks_and_a_last_line_without_an_end_are_no_matter(write):
     text = text.replace("[TRAP]\n", "[TRAP]\n# id amplitude\n\n").replace(
         "\n2 ", "\n# second\n2   "
     )
-    text = text.replace("FOV 0.1 0.1", "FOV 0.1   0.1 ")
+    text = text.replace("FOV 0.1 0.1", "FOV 0.1   0.1 ").replace("Name echo", "Name echo #2")
+    text = text.replace("1 1250 1 2 0 100 0.0 0", "1 1250 1 2 0 100 0.0 0 # a block # pulse")
     with pytest.warns(UserWarning, match="no signature"):
         sequence = read_seq(write(text))
     check(convert(sequence))
     assert sequence.definitions["FOV"].tolist() == [0.1, 0.1, 0.005]
+    assert sequence.definitions["Name"] == "echo #2"
 
 
 def test_a_cut_file_says_what_it_lacks(write):

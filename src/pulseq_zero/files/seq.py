@@ -194,12 +194,16 @@ def _tidy(text: str, path: Path) -> list[str]:
     It takes a blank line for the end of a section, and waits for it forever.
     """
     lines: list[str] = []
+    is_free_text = False
     for line in text.split("\n"):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
         if words[0].startswith("[") or words[0] in ("extension", "shape_id"):
             lines.append("")
+            is_free_text = words[0] == "[DEFINITIONS]"
+        if not is_free_text:
+            words = list(itertools.takewhile(lambda word: not word.startswith("#"), words))
         lines.append(" ".join(words))
     _refuse_circles(lines, path)
     return [*lines, "", ""]
