@@ -190,6 +190,20 @@ def test_files(written, act, message):
             "a block has an event of the kind 'adc' whose dwell is -0.0002 s; no time is negative: "
             "mend the sequence, or get the file again",
         ),
+        *(
+            (
+                "1 8 200000 100 0 0",
+                f"1 {count} {dwell} 100 0 0",
+                f"a block of 0.0018 s has an ADC event that takes {shown} samples, one in "
+                f"{dwell / 1e9:g} s; mend the sequence, or get the file again",
+            )
+            for count, dwell, shown in (
+                (10**9, 200000, "1e+09"),
+                (10**30, 200000, "1e+30"),
+                (8, 0, "8"),
+                (10, 200000, "10"),
+            )
+        ),
         (
             "2 100000 100 1600 100 0",
             "2 100000 -100 1600 100 0",
@@ -197,9 +211,9 @@ def test_files(written, act, message):
             "negative: mend the sequence, or get the file again",
         ),
         (
-            "3 180 0 2 0 0 1 0",
-            "3 100 0 2 0 0 1 0",
-            "a block of 0.001 s has an event that begins before it or ends after it; mend the "
+            "2 100 0 1 0 0 0 0",
+            "2 50 0 1 0 0 0 0",
+            "a block of 0.0005 s has an event that begins before it or ends after it; mend the "
             "sequence, or get the file again",
         ),
     ],

@@ -146,7 +146,7 @@ def _played(block: TracedBlock) -> dict[str, list[SimpleNamespace]]:
             continue
         kind = "gradient" if event.type in ("trap", "grad") else event.type
         if kind in events:
-            _check_times(event)
+            _check_times(event, block.duration)
             events[kind].append(event)
         elif kind not in _WITHOUT_ACTION:
             raise SequenceError(
@@ -156,7 +156,7 @@ def _played(block: TracedBlock) -> dict[str, list[SimpleNamespace]]:
     return events
 
 
-def _check_times(event: SimpleNamespace) -> None:
+def _check_times(event: SimpleNamespace, duration: Any) -> None:
     for name in ("delay", "dwell", "rise_time", "flat_time", "fall_time"):
         time = raw(getattr(event, name, 0.0))
         if time < -SAME_TIME:
@@ -164,6 +164,16 @@ def _check_times(event: SimpleNamespace) -> None:
                 f"a block has an event of the kind {event.type!r} whose {name} is {time:g} s; no "
                 "time is negative: mend the sequence, or get the file again"
             )
+    if event.type != "adc":
+        return
+    # Before there is an array of them
+    count, dwell = float(raw(event.num_samples)), raw(event.dwell)
+    end = raw(event.delay) + (count - 0.5) * dwell
+    if dwell == 0 or end > raw(duration) + SAME_TIME:
+        raise SequenceError(
+            f"a block of {raw(duration):g} s has an ADC event that takes {count:g} samples, one in "
+            f"{dwell:g} s; mend the sequence, or get the file again"
+        )
 
 
 def _cut(times: list[Any], kinds: list[NDArray[np.int64]], duration: Any, shapes: list[Any]) -> Any:
