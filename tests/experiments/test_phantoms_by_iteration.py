@@ -111,10 +111,10 @@ def test_functions_that_cannot_be_called_so_are_refused_before_anything_runs(
 
 def test_what_is_no_phantom_is_named():
     given = {"phantoms": {"function": f"{ECHOES}:no_phantom"}}
-    with pytest.raises(ConfigError, match="no_phantom' returns float in iteration 0, but must"):
+    with pytest.raises(ConfigError, match="no_phantom', iteration 0: it returns float, but must"):
         optimized(given)
     given["phantoms"]["settings"] = {"fails": True}
-    with pytest.raises(ConfigError, match="no_phantom' fails in iteration 0: ZeroDivisionError"):
+    with pytest.raises(ConfigError, match="no_phantom', iteration 0: it fails: ZeroDivisionError"):
         optimized(given)
 
 

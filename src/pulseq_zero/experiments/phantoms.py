@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
 
-from pulseq_zero.errors import ConfigError, PulseqZeroError
+from pulseq_zero.errors import ConfigError
 from pulseq_zero.experiments.experiment import load_loss_maker, make_loss
 from pulseq_zero.experiments.models import SequenceModels, start_images
 from pulseq_zero.experiments.reconstruction import Images, one_or_all
 from pulseq_zero.experiments.settings import Experiment, LossSettings, PhantomsSettings
-from pulseq_zero.files.loading import failure, load_function
+from pulseq_zero.files.loading import call, load_function
 from pulseq_zero.optimization.loss import (
     Acquired,
     Loss,
@@ -79,21 +79,14 @@ def phantoms_by_iteration(
 
 
 def _made(name: str, function: Callable[[int], Any], iteration: int) -> Phantom | list[Phantom]:
-    place = f"phantoms {name!r}"
-    try:
-        made = function(iteration)
-    except PulseqZeroError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise ConfigError(
-            f"{place} fails in iteration {iteration}: {failure(error, function)}"
-        ) from error
+    place = f"phantoms {name!r}, iteration {iteration}:"
+    made = call(f"{place} it", function, iteration, error=ConfigError)
     each = list(made) if isinstance(made, list | tuple) else [made]
     wrong = [type(one).__name__ for one in each if not isinstance(one, Phantom)]
     if wrong or not each:
         raise ConfigError(
-            f"{place} returns {wrong[0] if wrong else 'nothing'} in iteration {iteration}, but "
-            "must return a pulseq_zero.Phantom, or a list of them"
+            f"{place} it returns {wrong[0] if wrong else 'nothing'}, but must return a "
+            "pulseq_zero.Phantom, or a list of them"
         )
     return made if isinstance(made, Phantom) else each
 
