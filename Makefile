@@ -108,7 +108,7 @@ bench: $(VENV)/.done $(PEER)/.done
 
 # The newest versions that fit together, with the checksums of all their files; torch stays.
 LOCKED := .venv-lock/bin/python -m pip freeze --exclude-editable --exclude torch --exclude uv
-HASHED := .venv-lock/bin/uv pip compile --quiet --no-deps --generate-hashes --no-header --no-annotate
+HASHED := .venv-lock/bin/uv pip compile --python .venv-lock/bin/python --quiet --no-deps --generate-hashes --no-header --no-annotate
 lock:
 	$(PYTHON) -m venv --clear .venv-lock
 	.venv-lock/bin/python -m pip install --quiet uv --requirement requirements-torch.lock
