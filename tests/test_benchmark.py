@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 
@@ -101,3 +102,27 @@ def test_a_job_says_beside_its_benchmark_what_it_used(root, monkeypatch):
     before = step.cpu_seconds()
     subprocess.run([sys.executable, "-c", "sum(range(10**7))"], check=True)
     assert step.cpu_seconds() > before + 0.05
+
+
+def test_a_front_is_searched_on_from_where_the_runs_end(root, monkeypatch, small_brain):
+    monkeypatch.syspath_prepend(root / "benchmarks")
+    monkeypatch.chdir(root)
+    import front
+
+    sys.modules.pop("front")
+    content = front.read_yaml(root / "config/experiments/tse_pareto.yaml")
+    content["sequence"]["pulses"] = "instantaneous"
+    content["optimizer"]["iterations"] = 1
+    (run, each), *_ = front.sweep_runs(
+        content, front.sweep_table("tse_pareto", content["sweep"])
+    ).items()
+    config = front.read(
+        front.Config, {"experiments": ["x"], "simulation": {"tight_accuracy": 1e-2}}, "config"
+    )
+    row = front.moved(run, each, 2, small_brain, config)
+    assert row["run"] == "sar_weight=0.0003,begin=1.4"
+    # The start, 80 degrees in all 85 pulses, has a quarter of the power; steps are of 0.05 rad
+    assert float(row["power, 1"]) == pytest.approx((1.4**2) / (np.pi**2), abs=0.05)
+    assert float(row["loss, 2"]) > 0
+    assert [name for name in row if "1" in name] == ["loss, 1", "error, 1", "power, 1"]
+    assert [name for name in row if "2" in name] == ["loss, 2", "error, 2", "power, 2"]

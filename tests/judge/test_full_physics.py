@@ -14,6 +14,8 @@ from pulseq_zero.imaging.reconstruction import reconstruct
 from pulseq_zero.judge import converged_isochromats
 from pulseq_zero.judge.seq import read_course
 from pulseq_zero.simulation import simulate
+from support import pulses
+from support.pulses import bloch, distance, phantom
 from support.sequences import FOV
 
 ROOT = Path(__file__).parents[2]
@@ -72,3 +74,13 @@ def test_played_pulses_have_full_physics(name, tmp_path):
     assert judge.scatter < 5e-3
     assert distance(played) < 0.25 * distance(at_once)
     assert distance(played) < 1e-2
+
+
+@pytest.mark.parametrize("make", [pulses.hypsec, pulses.spin_lock])
+def test_spins_relax_during_long_pulses(make, tmp_path):
+    sequence, data = make(), phantom(B0=(0.0, 60.0), B1=(1.0, 0.8), T1=1.0, T2=0.05)
+    sequence.write(str(tmp_path / "long.seq"))
+    course = read_course(tmp_path / "long.seq", "full", rf_step=4e-6)
+    judge = converged_isochromats(course, data, tolerance=1e-3)
+    expected = bloch(sequence, data)
+    assert distance(judge.signal[:, 0].numpy(), expected) < 5e-3

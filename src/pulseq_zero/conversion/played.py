@@ -40,6 +40,8 @@ class PlayedPulses:
         Which of them each repetition begins with.
     phase
         (repetitions,) [rad].
+    whole
+        Which pulse each is a piece of, if they are cut: those of one number are parts of it.
 
     Raises
     ------
@@ -55,6 +57,7 @@ class PlayedPulses:
     scaled: tuple[bool, ...]
     pulse: tuple[int, ...]
     phase: Tensor
+    whole: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         steps, pulses = sum(self.step_count), len(self.step_count)
@@ -79,6 +82,11 @@ class PlayedPulses:
         return tuple(slice(a, b) for a, b in itertools.pairwise(ends))
 
     @property
+    def pieces(self) -> tuple[int, ...]:
+        """In how many pieces each pulse was cut; nothing if none was."""
+        return tuple(torch.tensor(self.whole).bincount().tolist()) if self.whole else ()
+
+    @property
     def requires_grad(self) -> bool:
         """Whether anything but phases is to be differentiated by."""
         return any(t.requires_grad for t in (self.signal, self.time, self.moment, self.centre))
@@ -98,7 +106,7 @@ class PlayedPulses:
         """Take the pulses apart into tensors and JSON-like metadata, to store them."""
         tensors = {name: getattr(self, name) for name in ("time", "moment", "centre", "phase")}
         tensors |= {"real": self.signal.real, "imag": self.signal.imag}
-        names = ("step_count", "scaled", "pulse")
+        names = ("step_count", "scaled", "pulse", "whole")
         return tensors, {name: getattr(self, name) for name in names}
 
     @classmethod
@@ -112,6 +120,7 @@ class PlayedPulses:
             moment=tensors["moment"],
             centre=tensors["centre"],
             phase=tensors["phase"],
+            whole=tuple(metadata.get("whole", ())),
             step_count=tuple(metadata["step_count"]),
             scaled=tuple(metadata["scaled"]),
             pulse=tuple(metadata["pulse"]),

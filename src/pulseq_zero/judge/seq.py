@@ -12,6 +12,7 @@ pulse with that offset, t being counted from the start of the pulse's shape.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,6 +34,10 @@ _AXES = ("gx", "gy", "gz")
 # A pulse whose samples are off a line in the complex plane by more than this part turns spins
 # otherwise than one rotation does.
 _ON_A_LINE = 1e-3
+
+# Relaxation acts before and after a pulse that takes no longer than the first number, and between
+# its parts where it takes longer: of such a duration [s], and so many in a full turn.
+_LONG, _PART, _PER_TURN = 4e-3, 5e-4, 8
 
 
 def read_course(
@@ -116,7 +121,10 @@ def _play(
         elif pulse is not None and pulse.field is not None:
             marks_inside = now + pulse.step * np.arange(len(pulse.field) + 1)
             gradient = np.diff([moment(mark) for mark in marks_inside], axis=0) / pulse.step
-            course.play(dataclasses.replace(pulse, gradient=gradient))
+            for part in _parts(pulse):
+                course.play(
+                    dataclasses.replace(pulse, field=pulse.field[part], gradient=gradient[part])
+                )
             now += pulse.duration
         elif pulse is not None:
             course.play(pulse)
@@ -178,6 +186,16 @@ def _duration(rf: SimpleNamespace) -> float:
     if np.all(np.abs(steps - 2 * rf.t[0]) <= 1e-6 * rf.t[0]):
         return max(float(rf.shape_dur), float(rf.t[-1] + rf.t[0]))
     return float(rf.shape_dur)
+
+
+def _parts(pulse: SpinPulse) -> list[slice]:
+    """Return the steps of the parts of a pulse, between which spins relax."""
+    if pulse.field is None or pulse.duration <= _LONG:
+        return [slice(None)]
+    turns = pulse.angle * pulse.step * float(np.abs(pulse.field).sum())
+    count = math.ceil(max(pulse.duration / _PART, turns * _PER_TURN))
+    ends = np.linspace(0, len(pulse.field), min(count, len(pulse.field)) + 1).round().astype(int)
+    return [slice(a, b) for a, b in itertools.pairwise(ends.tolist())]
 
 
 def _on_resonance(field: np.ndarray, step: float, amplitude: float, phase: float) -> SpinPulse:

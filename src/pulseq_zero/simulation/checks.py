@@ -14,11 +14,19 @@ from pulseq_zero.simulation.result import Engine
 
 
 def check_options(
-    accuracy: Any, device: torch.device | str, dtype: torch.dtype, engine: str, memory: Any
+    accuracy: Any,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    engine: str,
+    memory: Any,
+    pulse_relaxation: Any,
 ) -> None:
     """Refuse options of the `Simulator` that are none."""
     check_number("accuracy", accuracy, SimulationError)
     check_number("memory", memory, SimulationError)
+    check_number("pulse_relaxation", pulse_relaxation, SimulationError)
+    if not pulse_relaxation > 0:
+        raise SimulationError(f"pulse_relaxation is {pulse_relaxation}, but must be above 0")
     if not 0 < accuracy < 1:
         raise SimulationError(f"accuracy is {accuracy}, but must lie between 0 and 1")
     if dtype not in (torch.float32, torch.float64):

@@ -18,12 +18,14 @@ from pulseq_zero.simulation import mrzero
 from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
 from pulseq_zero.simulation.checks import check_options, check_parts, check_sequence
 from pulseq_zero.simulation.pdg.backend import Backend
+from pulseq_zero.simulation.pdg.cut_pulses import cut_pulses
 from pulseq_zero.simulation.pdg.graph import StateGraph, Thresholds
 from pulseq_zero.simulation.pdg.kept_graph import KeptGraph
 from pulseq_zero.simulation.pdg.kept_plan import KeptPlan
 from pulseq_zero.simulation.pdg.perturbed import Perturbed, check_map_names, diffusing
 from pulseq_zero.simulation.pdg.prepared_phantom import Numerics, PreparedPhantom
 from pulseq_zero.simulation.pdg.propagation import TorchBackend
+from pulseq_zero.simulation.pdg.pulse_relaxation import pieces_of
 from pulseq_zero.simulation.pdg.sampler import Sampler
 from pulseq_zero.simulation.pdg.timeline import Integrals
 from pulseq_zero.simulation.pdg.voxels import check_maps
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     import MRzeroCore as mr0
 
 DEFAULT_MEMORY = 256 * 2**20
+DEFAULT_PULSE_RELAXATION = 1e-2
 
 # What is left out is judged by a simulation with thresholds smaller by this factor. MRzeroCore's
 # are of single states, of which thousands add up.
@@ -71,6 +74,9 @@ class Simulator:
         State thresholds, instead of those that follow from the accuracy.
     initial
         (voxels,) longitudinal magnetisation before the first pulse; None for full relaxation.
+    pulse_relaxation
+        Part of the magnetisation by which a played pulse may err where relaxation acts before and
+        after it and not on the way; one of more is cut into as many pieces as it takes.
     backend
         Who propagates states, or None for compiled loops on the CPU in float32 and torch
         elsewhere.
@@ -87,9 +93,10 @@ class Simulator:
         memory: int = DEFAULT_MEMORY,
         thresholds: Thresholds | None = None,
         initial: Tensor | None = None,
+        pulse_relaxation: float = DEFAULT_PULSE_RELAXATION,
         backend: Backend | None = None,
     ) -> None:
-        check_options(accuracy, device, dtype, engine, memory)
+        check_options(accuracy, device, dtype, engine, memory, pulse_relaxation)
         check_parts(data, thresholds, initial, backend)
         if engine == "pdg" and mrzero.has_motion(data):
             warnings.warn(
@@ -103,6 +110,7 @@ class Simulator:
         self.data = data
         self.engine: Engine = engine
         self.initial = initial
+        self.pulse_relaxation = pulse_relaxation
         self._numerics = Numerics(
             accuracy=accuracy,
             thresholds=thresholds or Thresholds.of_accuracy(accuracy),
@@ -135,6 +143,20 @@ class Simulator:
             self._begin_anew()
         return repetitions
 
+    def _cut(
+        self, repetitions: Repetitions, graph: mr0.Graph | StateGraph | None = None
+    ) -> Repetitions:
+        """Cut played pulses where relaxation during them matters, or as in a given graph."""
+        played = repetitions.played
+        if played is None or played.whole:
+            return repetitions
+        if graph is None:
+            pieces = pieces_of(repetitions, self._phantom.mean_tissue, self.pulse_relaxation)
+        else:
+            pieces = graph.pieces if isinstance(graph, StateGraph) else ()
+        is_of_these = len(pieces) == len(played.step_count)
+        return cut_pulses(repetitions, pieces) if is_of_these else repetitions
+
     def __call__(
         self, repetitions: Repetitions, graph: mr0.Graph | StateGraph | None = None
     ) -> Simulation:
@@ -161,6 +183,7 @@ class Simulator:
                     "pulses='instantaneous'"
                 )
             return self._with_mrzerocore(repetitions, graph)
+        repetitions = self._cut(repetitions, graph)
         integrals = Integrals.of(repetitions)
         states, made_of = self._states(repetitions, integrals, graph)
         known = self._sampler.interpolation(states, integrals, repetitions)
@@ -220,6 +243,7 @@ class Simulator:
             memory=2 * numerics.memory,
             thresholds=numerics.thresholds.finer(_FINER[self.engine]),
             initial=self.initial,
+            pulse_relaxation=self.pulse_relaxation,
             backend=numerics.backend,
         )
         return relative_change(signal, finer(repetitions).signal)
@@ -249,13 +273,14 @@ class Simulator:
                 f"there is no repetition {repetition}; the sequence has "
                 f"{len(repetitions.event_count)}"
             )
-        integrals = Integrals.of(repetitions)
-        states, _ = self._graph.of(repetitions, integrals)
-        planned = self._plan.of(states, integrals, repetitions, by_tissue=False)
         first = repetitions.first_event[repetition]
         stop = first + repetitions.event_count[repetition]
         begin = int(repetitions.is_sample[:first].sum())
         seen = slice(begin, begin + int(repetitions.is_sample[first:stop].sum()))
+        repetitions = self._cut(repetitions)
+        integrals = Integrals.of(repetitions)
+        states, _ = self._graph.of(repetitions, integrals)
+        planned = self._plan.of(states, integrals, repetitions, by_tissue=False)
         return self._sampler.magnetisation(*planned[:3], repetitions, seen)
 
     def graph(self, repetitions: Repetitions) -> StateGraph:
@@ -271,7 +296,7 @@ class Simulator:
             The sequence. If its flip angles require gradients, states count by their derivatives,
             too.
         """
-        repetitions = self._prepare_for(repetitions)
+        repetitions = self._cut(self._prepare_for(repetitions))
         return self._graph.of(repetitions, Integrals.of(repetitions))[0]
 
     def jacobian(self, repetitions: Repetitions, wrt: Sequence[str] = ("T1", "T2")) -> Tensor:
@@ -302,6 +327,8 @@ class Simulator:
         if self.engine != "pdg":
             raise SimulationError("only engine='pdg' differentiates by tissue")
         check_map_names(wrt)
+        # The same pieces in all of the phantoms
+        repetitions = self._cut(self._prepare_for(repetitions))
         slopes, graph = dict[str, Tensor](), None
         others = [name for name in wrt if name != "D"]
         if others:

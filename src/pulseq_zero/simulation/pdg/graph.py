@@ -132,6 +132,8 @@ class StateGraph:
     leeway
         How far flip angles may change until other states matter; None where derivatives by them
         did not count.
+    pieces
+        In how many pieces each of the played pulses is cut; nothing if none is.
     """
 
     count: np.ndarray
@@ -144,6 +146,7 @@ class StateGraph:
     hand_over: HandOver = field(default_factory=HandOver.none)
     cut: float = 0.0
     leeway: Leeway | None = None
+    pieces: tuple[int, ...] = ()
 
     @cached_property
     def first_state(self) -> np.ndarray:

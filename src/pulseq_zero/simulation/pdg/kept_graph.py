@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import torch
 
@@ -59,6 +60,8 @@ class KeptGraph:
                     "fewer pulses, or allow more by thresholds=Thresholds(...)",
                     stacklevel=5,
                 )
+            if repetitions.played is not None:
+                made = replace(made, pieces=repetitions.played.pieces)
             self._known = (repetitions.snapshot(), wanted, made)
             return made, repetitions
         return known[2], known[0]

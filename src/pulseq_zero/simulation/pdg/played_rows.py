@@ -161,12 +161,11 @@ def followed_pulses(
     offset = torch.from_numpy(voxels.B0)
     row = np.array(pulses.job.pulse)
 
-    # A state sees much the same in all layers: the one in the middle stands for them
-    middle = pulses.coefficients[len(pulses.coefficients) // 2].double()[cell]
+    here = pulses.coefficients.flatten(0, 1)[cell].double()
 
     def evaluate(strength: Tensor) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
         basis = pulses.profiles.basis(strength, offset)[list(pulses.job.shim)][..., part]
-        found = torch.einsum("nrxt,rtn->xrn", middle, basis)[:, row].numpy()
+        found = torch.einsum("nrxt,rtn->xrn", here, basis)[:, row].numpy()
         return found[0] + 1j * found[1], turn[:, part] * (found[2] + 1j * found[3])
 
     a, b = evaluate(strength)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ from pulseq_zero.simulation.pdg.graph import Thresholds
 from pulseq_zero.simulation.pdg.played_rows import PlayedPulseRows, followed_pulses
 from pulseq_zero.simulation.pdg.pulse_factors import PlayedPrepass
 from pulseq_zero.simulation.pdg.pulse_profiles import Stack
+from pulseq_zero.simulation.pdg.pulse_relaxation import MeanTissue
 from pulseq_zero.simulation.pdg.pulse_tables import ShapeTables
 from pulseq_zero.simulation.pdg.representatives import Representatives
 from pulseq_zero.simulation.pdg.timeline import Timeline
@@ -94,9 +96,9 @@ class PreparedPhantom:
         self.reach = _reach(data)
         self._maps = MapsVersion(data)
         self._representatives: dict[bool, Representatives] = {}
-        self._stacked: tuple[int, Representatives, NDArray[np.int64], NDArray[np.int64]] | None = (
-            None
-        )
+        self._stacked: (
+            tuple[tuple[int, int], Representatives, NDArray[np.int64], NDArray[np.int64]] | None
+        ) = None
         self._pulses: PlayedPulseRows | None = None
         self._tables = ShapeTables()
         self._voxels: tuple[object, Voxels] | None = None
@@ -169,10 +171,17 @@ class PreparedPhantom:
         pulses = self.pulses(repetitions)
         if pulses is None:
             return voxels, None
-        if self._stacked is None or self._stacked[0] != len(pulses.stack):
-            self._stacked = (len(pulses.stack), *voxels.stacked(len(pulses.stack)))
+        layers, cells_of_each = pulses.coefficients.shape[:2]
+        counts = layers * cells_of_each, layers
+        if self._stacked is None or self._stacked[0] != counts:
+            self._stacked = (counts, *voxels.stacked(*counts))
         _, cells, part, cell = self._stacked
         return cells, followed_pulses(pulses, voxels, repetitions, part, cell, slopes=slopes)
+
+    @cached_property
+    def mean_tissue(self) -> MeanTissue:
+        """What the phantom is like to pulses, on average."""
+        return MeanTissue.of(self.data)
 
     @property
     def mean_diffusion(self) -> Tensor:

@@ -78,7 +78,10 @@ def stack_of(played: PlayedPulses, voxel_size: Tensor, accuracy: float) -> Stack
     accuracy
         Of the simulation.
     """
-    moments = torch.stack([played.moment[steps].detach().abs().sum(0) for steps in played.steps])
+    own = [played.moment[steps].detach().abs().sum(0) for steps in played.steps]
+    # What the pieces of a pulse make of a slice is what all of it does
+    whole = torch.tensor(played.whole or range(len(own)))
+    moments = torch.zeros(len(own), 3, dtype=own[0].dtype).index_add(0, whole, torch.stack(own))
     finer = 2 * max(-_A_DIGIT * math.log10(accuracy) - _FEWER, _LEAST)
     count = (finer * moments.amax(0).cpu() * voxel_size).ceil().clamp(min=1).long()
     axes = [

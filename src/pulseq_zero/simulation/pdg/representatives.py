@@ -155,15 +155,26 @@ class Representatives:
             answer=Answer.of(data, part),
         )
 
-    def stacked(self, cells: int) -> tuple[Representatives, NDArray[np.int64], NDArray[np.int64]]:
+    def stacked(
+        self, cells: int, layers: int = 1
+    ) -> tuple[Representatives, NDArray[np.int64], NDArray[np.int64]]:
         """Put some of the cells of a stack in the place of each representative.
+
+        Parameters
+        ----------
+        cells
+            Number of the cells of all layers, one layer behind the other.
+        layers
+            Number of layers: a pulse may act in one of them and not in another.
 
         Returns
         -------
         cells, part, cell
             The representatives, and for each of them which one it comes from and which cell it is.
         """
-        parts, followed = len(self.share), min(cells, _FOLLOWED)
+        parts = len(self.share)
+        most = _FOLLOWED if layers == 1 else max(_FOLLOWED, _FOLLOWED * _MOST // parts)
+        followed = min(cells, most)
         bounds = np.linspace(0, cells, followed + 1).astype(int)
         part, group = np.divmod(np.arange(parts * followed), followed)
         first, width = bounds[group], np.diff(bounds)[group]
