@@ -211,6 +211,12 @@ def test_files(written, act, message):
             "negative: mend the sequence, or get the file again",
         ),
         (
+            "2 100000 100 1600 100 0",
+            "2 100000 1e-300 1600 100 0",
+            "the sequence holds angles, times or moments that are not finite; mend it, or get its "
+            "file again",
+        ),
+        (
             "2 100 0 1 0 0 0 0",
             "2 50 0 1 0 0 0 0",
             "a block of 0.0005 s has an event that begins before it or ends after it; mend the "

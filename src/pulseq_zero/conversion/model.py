@@ -284,6 +284,11 @@ class Conversion:
             )
         wires = [np.asarray(wires_of(x)) for x in self._assembly.traced]
         values = [np.asarray(raw(x)) for x in self._assembly.traced]
+        if not all(np.isfinite(value).all() for value in values):
+            raise SequenceError(
+                "the sequence holds angles, times or moments that are not finite; mend it, or get "
+                "its file again"
+            )
         self.program = Program(sequence.tape, list(zip(values, wires, strict=True)))
         time, moment = wires[2:4]
         signal = values[5] + 1j * values[6] if pulses == "played" else np.zeros(0, complex)
