@@ -150,8 +150,11 @@ def slr_pulse(flip, samples=150, duration=3e-3, time_bandwidth=6.0):
         field.append(2 * half * way)
         a, b = cosine * a + sine.conjugate() * b, cosine * b - sine * a
         a, b = a[:-1], b[1:]
+    # Each rotation a constant field, sampled as finely as the scanner plays
+    raster = SYSTEM.rf_raster_time
+    signal = np.repeat(field, round(duration / samples / raster))
     return pp.make_arbitrary_rf(
-        np.array(field), abs(sum(field)), dwell=duration / samples, system=SYSTEM, use="excitation"
+        signal, abs(sum(field)), dwell=raster, system=SYSTEM, use="excitation"
     )
 
 
