@@ -248,7 +248,7 @@ def infinite_loss(parameters, image):
             signal_loss,
             {"simulation": {"fast": True}},
             "the simulation has no setting 'fast'; its settings are device, dtype, engine, "
-            "memory, thresholds, initial, backend",
+            "memory, thresholds, initial, pulse_relaxation, backend",
         ),
         (
             inversion_recovery,

@@ -85,7 +85,7 @@ def optimized(function=inversion_recovery, loss=signal_loss, phantom=None, **set
                 "simulation",
                 {name: 1},
                 f"the simulation has no setting {name!r}; its settings are device, dtype, engine, "
-                "memory, thresholds, initial, backend",
+                "memory, thresholds, initial, pulse_relaxation, backend",
             )
             for name in ("fast", "accuracy")
         ),
