@@ -7,11 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from pulseq_zero.errors import StoreError
+from pulseq_zero.errors import StoreError, is_number
 from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.stages import ENDS, START, of_sequence
 from pulseq_zero.files.store import load_tensors
-from pulseq_zero.given import is_number
 
 
 def found_stages(files: RunFiles) -> list[str]:

@@ -23,9 +23,14 @@ from pulseq_zero.conversion.played import PlayedPulses
 from pulseq_zero.conversion.pulses import SubPulses, change_over_steps, most_change
 from pulseq_zero.conversion.repetitions import PulseUse, Repetitions
 from pulseq_zero.conversion.scaled import scaled_pulses
-from pulseq_zero.errors import GradientLostError, PulseqZeroError, SequenceError
+from pulseq_zero.errors import (
+    GradientLostError,
+    PulseqZeroError,
+    SequenceError,
+    check_mapping,
+    shown,
+)
 from pulseq_zero.files.loading import failure
-from pulseq_zero.given import check_mapping, shown
 from pulseq_zero.tracing import (
     GuardBroken,
     Program,

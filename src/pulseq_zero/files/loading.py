@@ -15,9 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar, cast
 
-from pulseq_zero.errors import ConfigError, PulseqZeroError, SequenceError
+from pulseq_zero.errors import ConfigError, PulseqZeroError, SequenceError, shown
 from pulseq_zero.files.sources import is_own, is_pythons_own, sources_of
-from pulseq_zero.given import shown
 
 # What of this library a file may name; other functions of it write files
 _LOSSES = "pulseq_zero.optimization.losses"

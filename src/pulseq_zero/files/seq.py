@@ -16,8 +16,7 @@ import pypulseq
 from numpy.typing import NDArray
 from pypulseq.decompress_shape import decompress_shape
 
-from pulseq_zero.errors import SequenceError, UnsupportedFileError
-from pulseq_zero.given import is_number, shown
+from pulseq_zero.errors import SequenceError, UnsupportedFileError, is_number, shown
 
 _RASTERS = (
     "AdcRasterTime", "BlockDurationRaster", "GradientRasterTime", "RadiofrequencyRasterTime"

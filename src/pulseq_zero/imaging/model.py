@@ -15,9 +15,8 @@ from pulseq_zero.conversion.model import as_tensors
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.conversion.rasters import warn_of_unrounded
 from pulseq_zero.conversion.repetitions import PulseUse, Repetitions
-from pulseq_zero.errors import SimulationError
+from pulseq_zero.errors import SimulationError, check_function, check_grid, check_mapping
 from pulseq_zero.files.loading import check_arguments
-from pulseq_zero.given import check_function, check_grid, check_mapping
 from pulseq_zero.imaging.acquisition import (
     Acquisition,
     ReconstructionFunction,

@@ -14,9 +14,14 @@ from pulseq_zero.conversion.model import Conversion
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.conversion.seq_import import import_without_pypulseq
-from pulseq_zero.errors import SequenceError, SimulationError, UnsupportedFileError
+from pulseq_zero.errors import (
+    SequenceError,
+    SimulationError,
+    UnsupportedFileError,
+    check_function,
+    check_grid,
+)
 from pulseq_zero.files.seq import read_definitions, read_seq
-from pulseq_zero.given import check_function, check_grid
 from pulseq_zero.imaging.acquisition import (
     Acquisition,
     ReconstructionFunction,

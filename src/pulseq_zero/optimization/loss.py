@@ -25,9 +25,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor
 
-from pulseq_zero.errors import OptimizationError, PulseqZeroError
+from pulseq_zero.errors import OptimizationError, PulseqZeroError, shown
 from pulseq_zero.files.loading import failure
-from pulseq_zero.given import shown
 
 if TYPE_CHECKING:
     # Losses do not wait for the simulation

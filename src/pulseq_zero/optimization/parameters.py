@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pulseq_zero.errors import OptimizationError
-from pulseq_zero.given import shown
+from pulseq_zero.errors import OptimizationError, shown
 
 
 @dataclass(frozen=True)

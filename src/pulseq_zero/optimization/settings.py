@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pulseq_zero.conversion.options import Pulses
-from pulseq_zero.errors import OptimizationError
-from pulseq_zero.given import check_function, check_grid, check_mapping, check_number, shown
+from pulseq_zero.errors import (
+    OptimizationError,
+    check_function,
+    check_grid,
+    check_mapping,
+    check_number,
+    shown,
+)
 from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from pulseq_zero.errors import OptimizationError
+from pulseq_zero.errors import OptimizationError, shown
 from pulseq_zero.files.loading import call
-from pulseq_zero.given import shown
 from pulseq_zero.optimization.loss import Acquired
 from pulseq_zero.optimization.parameters import Bounded, Parameter
 

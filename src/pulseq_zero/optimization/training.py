@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pulseq_zero.errors import OptimizationError
-from pulseq_zero.given import shown
+from pulseq_zero.errors import OptimizationError, shown
 from pulseq_zero.optimization.steppers import made_optimizer
 
 ModuleOptimizerFactory = Callable[[list[Tensor]], torch.optim.Optimizer]

@@ -6,8 +6,7 @@ from typing import TypeAlias
 
 import MRzeroCore as mr0
 
-from pulseq_zero.errors import PhantomError
-from pulseq_zero.given import shown
+from pulseq_zero.errors import PhantomError, shown
 from pulseq_zero.phantom.phantom import Phantom
 
 Imaged: TypeAlias = (

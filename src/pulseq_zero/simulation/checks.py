@@ -7,8 +7,7 @@ from typing import Any, get_args
 import torch
 
 from pulseq_zero.conversion.repetitions import Repetitions
-from pulseq_zero.errors import SimulationError
-from pulseq_zero.given import check_number, shown
+from pulseq_zero.errors import SimulationError, check_number, shown
 from pulseq_zero.simulation.pdg.graph import Thresholds
 from pulseq_zero.simulation.result import Engine
 

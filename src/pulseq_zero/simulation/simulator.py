@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.conversion.repetitions import Repetitions
-from pulseq_zero.errors import SimulationError
-from pulseq_zero.given import check_mapping
+from pulseq_zero.errors import SimulationError, check_mapping
 from pulseq_zero.simulation import mrzero
 from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
 from pulseq_zero.simulation.checks import check_options, check_parts, check_sequence

@@ -8,9 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from pulseq_zero.errors import SequenceError, TracingError
+from pulseq_zero.errors import SequenceError, TracingError, check_mapping, shown
 from pulseq_zero.files.loading import check_arguments
-from pulseq_zero.given import check_mapping, shown
 from pulseq_zero.tracing.context import tracing_of
 from pulseq_zero.tracing.numpy.tensors import enter
 from pulseq_zero.tracing.pypulseq.sequence import TracedSequence
