@@ -83,7 +83,8 @@ def test_the_runs_are_experiments_with_the_values(root, experiment):
 
 DOTTED = (
     "must be the dotted name of a setting inside sequence, sequences, parameters, image, "
-    "reconstruction, modules, loss, optimizer, scan or phantom, such as loss.settings.share"
+    "reconstruction, modules, loss, optimizer, scan, phantom or phantoms, such as "
+    "loss.settings.share"
 )
 
 

@@ -1,5 +1,6 @@
 """The judge is judged by closed forms; then it judges the phase distribution graphs."""
 
+import dataclasses
 import math
 
 import MRzeroCore as mr0
@@ -229,8 +230,9 @@ def one_pulse(tmp_path, rf, gradient=None):
     sequence = pp.Sequence(SYSTEM)
     sequence.add_block(*(event for event in (rf, gradient) if event is not None))
     sequence.write(str(tmp_path / "pulse.seq"))
-    (pulse,) = (p for p in read_course(tmp_path / "pulse.seq").pulse if p is not None)
-    return pulse
+    # A long one is in parts, between which spins relax
+    parts = [p for p in read_course(tmp_path / "pulse.seq").pulse if p is not None]
+    return dataclasses.replace(parts[0], field=np.concatenate([part.field for part in parts]))
 
 
 def rotation(pulse, frequency: np.ndarray, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
