@@ -159,6 +159,12 @@ def test_what_nobody_reads_is_refused(write):
         imported_repetitions(file)
 
 
+def test_what_the_importer_finds_no_pulse_in_has_none(write):
+    text = text_of("1.5.1", QUARTER_ABOUT_Z, 1).replace("1 30 1 0 0 0 0", "1 30 0 0 0 0 0")
+    with pytest.raises(SequenceError, match=r"\.seq holds no RF pulse, so there is nothing"):
+        imported_repetitions(write(text))
+
+
 def test_a_shape_of_many_pulses_is_unpacked_once(tmp_path, monkeypatch):
     """And the blocks, and the file that is written of them, are those of PyPulseq."""
     seq = pp.Sequence()

@@ -18,7 +18,7 @@ from pulseq_zero.conversion.labels import sample_labels
 from pulseq_zero.conversion.options import Pulses
 from pulseq_zero.conversion.pulses import frequency, keeps_its_phase, pulse_duration
 from pulseq_zero.conversion.repetitions import Repetitions, repetitions_from_mr0
-from pulseq_zero.errors import UnsupportedFileError
+from pulseq_zero.errors import SequenceError, UnsupportedFileError
 from pulseq_zero.files.seq import read_lines, read_seq
 
 
@@ -69,6 +69,8 @@ def import_without_pypulseq(path: Path | str, reason: UnsupportedFileError) -> R
     ------
     UnsupportedFileError
         If neither reads it.
+    SequenceError
+        If it holds no pulse.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "turned.seq"
@@ -78,7 +80,7 @@ def import_without_pypulseq(path: Path | str, reason: UnsupportedFileError) -> R
         except Exception as error:
             raise reason from error
     if not len(sequence):
-        raise reason
+        raise SequenceError(f"{path} holds no RF pulse, so there is nothing to simulate")
     warnings.warn(
         f"{str(reason).partition(';')[0]}: MRzeroCore's importer does, which makes one rotation of "
         "each pulse and leaves out frequency offsets and extensions that it does not know",
