@@ -155,6 +155,22 @@ def test_the_next_run_waits_for_the_jobs_of_a_killed_one(start, tmp_path, snakem
     assert not any(file.exists() for file in snakemakes)
 
 
+def test_a_run_that_is_killed_while_it_waits_leaves_nothing_either(start, tmp_path):
+    kill(begun(start(RUN)))
+    (lock,) = (tmp_path / ".snakemake/runs").glob("*/lock")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    with lock.open() as job:
+        fcntl.flock(job, fcntl.LOCK_SH)
+        waits = start(RUN, str(outside))
+        waits.stderr.readline()
+        assert waits.stderr.readline() == "Waiting for the jobs of a killed run to end\n"
+        kill(waits)
+    assert start(BEGIN).communicate(timeout=60)[0] == "cleared\n"
+    assert not outside.exists()
+    assert [file.name for file in (tmp_path / ".snakemake/runs").iterdir()] == ["lock"]
+
+
 def test_a_job_whose_run_has_ended_does_not_begin(start, tmp_path):
     gone = tmp_path / f"{socket.gethostname()}-gone"
     job = start(JOB, PULSEQ_ZERO_RUN=str(gone))

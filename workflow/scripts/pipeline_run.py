@@ -53,11 +53,12 @@ def begin_run(folders: Iterable[Path | str]) -> bool:
     if guard is None:
         return False
     with guard:
-        has_cleared = _clear_up()
         folder = tempfile.mkdtemp(prefix=f"{socket.gethostname()}-", dir=RUNS.resolve())
         own = _locked(Path(folder, "lock"))
+        atexit.register(_end, folder, own)
+        # Before it waits for jobs of others: it may be killed there
         _write(own, folders)
-    atexit.register(_end, folder, own)
+        has_cleared = _clear_up(Path(folder))
     os.environ[VARIABLE] = folder
     return has_cleared
 
@@ -96,10 +97,11 @@ def _end_after(lock: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _clear_up() -> bool:
+def _clear_up(own: Path) -> bool:
     with ExitStack() as opened:
         killed = []
-        for folder in sorted(folder for folder in RUNS.iterdir() if folder.is_dir()):
+        others = (folder for folder in RUNS.iterdir() if folder.is_dir())
+        for folder in sorted(folder for folder in others if folder.name != own.name):
             if not _is_of_here(folder):
                 # Locks of other machines are not seen on all file systems
                 host = folder.name.rpartition("-")[0]
