@@ -195,9 +195,8 @@ def test_check_says_everything_once(project):
     text = sequence.read_text().replace('    seq.set_definition("FOV",', '    ("FOV",')
     warned = "    import warnings\n    warnings.warn('too loud')\n    delta_k = 1 / fov\n"
     sequence.write_text(text.replace("    delta_k = 1 / fov\n", warned))
-    with pytest.warns(UserWarning, match="too loud") as warnings:
-        said = call("check", EXPERIMENT, fails=1)
-    assert len([each for each in warnings if "too loud" in str(each.message)]) == 1
+    said = call("check", EXPERIMENT, fails=1)
+    assert said.count("too loud") == said.splitlines().count("Warning: too loud") == 1
     assert said.count("has no definition FOV") == 1
     assert "tracing, first step: the sequence has no definition FOV" in said
 

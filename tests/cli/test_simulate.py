@@ -74,10 +74,17 @@ def test_figures_image_and_signal_are_written(folder):
     np.testing.assert_array_equal(np.concatenate(lines, 1).T.conj(), signal.numpy())
 
 
-def test_a_field_of_view_that_the_file_lacks_is_given(folder):
+def test_a_field_of_view_that_the_file_lacks_is_the_phantom_s_or_given(folder):
     gradient_echo(fov=None).write("bare.seq")
-    assert "fov=" in call("bare.seq", "--phantom", "spot.npz", fails=1)
-    assert not (folder / "bare").exists()
+    said = call("bare.seq", "--phantom", "spot.npz", "--output", "bare")
+    assert said.startswith(
+        "Warning: the sequence states no field of view: that of the phantom, 200 x 200 mm, is "
+        "taken; give another as fov=, or as --fov to the command\n"
+    )
+    assert "8 x 8 pixels, 200 x 200 mm" in said
+    call("gre.seq", "--phantom", "spot.npz", "--output", "stated")
+    images = [nibabel.load(f"{name}/image.nii.gz").get_fdata() for name in ("bare", "stated")]
+    np.testing.assert_array_equal(*images)
     said = call(
         "bare.seq", "--phantom", "spot.npz", "--fov", "0.4", "0.2", "--matrix", "16", "8",
         "--output", "wide",

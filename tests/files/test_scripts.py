@@ -62,6 +62,20 @@ def test_the_function_is_differentiable(file):
     assert torch.autograd.grad(angle.sum(), flip)[0].item() == pytest.approx(1.0)
 
 
+def test_the_function_takes_tensors_inside_of_tracing(file):
+    """What a number does that a tensor does not: an array times it, and `isinstance`."""
+    text = SCRIPT.replace("import pypulseq as pp", "import numpy as np\nimport pypulseq as pp")
+    shape = "(np.ones(4) * flip if isinstance(flip, (int, float)) else None)"
+    file.write_text(text.replace("pulse(flip,", f"pulse({shape}.sum() / 4,"))
+    flip = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+    main = pulseq_zero.script(file, ["flip"])
+    with pulseq_zero.tracing():
+        sequence = main(flip=flip)
+    angle = pulseq_zero.convert(sequence).pulse_angle
+    assert angle.tolist() == pytest.approx([0.4])
+    assert torch.autograd.grad(angle.sum(), flip)[0].item() == pytest.approx(1.0)
+
+
 def test_what_the_script_lacks_is_said(file):
     check(
         lambda: pulseq_zero.script("write_it.py", ["length", "width"]),

@@ -1,6 +1,7 @@
 """Files of any version and origin are read, and doubts are told."""
 
 import cmath
+import gc
 import warnings
 from typing import get_args
 
@@ -131,6 +132,52 @@ def test_rotations_are_read_by_the_importer(write):
             repetitions = imported_repetitions(file, pulses)
         check(repetitions, axis=1)
     assert read_definitions(file)["FOV"] == ["0.1", "0.1", "0.005"]
+
+
+def with_unknown(required=""):
+    """Put an unknown extension before, between and behind labels."""
+    extensions = (
+        "\n[EXTENSIONS]\n1 1 1 2\n2 2 1 3\n3 1 1 4\n4 3 1 5\n5 1 1 0\n6 1 1 0\n"
+        "\nextension VENDOR 1\n1 7 whatever 0.5 this is\n"
+        "\nextension LABELSET 2\n1 3 ECO\n\nextension LABELINC 3\n1 2 SLC\n"
+    )
+    text = text_of("1.5.1", extensions, 1).replace("50000 0 0 0 0 0 0", "50000 0 0 0 0 0 6")
+    return text.replace("Name echo\n", f"Name echo\n{required}")
+
+
+def test_extensions_that_nobody_knows_are_passed_over(write):
+    file = write(with_unknown())
+    with pytest.warns(UserWarning, match="not known and passed over: VENDOR$"):
+        sequence = read_seq(file)
+    # Both blocks with a gradient set and count
+    assert sequence.evaluate_labels(evolution="adc")["ECO"].tolist() == [3]
+    assert sequence.evaluate_labels(evolution="adc")["SLC"].tolist() == [4]
+    check(convert(sequence))
+    with pytest.warns(UserWarning, match="not known and passed over: VENDOR$"):
+        assert imported_repetitions(file).labels["ECO"].tolist() == [3] * 8
+
+
+def test_extensions_that_the_file_requires_are_not_passed_over(write):
+    file = write(with_unknown("RequiredExtensions LABELSET VENDOR\n"))
+    with pytest.raises(UnsupportedFileError, match="Unknown section code: extension VENDOR"):
+        read_seq(file)
+
+
+def test_a_field_of_view_in_mm_is_one_in_m(write):
+    file = write(text_of("1.5.0").replace("FOV 0.1 0.1 0.005", "FOV 100 100 5"))
+    with pytest.warns(UserWarning, match="a field of view that is taken for mm"):
+        assert read_seq(file).definitions["FOV"] == pytest.approx([0.1, 0.1, 5e-3])
+
+
+@pytest.mark.parametrize("wrong", ["extension ROTATIONS 1", "1 30 1 0 0 0 0 x"])
+def test_a_file_that_cannot_be_read_is_closed(wrong, write):
+    text = text_of("1.5.1", QUARTER_ABOUT_Z, 1).replace("1 30 1 0 0 0 0 0", wrong)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(SequenceError):
+            read_seq(write(text))
+        gc.collect()
+    assert not [each for each in caught if each.category is ResourceWarning]
 
 
 def test_labels_of_the_importer_are_kept(write):

@@ -74,5 +74,9 @@ def test_refusals(phantom):
     repetitions = pulseq_zero.convert(two_lines())
     with pytest.raises(SequenceError, match=r"state no field of view; give it as fov=\(x, y\)"):
         pulseq_zero.simulate(repetitions, phantom)
+    bare = two_lines()
+    del bare.definitions["FOV"]
+    with pytest.raises(SequenceError, match="has no definition FOV"):
+        pulseq_zero.simulate(bare, phantom.simulation_data())
     with pytest.raises(SequenceError, match="a system is of a file"):
         pulseq_zero.simulate(two_lines(), phantom, system=pp.Opts())

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import importlib
 
 import numpy as np
 import pypulseq as pp
@@ -73,6 +74,27 @@ def test_both_ways_give_the_same_numbers_and_gradients(function):
     torch.testing.assert_close(found, values, rtol=1e-12, atol=0)
     torch.testing.assert_close(found_slope, slope, rtol=1e-9, atol=0)
     assert slope != 0
+
+
+def test_functions_of_another_script_get_numbers(tmp_path, monkeypatch):
+    """As they are imported: by their names in this one."""
+    (tmp_path / "protocols.py").write_text(
+        "import numpy as np\nimport pypulseq as pp\n\n\n"
+        "def shaped(x):\n    signal = np.linspace(0.1, 1, 10) * x\n"
+        "    return pp.make_arbitrary_rf(signal, 0.5, no_signal_scaling=True, dwell=1e-5,"
+        " use='excitation')\n"
+    )
+    (tmp_path / "scan.py").write_text(
+        "import pulseq_zero\nimport pypulseq as pp\nfrom protocols import shaped\n\n\n"
+        "def scan(x):\n    with pulseq_zero.tracing():\n        seq = pp.Sequence()\n"
+        "        seq.add_block(shaped(x))\n        seq.add_block(pp.make_adc(1, dwell=1e-5))\n"
+        "    return seq\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    x = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    angle = convert(importlib.import_module("scan").scan(x)).pulse_angle.sum()
+    assert angle.item() == pytest.approx(2 * np.pi * 1e-5 * 0.7 * 5.5, rel=1e-6)
+    assert torch.autograd.grad(angle, x)[0].item() == pytest.approx(angle.item() / 0.7, rel=1e-6)
 
 
 def in_torch(x):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import click
 
 from pulseq_zero.errors import ConfigError, PulseqZeroError
 
+_OF_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, ResourceWarning)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -38,6 +40,15 @@ _verbose = click.option(
 )  # fmt: skip
 
 
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Show a warning as the sentence that it is.
+
+    Packages switch on what Python does not tell users: what concerns their own code.
+    """
+    if not issubclass(category, _OF_DEVELOPERS):
+        click.echo(f"Warning: {message}", err=True)
+
+
 class _Group(click.Group):
     """Commands whose own errors are sentences, not tracebacks."""
 
@@ -46,10 +57,12 @@ class _Group(click.Group):
             # A terminal that knows no µ shows a question mark
             if isinstance(stream, TextIOWrapper):
                 stream.reconfigure(errors="replace")
-        try:
-            return super().invoke(ctx)
-        except PulseqZeroError as error:
-            raise click.ClickException(str(error)) from error
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            try:
+                return super().invoke(ctx)
+            except PulseqZeroError as error:
+                raise click.ClickException(str(error)) from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

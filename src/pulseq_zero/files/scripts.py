@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable
+from functools import wraps
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType
@@ -50,7 +51,13 @@ def script(
     names = tuple(parameters)
     module = import_file(Path(path), lambda file: _WithParameters(file, function, names, result))
     made: Callable[..., Any] = getattr(module, function)
-    return made
+
+    @wraps(made)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        # By its name, which leads to what takes tensors while the script is traced
+        return made.__globals__[function](*args, **kwargs)
+
+    return call
 
 
 class _WithParameters(SourceFileLoader):

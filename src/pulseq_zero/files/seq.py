@@ -6,8 +6,9 @@ import hashlib
 import itertools
 import re
 import tempfile
+import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +23,11 @@ _RASTERS = (
     "AdcRasterTime", "BlockDurationRaster", "GradientRasterTime", "RadiofrequencyRasterTime"
 )  # fmt: skip
 _VERSION = re.compile(r"^\[VERSION\]\s+major\s+(\d+)\s+minor\s+(\d+)\s+revision\s+(\S+)", re.M)
+# What PyPulseq reads, and what changes pulses or gradients, so that it cannot be passed over
+_READ = {"DELAYS", "LABELINC", "LABELSET", "TRIGGERS"}
+_PHYSICAL = {"RF_SHIMS", "ROTATIONS"}
+# No field of view is as long [m]; some programs write it in mm
+_TOO_LONG = 10.0
 # The newline before its section belongs to the signature
 _SIGNATURE = re.compile(r"\n\[SIGNATURE\]\n")
 _HASH = re.compile(r"^Type md5\s+Hash ([0-9a-fA-F]{32})\s*$", re.M)
@@ -69,10 +75,11 @@ def read_seq(
     if not isinstance(system, pypulseq.Opts | None):
         raise SequenceError(f"system is {shown(system)}, but must be a pypulseq.Opts")
     sequence = pypulseq.Sequence(system=system)
+    lines, passed_over = _without_unknown_extensions(_tidy(text, path))
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         tidy = Path(folder) / "tidy.seq"
-        tidy.write_text("\n".join(_tidy(text, path)), encoding="utf-8")
+        tidy.write_text("\n".join(lines), encoding="utf-8")
         try:
             sequence.read(str(tidy))
             packed = sequence.shape_library.data
@@ -81,11 +88,14 @@ def read_seq(
                 sequence.get_block(block)
             sequence.shape_library.data = packed
         except KeyError as error:
+            traceback.clear_frames(error.__traceback__)
             raise SequenceError(
                 f"{path} refers to an event or a shape {error.args[0]} that it lacks, so that it "
                 "is cut or damaged; get it again"
             ) from error
         except Exception as error:
+            # PyPulseq leaves the file open, which would be told when its frames are let go
+            traceback.clear_frames(error.__traceback__)
             raise UnsupportedFileError(
                 f"PyPulseq {pypulseq.__version__} cannot read {path}, which is of Pulseq {number} "
                 f"({type(error).__name__}: {' '.join(str(error).split())}); write it again with "
@@ -102,9 +112,24 @@ def read_seq(
             f"{1e6 * sequence.grad_raster_time:g} us for gradients and "
             f"{1e6 * sequence.rf_raster_time:g} us for pulses"
         )
+    if passed_over:
+        doubts.append(
+            f"has extensions that are not known and passed over: {', '.join(passed_over)}"
+        )
+    if _mend_fov(sequence):
+        doubts.append("states a field of view that is taken for mm, as none has as many m")
     if doubts:
         warnings.warn(f"{path} {', and '.join(doubts)}", stacklevel=2)
     return sequence
+
+
+def _mend_fov(sequence: pypulseq.Sequence) -> bool:
+    """Take a field of view in mm, which is no unit of Pulseq, for what it is; say whether it is."""
+    fov = sequence.definitions.get("FOV", [])
+    if not all(map(is_number, fov)) or not any(length > _TOO_LONG for length in fov):
+        return False
+    sequence.set_definition("FOV", [length / 1000 for length in fov])
+    return True
 
 
 def _check_rasters(sequence: pypulseq.Sequence, path: Path) -> None:
@@ -206,6 +231,52 @@ def _tidy(text: str, path: Path) -> list[str]:
         lines.append(" ".join(words))
     _refuse_circles(lines, path)
     return [*lines, "", ""]
+
+
+def _without_unknown_extensions(lines: list[str]) -> tuple[list[str], list[str]]:
+    """Leave out extensions that are not known and not required; name them."""
+    sections = [(section[0].split(), section[1:]) for section in _sections(lines)]
+    required = {
+        name
+        for line in lines
+        if line.startswith("RequiredExtensions ")
+        for name in line.replace(",", " ").split()[1:]
+    }
+    unknown = {
+        words[2]: words[1]
+        for words, _ in sections
+        if words[0] == "extension" and len(words) == 3
+        if words[1] not in _READ | _PHYSICAL | required
+    }
+    if not unknown:
+        return lines, []
+    rows = {words[0]: rows for words, rows in sections}.get("[EXTENSIONS]", [])
+    lists = {words[0]: words for words in map(str.split, rows) if len(words) == 4}
+
+    def known(number: str) -> str:
+        """Go on in a list to what is known."""
+        while number in lists and lists[number][1] in unknown:
+            number = lists[number][3]
+        return number
+
+    kept: list[str] = []
+    for words, rows in sections:
+        if words[0] == "extension" and words[1] in unknown.values():
+            continue
+        if words[0] == "[EXTENSIONS]":
+            left = (each for each in lists.values() if each[1] not in unknown)
+            rows = [" ".join([*each[:3], known(each[3])]) for each in left]
+        elif words[0] == "[BLOCKS]":
+            rows = [" ".join([*each[:7], *map(known, each[7:])]) for each in map(str.split, rows)]
+        kept += ["", " ".join(words), *rows]
+    return [*kept, "", ""], sorted(unknown.values())
+
+
+def _sections(lines: list[str]) -> Iterator[list[str]]:
+    """Go through the sections of a tidy file, each with its head."""
+    for is_text, section in itertools.groupby(lines, bool):
+        if is_text:
+            yield list(section)
 
 
 def _refuse_circles(lines: list[str], path: Path) -> None:

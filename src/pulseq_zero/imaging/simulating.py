@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -61,7 +62,8 @@ def simulate(
         What is imaged; by default the embedded brain. Where pulses are played, a `Phantom` of one
         slice goes on to both sides as far as they excite.
     matrix, fov, reconstruction
-        Pixels and field of view [m] of the image, and what makes it, see `ImagingModel`.
+        Pixels and field of view [m] of the image, and what makes it, see `ImagingModel`. Where
+        the sequence does not state its field of view, it is that of a `Phantom`, with a warning.
     accuracy
         Accuracy of the simulation, see `pulseq_zero.Simulator`.
     pulses
@@ -79,29 +81,32 @@ def simulate(
     Raises
     ------
     SequenceError
-        If the sequence cannot be read or converted, or states no field of view; where the image is
+        If the sequence cannot be read or converted, or states no field of view and the phantom's is
+        not known; where the image is
         asked for, if the sequence has no ADC samples, or samples more than one image.
     """
     check_grid(matrix, fov, SimulationError)
     check_function("reconstruction", reconstruction, SimulationError)
     if system is not None and not isinstance(sequence, (str, Path)):
         raise SequenceError("a system is of a file; a sequence in Python has its own, system=")
+    definitions: Mapping[str, Any] = {}
     if isinstance(sequence, (str, Path)):
         try:
             sequence = read_seq(sequence, system=system)
         except UnsupportedFileError as error:
-            fov = fov or _fov_of_file(sequence)
+            definitions = read_definitions(sequence)
             sequence = import_without_pypulseq(sequence, error)
+    elif isinstance(sequence, Repetitions) and fov is None:
+        raise SequenceError("repetitions state no field of view; give it as fov=(x, y) in m")
     if isinstance(sequence, Repetitions):
-        if fov is None:
-            raise SequenceError("repetitions state no field of view; give it as fov=(x, y) in m")
         repetitions, cost = sequence, None
     else:
         conversion = Conversion(sequence, pulses=pulses)
         sources = conversion.program.sources
         repetitions, cost = conversion(sources), partial(_cost, conversion)
-        fov = fov or defined_fov(sequence, len(matrix or (0, 0)))
+        definitions = sequence.definitions
     imaged = build_phantom({}) if phantom is None else phantom
+    fov = fov or _field_of_view(definitions, imaged, len(matrix or (0, 0)))
     if isinstance(imaged, Phantom):
         imaged = excited_slice(imaged, repetitions)
     simulator = made_simulator(data_of(imaged), accuracy, simulation)
@@ -119,8 +124,17 @@ def _cost(conversion: Conversion) -> SequenceCost:
     return conversion.cost(conversion.program.sources)
 
 
-def _fov_of_file(path: Path | str) -> tuple[float, ...]:
-    """Field of view [m] that a file beyond PyPulseq defines."""
+def _field_of_view(definitions: Mapping[str, Any], imaged: Imaged, axes: int) -> tuple[float, ...]:
+    """Field of view [m] that is defined, or else what the phantom extends over."""
+    if "FOV" not in definitions and isinstance(imaged, Phantom) and len(imaged.extent) >= axes:
+        fov = imaged.extent[:axes]
+        lengths = " x ".join(f"{1e3 * length:g}" for length in fov)
+        warnings.warn(
+            f"the sequence states no field of view: that of the phantom, {lengths} mm, is taken; "
+            "give another as fov=, or as --fov to the command",
+            stacklevel=3,
+        )
+        return fov
     stated = pypulseq.Sequence()
-    stated.definitions = dict(read_definitions(path))
-    return defined_fov(stated)
+    stated.definitions = dict(definitions)
+    return defined_fov(stated, axes)

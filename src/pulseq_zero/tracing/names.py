@@ -6,7 +6,7 @@ import builtins
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType, ModuleType
 from typing import Any
@@ -37,8 +37,8 @@ class _Changed:
     recordings: set[Recording] = field(default_factory=set)
     packages: set[str] = field(default_factory=set)
 
-    def make(self) -> None:
-        for name, twin_of_it in _twins(self.namespace).items():
+    def make(self, scripts: Container[int]) -> None:
+        for name, twin_of_it in _twins(self.namespace, scripts).items():
             self.changes.append((name, self.namespace.get(name, _MISSING), twin_of_it))
             self.namespace[name] = twin_of_it
 
@@ -89,12 +89,14 @@ class Names:
         with self.lock:
             namespaces = list(namespaces)
             packages = {*packages, *map(package_of, namespaces)}
-            for namespace in scripts_among(namespaces, known, packages):
+            scripts = list(scripts_among(namespaces, known, packages))
+            of_scripts = self._changed.keys() | set(map(id, scripts))
+            for namespace in scripts:
                 changed = self._changed.get(id(namespace)) or _Changed(namespace)
                 changed.recordings.add(recording)
                 changed.packages |= packages
                 self._changed[id(namespace)] = changed
-                changed.make()
+                changed.make(of_scripts)
             if self._imports is None:
                 plain = builtins.__import__
                 self._imports = plain, self._importing(plain)
@@ -150,15 +152,18 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def _twins(namespace: dict[str, Any]) -> dict[str, Any]:
-    """List the names of a script that are to change, and what they are to lead to."""
+def _twins(namespace: dict[str, Any], scripts: Container[int]) -> dict[str, Any]:
+    """List the names of a script that are to change, and what they are to lead to.
+
+    Its functions may be those of any script, which are told by the ids of their globals.
+    """
     twins = replaced(namespace, script_replacements())
     twins |= {name: value for name, value in OF_SCRIPTS.items() if name not in namespace}
     return twins | {
         name: taking_numbers(value)
         for name, value in namespace.items()
         if type(value) is FunctionType
-        and value.__globals__ is namespace
+        and id(value.__globals__) in scripts
         and may_take_tensors(value)
     }
 

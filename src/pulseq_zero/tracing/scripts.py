@@ -83,7 +83,7 @@ def used_by(names: Mapping[str, Any]) -> list[dict[str, Any]]:
         if isinstance(value, ModuleType):
             used.append(vars(value))
         elif isinstance(value, FunctionType):
-            used.append(value.__globals__)
+            used += namespaces_of(value)
         else:
             kind = value if isinstance(value, type) else type(value)
             used.append(vars(sys.modules.get(kind.__module__, builtins)))

@@ -120,8 +120,8 @@ def _end(recording: Recording, kind: Any = None, error: Any = None, trace: Any =
     if isinstance(error, TypeError) and "Tensor" in str(error):
         error.add_note(
             "Inside of tracing, a tensor becomes a traced number where it is handed to PyPulseq, "
-            "NumPy or a function of the script: compute with arrays and tensors in a function that "
-            "takes the tensor"
+            "NumPy or a function of the script, by its name there and not another: compute with "
+            "arrays and tensors in a function that takes the tensor"
         )
 
 
