@@ -95,6 +95,28 @@ def test_a_field_of_view_that_the_file_lacks_is_the_phantom_s_or_given(folder):
     )
 
 
+def test_of_what_makes_no_image_there_is_the_signal(folder):
+    """Such as a spectrum: one sample after each of two saturations, the second one spoiled."""
+    seq = pp.Sequence()
+    for spoils in (0, 1):
+        seq.add_block(pp.make_block_pulse(0.5, duration=1e-4, use="excitation"))
+        seq.add_block(pp.make_trapezoid("z", area=1e3 * (1 + spoils), duration=5e-3))
+        seq.add_block(pp.make_adc(1, dwell=1e-3))
+    seq.write("spectrum.seq")
+    said = call("spectrum.seq", "--phantom", "spot.npz")
+    assert "2 pulses, 2 samples" in said
+    assert "no image, as the samples are at several kz" in said
+    assert {path.name for path in (folder / "spectrum").iterdir()} == {
+        "kspace.png", "pulses.png", "signal.mrd", "signal.png"
+    }  # fmt: skip
+    data = ismrmrd.Dataset("spectrum/signal.mrd", create_if_needed=False)
+    assert data.number_of_acquisitions() == 2
+    seq = pp.Sequence()
+    seq.add_block(pp.make_block_pulse(0.5, duration=1e-4, use="excitation"))
+    seq.write("silent.seq")
+    assert "has no ADC samples" in call("silent.seq", "--phantom", "spot.npz", fails=1)
+
+
 def test_phantoms_come_from_one_file_of_any_kind(folder):
     phantom = read_phantom("spot.npz")
     phantom.save("spot.safetensors")

@@ -116,6 +116,7 @@ def test_a_cut_file_says_what_it_lacks(write):
         (text[: text.index("shape_id 2")], r"refers to an event or a shape 2(\.0)? that it lacks"),
         (text[: text.index("1 30 1")], "holds no blocks"),
         (text[: text.index("[BLOCKS]")], r"has no section \[BLOCKS\]"),
+        (text[text.index("[DEFINITIONS]") :], r"cut, or older than Pulseq 1\.2: it has no section"),
         ("a recipe", r"no \.seq file, or is cut: it has no section \[VERSION\]"),
     ):
         with pytest.raises(SequenceError, match=message):

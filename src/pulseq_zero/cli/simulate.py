@@ -11,7 +11,7 @@ import pypulseq
 
 from pulseq_zero.errors import SequenceError, UnsupportedFileError
 from pulseq_zero.figures.sequence import kspace_figure, pulse_diagram
-from pulseq_zero.figures.signal import acquisition_figure
+from pulseq_zero.figures.signal import acquisition_figure, signal_figure
 from pulseq_zero.figures.style import save_figure
 from pulseq_zero.files.exports import save_image
 from pulseq_zero.files.mrd import save_ismrmrd
@@ -36,6 +36,7 @@ def simulate_file(
     """Simulate a file, and write what a person looks at and what other programs read.
 
     Of a file that PyPulseq does not understand there are no pulse diagram and no ISMRMRD file.
+    Where the samples make no image, as those of a spectrum do not, there is the signal alone.
     A file that samples several planes of k-space is one of a volume, whose extent along z is that
     of its definition ``FOV``.
 
@@ -73,11 +74,19 @@ def simulate_file(
         sequence = None
     imaged = build_phantom({}) if phantom is None else read_phantom(phantom)
     acquisition = simulate(sequence or file, imaged, fov=fov, matrix=matrix)
-    acquisition = _of_volume(acquisition, sequence)
-    report(_summary(file, acquisition))
+    try:
+        acquisition = _of_volume(acquisition, sequence)
+        image = _summary_of_image(acquisition)
+        has_image = True
+    except SequenceError as error:
+        if not len(acquisition.signal):
+            raise
+        image = f"no image, as {error}"
+        has_image = False
+    report(f"{file}: {_summary(acquisition)}; {image}")
     return [
-        *_draw(file.stem, folder, sequence, acquisition),
-        *_export(folder, sequence, imaged, acquisition),
+        *_draw(file.stem, folder, sequence, acquisition, has_image),
+        *_export(folder, sequence, imaged, acquisition, has_image),
     ]
 
 
@@ -93,18 +102,19 @@ def _of_volume(acquisition: Acquisition, sequence: pypulseq.Sequence | None) -> 
     return acquisition
 
 
-def _summary(file: Path, acquisition: Acquisition) -> str:
-    repetitions, (labels, (reconstruction, *_)) = (
-        acquisition.repetitions,
-        acquisition.reconstructions,
-    )
+def _summary(acquisition: Acquisition) -> str:
+    repetitions = acquisition.repetitions
     seconds = float(repetitions.event_time.double().sum())
+    return (
+        f"{len(repetitions.pulse_use)} pulses, {len(acquisition.signal)} samples, {seconds:.4g} s"
+    )
+
+
+def _summary_of_image(acquisition: Acquisition) -> str:
+    labels, (reconstruction, *_) = acquisition.reconstructions
     pixels = " x ".join(map(str, reconstruction.matrix))
     extent = " x ".join(f"{1e3 * length:.4g}" for length in reconstruction.fov)
-    return (
-        f"{file}: {len(repetitions.pulse_use)} pulses, {len(acquisition.signal)} samples, "
-        f"{seconds:.4g} s; {_images(labels)} of {pixels} pixels, {extent} mm"
-    )
+    return f"{_images(labels)} of {pixels} pixels, {extent} mm"
 
 
 def _images(labels: Mapping[str, Sequence[int]]) -> str:
@@ -113,14 +123,18 @@ def _images(labels: Mapping[str, Sequence[int]]) -> str:
 
 
 def _draw(
-    title: str, folder: Path, sequence: pypulseq.Sequence | None, acquisition: Acquisition
+    title: str,
+    folder: Path,
+    sequence: pypulseq.Sequence | None,
+    acquisition: Acquisition,
+    has_image: bool,
 ) -> list[Path]:
-    figures = {
-        "image": acquisition_figure(
-            side_by_side(acquisition.images, len(acquisition.fov)), acquisition.signal
-        ),
-        "kspace": kspace_figure(acquisition.repetitions, title),
-    }
+    figures = {"kspace": kspace_figure(acquisition.repetitions, title)}
+    if has_image:
+        image = side_by_side(acquisition.images, len(acquisition.fov))
+        figures["image"] = acquisition_figure(image, acquisition.signal)
+    else:
+        figures["signal"] = signal_figure(acquisition.signal)
     if sequence is not None:
         figures["pulses"] = pulse_diagram(sequence, title)
     paths = [folder / f"{name}.png" for name in figures]
@@ -130,20 +144,28 @@ def _draw(
 
 
 def _export(
-    folder: Path, sequence: pypulseq.Sequence | None, phantom: Phantom, acquisition: Acquisition
+    folder: Path,
+    sequence: pypulseq.Sequence | None,
+    phantom: Phantom,
+    acquisition: Acquisition,
+    has_image: bool,
 ) -> list[Path]:
     nifti, mrd = folder / "image.nii.gz", folder / "signal.mrd"
-    _, (reconstruction, *_) = acquisition.reconstructions
-    fov, matrix = reconstruction.fov, reconstruction.matrix
     stated = [] if sequence is None else list(sequence.definitions.get("FOV", []))
     extent = float(stated[2]) if len(stated) == 3 else phantom.slice_thickness
-    if len(fov) == 3:
-        extent = fov[2]
-    thickness = extent / matrix[2] if len(fov) == 3 else extent
-    image = stacked(acquisition.images, len(fov))
-    save_image(nifti, image, fov[:2], thickness, phantom.position, phantom.orientation)
-    if sequence is None:
-        return [nifti]
-    sequence.set_definition("FOV", [*fov[:2], extent])
-    save_ismrmrd(mrd, acquisition.signal, sequence, matrix, phantom.position, phantom.orientation)
-    return [nifti, mrd]
+    fov: tuple[float, ...] = acquisition.fov
+    matrix: tuple[int, ...] = (1, 1)
+    if has_image:
+        _, (reconstruction, *_) = acquisition.reconstructions
+        fov, matrix = reconstruction.fov, reconstruction.matrix
+        if len(fov) == 3:
+            extent = fov[2]
+        thickness = extent / matrix[2] if len(fov) == 3 else extent
+        image = stacked(acquisition.images, len(fov))
+        save_image(nifti, image, fov[:2], thickness, phantom.position, phantom.orientation)
+    if sequence is not None:
+        sequence.set_definition("FOV", [*fov[:2], extent])
+        save_ismrmrd(
+            mrd, acquisition.signal, sequence, matrix, phantom.position, phantom.orientation
+        )
+    return [nifti] * has_image + [mrd] * (sequence is not None)

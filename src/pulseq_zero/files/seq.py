@@ -65,9 +65,10 @@ def read_seq(
     doubt = None if version is None else _doubt(text)
     if version is None or "\n[BLOCKS]" not in text:
         missing = "[VERSION]" if version is None else "[BLOCKS]"
+        old = ", or older than Pulseq 1.2" if version is None and "\n[BLOCKS]" in text else ""
         raise SequenceError(
-            f"{path} is no .seq file, or is cut: it has no section {missing}; check which file it "
-            "is, or get it again"
+            f"{path} is no .seq file, or is cut{old}: it has no section {missing}; check which "
+            "file it is, or get it again"
         )
     if doubt is not None and check_signature:
         raise SequenceError(f"{path} {doubt}; write it again")

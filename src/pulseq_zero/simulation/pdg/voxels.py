@@ -185,6 +185,7 @@ def check_channels(shims: Tensor, channels: int) -> None:
     if shims.shape[1] != channels:
         raise SimulationError(
             f"the sequence shims {shims.shape[1]} transmit channels, but the phantom has {channels}"
+            "; give it a B1 map for each"
         )
 
 
