@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pulseq_zero.simulation import Simulator
+from pulseq_zero.simulation.pdg import encoded_nodes
 from pulseq_zero.simulation.pdg.nodes import Interpolation
 from pulseq_zero.simulation.pdg.propagation import TorchBackend
 from support import sequences
@@ -20,6 +21,7 @@ from support.random_phantoms import changed
 ACCURACY = 1e-4
 # Gradients by noise as a loss have less of it than what they are sums of
 OF_GRADIENTS = 3 * ACCURACY
+ROUNDING = 3e-5
 TISSUES = 3
 
 
@@ -180,3 +182,45 @@ def test_nodes_keep_to_the_memory():
     assert Interpolation(voxels, None, ACCURACY, 2**20).nodes((8, 1), items=10**5) is None
     little = simulator(sequence).signal
     assert relative_error(little, Simulator(data, ACCURACY)(sequence).signal) < ACCURACY
+
+
+def test_nodes_that_are_encoded_once_give_what_voxels_give(monkeypatch):
+    data = tissues(coils=2, B1_phase=1.5, layers=2)
+    signal, gradient, _ = simulated(*as_played(), data)
+    monkeypatch.setattr(encoded_nodes, "_MOST_WORK", 0)
+    expected, slope, nodes = simulated(*as_played(), data)
+    assert nodes is not None
+    assert relative_error(signal, expected) < ROUNDING
+    assert relative_error(gradient, slope) < ROUNDING
+
+
+def test_what_is_encoded_serves_other_flip_angles_and_other_numbers_of_nodes(monkeypatch):
+    made = []
+    anchor = encoded_nodes.NodeEncodings._anchor
+    monkeypatch.setattr(
+        encoded_nodes.NodeEncodings, "_anchor", lambda *given: made.append(1) or anchor(*given)
+    )
+    sequence, angle = at_once()
+    simulator, counts = Simulator(tissues(), ACCURACY), set()
+    for scale in (1.0, 0.999, 0.9, 0.8):
+        strength = (scale * angle.detach()).requires_grad_()
+        changed_angles = dataclasses.replace(sequence, pulse_angle=strength)
+        signal = simulator(changed_angles).signal
+        counts.add(len(nodes_of(simulator).voxels))
+        with torch.no_grad():
+            expected = Simulator(tissues(), 0.1 * ACCURACY)(changed_angles).signal
+        assert relative_error(signal, expected) < 2 * ACCURACY
+        if scale == 1.0:
+            first = len(made)
+    assert first > 0
+    assert len(counts) > 1
+    assert len(made) == first
+
+
+def test_encoded_nodes_depend_on_nothing_but_the_sequence():
+    sequence, angle = at_once()
+    simulator = Simulator(tissues(), ACCURACY)
+    for scale in (0.6, 1.0):
+        strength = (scale * angle.detach()).requires_grad_()
+        signal = simulator(dataclasses.replace(sequence, pulse_angle=strength)).signal
+    assert torch.equal(signal, Simulator(tissues(), ACCURACY)(at_once()[0]).signal)

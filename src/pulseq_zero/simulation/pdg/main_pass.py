@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation.pdg.backend import Adjoint, Backend, Drive, Played, Wanted
+from pulseq_zero.simulation.pdg.encoded_nodes import EncodedNodes
 from pulseq_zero.simulation.pdg.encoding import EncodingCache, encoding_matrix
 from pulseq_zero.simulation.pdg.nodes import Nodes, overlaps
 from pulseq_zero.simulation.pdg.plan import Plan
@@ -80,6 +81,8 @@ class Job:
     nodes
         Where the magnetisation is propagated, if it is not in every voxel; the voxels are in the
         order of tissues then, and neither maps nor times and moments are differentiated by.
+    encoded
+        What samples see of the nodes, where that is known; voxels are not looked at then.
     allowed
         How large the last coefficients of the nodes' polynomials may be.
     tissues
@@ -96,6 +99,7 @@ class Job:
     slopes: PositionSlopes | None
     played: PlayedJob | None = None
     nodes: Nodes | None = None
+    encoded: EncodedNodes | None = None
     allowed: float = math.inf
     tissues: tuple[slice, ...] | None = None
 
@@ -192,7 +196,9 @@ class _SampleStates(torch.autograd.Function):
             last.append(job.nodes.last_coefficients(at_nodes))
             if max(last[0]) > job.allowed:
                 return result
-        for where in _parts(job, voxels, adjoint=False):
+        if job.encoded is not None:
+            _sample_nodes(job.plan, job.encoded, at_nodes, factor, result)
+        for where in _voxels_to_sample(job, voxels, adjoint=False):
             part = voxels.part(where)
             if job.nodes is None:
                 played = _played(job, profiles, where)
@@ -241,7 +247,9 @@ class _SampleStates(torch.autograd.Function):
             for name, x in (("profiles", profiles), ("basis", voxels.basis))
         }
         at_nodes = _none_at_nodes(job, slope)
-        for where in _parts(job, voxels, adjoint=True):
+        if job.encoded is not None:
+            _gather_at_nodes(job.plan, job.encoded, slopes, at_nodes[0])
+        for where in _voxels_to_sample(job, voxels, adjoint=True):
             part = voxels.part(where)
             gradient = slope.new_empty(1 + len(by_axis), job.plan.item_count, len(part))
             for place, items, block in job.plan.blocks:
@@ -328,12 +336,37 @@ def _none_at_nodes(job: Job, like: Tensor) -> Tensor:
     return like.new_zeros(1, job.plan.item_count, len(job.nodes.voxels) if job.nodes else 0)
 
 
+def _sample_nodes(
+    plan: Plan, encoded: EncodedNodes, at_nodes: Tensor, factor: Tensor, result: Tensor
+) -> None:
+    """Add the samples, (rows, coils), of what items emit at the nodes, (items, nodes)."""
+    for (_, items, block), of_tissues in zip(plan.blocks, encoded.blocks, strict=True):
+        parts = at_nodes[items].split([matrix.shape[1] for matrix in of_tissues], dim=1)
+        for part, matrix, scale in zip(parts, of_tissues, factor, strict=True):
+            samples = torch.bmm(part[:, None], matrix)[:, 0]
+            result[block] += _to_rows(samples, result.shape[1]) * scale[block, None]
+
+
+def _gather_at_nodes(plan: Plan, encoded: EncodedNodes, slopes: Tensor, at_nodes: Tensor) -> None:
+    """Set the gradient at the nodes, (items, nodes), from those of each tissue's samples."""
+    for (place, items, block), of_tissues in zip(plan.blocks, encoded.blocks, strict=True):
+        parts = at_nodes[items].split([matrix.shape[1] for matrix in of_tissues], dim=1)
+        for part, matrix, slope in zip(parts, of_tissues, slopes, strict=True):
+            folded = _to_items(slope[block], plan.rows[place])
+            part.copy_(torch.bmm(folded[:, None], matrix.mT)[:, 0])
+
+
 def _add_sequence_gradients(found: Adjoint, total: Adjoint, by_profiles: Tensor) -> None:
     """Add the gradients by what the sequence does in some voxels to those by all."""
     for name in _DRIVE:
         getattr(total, name).add_(getattr(found, name))
     if found.coefficients is not None:
         by_profiles += found.coefficients
+
+
+def _voxels_to_sample(job: Job, voxels: Voxels, *, adjoint: bool) -> list[slice]:
+    """Cut the voxels into parts; none where samples are known by what nodes emit."""
+    return [] if job.encoded is not None else _parts(job, voxels, adjoint=adjoint)
 
 
 def _parts(job: Job, voxels: Voxels, *, adjoint: bool) -> list[slice]:

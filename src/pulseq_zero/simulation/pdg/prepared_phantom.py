@@ -127,8 +127,9 @@ class PreparedPhantom:
             shims=shims,
             initial=self.initial,
         )
+        # The same object the next time: by that others know that nothing has changed
         self._voxels = (version, voxels.detach())
-        return voxels
+        return voxels if differentiated else self._voxels[1]
 
     def pulses(self, repetitions: Repetitions) -> PlayedPulseRows | None:
         """Return what played pulses do in this phantom; None where each acts at once."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.simulation.pdg.backend import Drive
+from pulseq_zero.simulation.pdg.encoded_nodes import NodeEncodings
 from pulseq_zero.simulation.pdg.encoding import EncodingCache
 from pulseq_zero.simulation.pdg.graph import StateGraph
 from pulseq_zero.simulation.pdg.main_pass import (
@@ -34,7 +35,10 @@ class Sampler:
 
     def __init__(self, phantom: PreparedPhantom) -> None:
         self._phantom = phantom
-        self._cache = EncodingCache(phantom.numerics.memory)
+        # Those of samples, of polynomials and of nodes
+        self._memory = phantom.numerics.memory // 3
+        self._cache = EncodingCache(self._memory)
+        self._encodings: NodeEncodings | None = None
         self._interpolated: tuple[Voxels, Tensor | None, Interpolation] | None = None
         self._counted: tuple[StateGraph, Interpolation, Counts] | None = None
 
@@ -81,7 +85,7 @@ class Sampler:
                 counted = (states, known, counts)
                 self._counted = counted
             samples = self._interpolated_samples(
-                job, drive, offset, factor, profiles, repetitions, *counted[1:]
+                job, drive, offset, factor, profiles, repetitions, *counted
             )
         signal = samples.new_zeros(plan.sample_count, voxels.coils)
         signal = signal.index_add(0, plan.items.sample.to(signal.device), samples)
@@ -132,6 +136,7 @@ class Sampler:
             made = Interpolation(voxels, layer, numerics.accuracy, numerics.memory)
             known = (voxels, layer, made)
             self._interpolated = known
+            self._encodings = NodeEncodings(made.voxels, numerics.backend, self._memory)
             self._cache.clear()
         return known[2] if known[2].is_gain(repetitions) else None
 
@@ -161,6 +166,7 @@ class Sampler:
         factor: Tensor,
         profiles: Tensor | None,
         repetitions: Repetitions,
+        states: StateGraph,
         known: Interpolation,
         counts: Counts,
     ) -> Tensor:
@@ -169,9 +175,14 @@ class Sampler:
         if played is not None:
             played = replace(played, layer=known.layer)
         job = replace(job, played=played, tissues=known.tissues, allowed=known.allowed)
+        # The sequence will probably be simulated again, with other flip angles
+        encodings = None if states.leeway is None else self._encodings
         while nodes := known.nodes(counts, job.plan.item_count):
+            encoded = None
+            if encodings is not None:
+                encoded = encodings.of(job.plan, drive.k_anchor, nodes)
             nodes = nodes.playing(pulses.profiles) if played and pulses else nodes
-            job = replace(job, nodes=nodes)
+            job = replace(job, nodes=nodes, encoded=encoded)
             samples, last = sample_states(job, drive, offset, factor, known.voxels, profiles)
             if max(last) <= known.allowed:
                 return samples
@@ -180,7 +191,9 @@ class Sampler:
         if played and pulses:
             basis = pulses.profiles.basis(voxels.B1, voxels.B0).to(voxels.B0)
             voxels = replace(voxels, basis=basis)
-        return sample_states(replace(job, nodes=None), drive, offset, factor, voxels, profiles)[0]
+        return sample_states(
+            replace(job, nodes=None, encoded=None), drive, offset, factor, voxels, profiles
+        )[0]
 
     def _prepare(
         self,
