@@ -51,6 +51,18 @@ def test_the_zoom_goes_from_the_excitation_to_the_end_of_the_readout(TE):
     assert [axes.get_ylabel() for axes in figure.subfigs[1].axes][1] == "RF phase"
 
 
+def test_each_readout_is_one_bar_from_its_first_sample_to_its_last():
+    sequence, _ = echoes(0.02, lines=2)
+    whole = pulse_diagram(sequence, "title").subfigs[0].axes[-1]
+    (bars,) = whole.collections
+    found = [path.get_extents().intervalx for path in bars.get_paths()]
+    assert whole.get_xlabel() == "Time [s]"
+    # The echo is in the middle of the samples, which are in the middle of their 0.2 ms
+    first = 0.501 + 0.5e-3 + 0.02 - 1.5e-3
+    np.testing.assert_allclose(found[0], [first, first + 3e-3], rtol=1e-6)
+    np.testing.assert_allclose(np.diff(found), 3e-3, rtol=1e-6)
+
+
 def test_of_a_train_further_readouts_are_shown():
     sequence, readout = echoes(0.02, lines=5, TR=0.025)
     zoom = pulse_diagram(sequence, "title").subfigs[1].axes[-1]

@@ -63,10 +63,19 @@ def pulse_diagrams(sequences: Mapping[str, pypulseq.Sequence], title: str) -> Fi
             samples = np.asarray(times)
             total = float(sequence.duration()[0])
             window = _first_readouts(sequence, np.asarray(excitations[0]), samples)
+            readouts = _readouts(sequence, samples)
             of_it = name and f"{name}: "
-            _draw(whole, f"{of_it}Whole sequence", waveforms, samples, (0.0, total))
-            _draw(detail, f"{of_it}From excitation to readout", waveforms, samples, window)
+            _draw(whole, f"{of_it}Whole sequence", waveforms, readouts, (0.0, total))
+            _draw(detail, f"{of_it}From excitation to readout", waveforms, readouts, window)
     return figure
+
+
+def _readouts(sequence: pypulseq.Sequence, samples: np.ndarray) -> list[tuple[float, float]]:
+    """Find the first sample of each ADC event, and how long it is to its last [s]."""
+    edges = np.cumsum(list(sequence.block_durations.values()))
+    first = np.flatnonzero(np.diff(np.searchsorted(edges, samples), prepend=-1))
+    last = np.append(first[1:], len(samples)) - 1
+    return list(zip(samples[first], samples[last] - samples[first], strict=True))
 
 
 def _first_readouts(
@@ -89,7 +98,7 @@ def _draw(
     figure: Figure,
     title: str,
     waveforms: Sequence[np.ndarray],
-    samples: np.ndarray,
+    readouts: Sequence[tuple[float, float]],
     window: tuple[float, float],
 ) -> None:
     """Draw what is played from one time to another [s], a channel below the other."""
@@ -108,7 +117,9 @@ def _draw(
         times, values = np.real(waveforms[index])
         channel = f"$G_{name}$ [mT/m]"
         _draw_channel(axes[2 + index], scale * (times - begin), values / _HZ_PER_M, channel, colour)
-    axes[5].eventplot(scale * (samples - begin), colors=PURPLE, lw=0.4)
+    spans = [(scale * (first - begin), scale * length) for first, length in readouts]
+    # With an edge, for one sample is no wider than that
+    axes[5].broken_barh(spans, (0.5, 1.0), color=PURPLE, lw=0.4)
     axes[5].set(yticks=[], ylabel="ADC", xlabel=label, xlim=(0, scale * (end - begin)))
     axes[0].set_title(title)
     figure.align_ylabels(axes)

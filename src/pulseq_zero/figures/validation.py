@@ -53,7 +53,8 @@ def validation_figure(
                     cmap="magma",
                 )
                 error = 100 * row[f"{ours}_vs_{judge}_nrmse"]
-                ax.text(0.5, -0.04, f"{error:.2g} %", transform=ax.transAxes, ha="center", va="top")
+                said = f"NRMSE {error:.2g} %"
+                ax.text(0.5, -0.04, said, transform=ax.transAxes, ha="center", va="top")
             # Errors beyond the scale look like its end, which the arrow says
             bar = axes[-1].inset_axes((1.04, 0.0, 0.07, 1.0))
             axes[-1].figure.colorbar(
