@@ -135,6 +135,18 @@ def test_rotations_are_read_by_the_importer(write):
     assert read_definitions(file)["FOV"] == ["0.1", "0.1", "0.005"]
 
 
+@pytest.mark.parametrize("version", ["1.2.0", "1.3.1", "1.4.0"])
+def test_short_shapes_of_any_version_are_read(version, write):
+    """As many numbers as samples: differences before 1.4, and the samples themselves from then."""
+    text = text_of(version).replace("[TRAP]", "[GRADIENTS]\n9 -100 9 0\n\n[TRAP]")
+    if version >= "1.4":
+        text = text.replace("9 -100 9 0", "9 -100 9 0 0")
+    text = text.replace("0 0 1 0 0 0", "0 0 1 9 0 0").replace("100 0 1 0 0", "100 0 1 9 0")
+    sequence = read_seq(write(text + "\nshape_id 9\nnum_samples 3\n0.25\n0.5\n0.25\n"))
+    expected = [-25, -75, -100] if version < "1.4" else [-25, -50, -25]
+    assert sequence.get_block(2).gy.waveform.tolist() == pytest.approx(expected)
+
+
 def with_unknown(required=""):
     """Put an unknown extension before, between and behind labels."""
     extensions = (

@@ -180,6 +180,21 @@ def test_nerve_stimulation_grows_with_the_slew_rate_and_fails_beyond_one(written
     assert passed(found[1])["pns"] is False
 
 
+def test_files_of_newer_scanners_are_read(written, asc_file):
+    """Where values stand elsewhere, in any encoding, and scale factors of gradients are missing."""
+    seq = pp.Sequence(pp.Opts(max_slew=200, slew_unit="T/m/s"))
+    seq.add_block(pp.make_trapezoid("x", area=2000, system=seq.system))
+    older = values(check_limits(written(seq), seq.system, None, asc_file))["pns"]
+    lines = asc_file.read_text().replace("flGSWD", "GradPatSup.Phys.PNS.flGSWD").splitlines()
+    asc_file.write_bytes("\r\n".join(["# µT", *lines]).encode("latin-1"))
+    found = values(check_limits(written(seq), seq.system, None, asc_file))["pns"]
+    assert found == pytest.approx(older, rel=1e-12)
+    asc_file.write_text("\n".join(line for line in lines if "GScale" not in line))
+    with pytest.warns(UserWarning, match=r"scanner\.asc has no scale factors of gradients: 1/π"):
+        found = values(check_limits(written(seq), seq.system, None, asc_file))["pns"]
+    assert found == pytest.approx(older / 0.5 / math.pi, rel=1e-6)
+
+
 def test_a_file_that_is_no_scanner_s_is_refused(tmp_path):
     seq = pulses([1.0])
     with pytest.raises(ConfigError, match=r"pns_hardware: .*none.asc does not exist; correct"):

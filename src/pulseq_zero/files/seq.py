@@ -10,12 +10,13 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 
 import numpy as np
 import pypulseq
 from numpy.typing import NDArray
 from pypulseq.decompress_shape import decompress_shape
+from pypulseq.Sequence import read_seq as reading
 
 from pulseq_zero.errors import SequenceError, UnsupportedFileError, is_number, shown
 
@@ -82,7 +83,7 @@ def read_seq(
         tidy = Path(folder) / "tidy.seq"
         tidy.write_text("\n".join(lines), encoding="utf-8")
         try:
-            sequence.read(str(tidy))
+            _read(sequence, str(tidy), detect_rf_use=False)
             packed = sequence.shape_library.data
             sequence.shape_library.data = _Unpacked(packed)
             for block in sequence.block_events:
@@ -122,6 +123,23 @@ def read_seq(
     if doubts:
         warnings.warn(f"{path} {', and '.join(doubts)}", stacklevel=2)
     return sequence
+
+
+def _read(sequence: pypulseq.Sequence, path: str, **how: bool) -> None:
+    """Read as PyPulseq does, also shapes of before 1.4 with as many numbers as samples.
+
+    These it hands to a function for arrays as a list.
+    """
+
+    def decompressed(shape: SimpleNamespace, **how: bool) -> NDArray[np.float64]:
+        data = np.asarray(shape.data)
+        return decompress_shape(SimpleNamespace(num_samples=shape.num_samples, data=data), **how)
+
+    names = vars(reading) | {"decompress_shape": decompressed}
+    for name in ("__read_shapes", "read"):
+        function = names[name]
+        names[name] = FunctionType(function.__code__, names, name, function.__defaults__)
+    names["read"](sequence, path, **how)
 
 
 def _mend_fov(sequence: pypulseq.Sequence) -> bool:

@@ -13,8 +13,12 @@ from __future__ import annotations
 
 import copy
 import math
+import tempfile
+import warnings
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -223,8 +227,13 @@ def _gradients(sequence: pypulseq.Sequence) -> tuple[float, float]:
 def _hardware(path: Path | str) -> SimpleNamespace:
     """Read the values of a scanner that its nerve stimulation is computed with."""
     try:
-        values, _ = readasc(str(path))
-        return asc_to_hw(values)
+        # Comments have letters of any encoding
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+        with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()) as said:
+            plain = Path(folder) / "scanner.asc"
+            plain.write_text(text, encoding="ascii", errors="replace")
+            values, _ = readasc(str(plain))
+            hardware = asc_to_hw(values)
     except FileNotFoundError as error:
         raise ConfigError(
             f"limits.pns_hardware: {path} does not exist; correct the path"
@@ -234,6 +243,12 @@ def _hardware(path: Path | str) -> SimpleNamespace:
             f"limits.pns_hardware: {path} has no values for nerve stimulation ({error}); give the "
             ".asc file of the scanner's gradient system, of which these are a part"
         ) from error
+    if "Warning" in said.getvalue():
+        warnings.warn(
+            f"limits.pns_hardware: {path} has no scale factors of gradients: 1/π is taken",
+            stacklevel=3,
+        )
+    return hardware
 
 
 def _nerve_stimulation(sequence: pypulseq.Sequence, hardware: SimpleNamespace) -> float:
