@@ -107,7 +107,7 @@ class NodeEncodings:
         @cache
         def of_voxels() -> tuple[Tensor, list[Tensor | None]]:
             of_tissues = [_polynomials(group) for group in groups]
-            return encoding_matrix(pattern, self._voxels), of_tissues
+            return encoding_matrix(pattern, self._voxels).T.contiguous(), of_tissues
 
         def make(k: Tensor) -> Tensor:
             return self._anchor(k, *of_voxels(), groups)
@@ -124,18 +124,18 @@ class NodeEncodings:
         of_tissues: list[Tensor | None],
         groups: tuple[Group, ...],
     ) -> Tensor:
-        """Return (terms of all tissues, coils * rows) complex, for one item."""
-        turned = torch.ones_like(encoding[:1])
+        """Return (terms of all tissues, coils * rows) complex, for one item.
+
+        ``encoding`` is (voxels, coils * rows).
+        """
+        turned = encoding.new_ones(1, len(encoding))
         self._backend.turn(turned, k[None], self._voxels)
+        seen = torch.view_as_real(encoding * turned.T).flatten(1)
         parts = []
         for group, values in zip(groups, of_tissues, strict=True):
-            here = group.tissue.voxels
-            seen = encoding[:, here] * turned[:, here]
-            if values is None:
-                parts.append(seen.T)
-                continue
-            parts.append(torch.complex(values @ seen.real.T, values @ seen.imag.T))
-        return torch.cat(parts)
+            here = seen[group.tissue.voxels]
+            parts.append(here if values is None else values @ here)
+        return torch.view_as_complex(torch.cat(parts).unflatten(1, (-1, 2)))
 
 
 def _orders(group: Group) -> tuple[int, int]:

@@ -51,7 +51,7 @@ class Thresholds:
         """
         return cls(
             max_state_count=10_000,
-            min_state_magnetisation=0.01 * accuracy,
+            min_state_magnetisation=0.03 * accuracy,
             min_emitted_signal=accuracy,
             min_latent_signal=accuracy,
         )

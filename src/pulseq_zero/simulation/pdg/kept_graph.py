@@ -9,6 +9,7 @@ import torch
 
 from pulseq_zero.conversion.played import PlayedPulses
 from pulseq_zero.conversion.repetitions import Repetitions
+from pulseq_zero.simulation.denormals import denormals_flushed
 from pulseq_zero.simulation.pdg.graph import StateGraph
 from pulseq_zero.simulation.pdg.leeway import change_of_flip_angles
 from pulseq_zero.simulation.pdg.prepared_phantom import PreparedPhantom
@@ -43,16 +44,17 @@ class KeptGraph:
         wanted = (self._slopes_matter(repetitions), _positions_matter(repetitions))
         if known is None or known[1] != wanted or not _serves(known[2], known[0], repetitions):
             voxels, played = self._phantom.followed(repetitions, slopes=wanted[0])
-            made = make_graph(
-                repetitions,
-                integrals,
-                self._phantom.data,
-                voxels,
-                numerics.thresholds,
-                slopes=wanted[0],
-                positions=wanted[1],
-                played=played,
-            )
+            with denormals_flushed():
+                made = make_graph(
+                    repetitions,
+                    integrals,
+                    self._phantom.data,
+                    voxels,
+                    numerics.thresholds,
+                    slopes=wanted[0],
+                    positions=wanted[1],
+                    played=played,
+                )
             if made.cut > numerics.accuracy:
                 warnings.warn(
                     f"about {made.cut:.1g} of the signal is missing: the sequence makes more "

@@ -64,9 +64,6 @@ class KeptPlan:
         """
         start = state_positions(states, integrals.total)
         spread = 0.0 if by_tissue else self._phantom.diffusion_spread
-        # What cells emit is added up at an anchor: they have to stay in phase up to its samples.
-        apart = self._moves_along_cells(repetitions, integrals)
-        longest = _SHORTEST_SEGMENT if apart else None
         known, numerics = self._known, self._phantom.numerics
         reusable = (
             known is not None
@@ -74,6 +71,9 @@ class KeptPlan:
             and known[1].same_trajectory(repetitions)
             and known[3] == by_tissue
         )
+        # What cells emit is added up at an anchor: they have to stay in phase up to its samples.
+        apart = not reusable and self._moves_along_cells(repetitions, integrals)
+        longest = _SHORTEST_SEGMENT if apart else None
         while True:
             if reusable and known is not None:
                 plan = known[2]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.errors import SimulationError
+from pulseq_zero.simulation.denormals import denormals_flushed
 from pulseq_zero.simulation.pdg.backend import Adjoint, Backend, Drive, Played, Wanted
 from pulseq_zero.simulation.pdg.encoded_nodes import EncodedNodes
 from pulseq_zero.simulation.pdg.encoding import EncodingCache, encoding_matrix
@@ -186,6 +187,7 @@ def magnetisation_at_samples(
 
 class _SampleStates(torch.autograd.Function):
     @staticmethod
+    @denormals_flushed()
     def forward(ctx: Any, job: Job, last: list[tuple[float, float]], *tensors: Tensor) -> Tensor:
         ctx.job = job
         drive, factor, profiles, voxels = _unpack(job, tensors)
@@ -217,6 +219,7 @@ class _SampleStates(torch.autograd.Function):
         return result * factor[:, None] if job.tissues is None else result
 
     @staticmethod
+    @denormals_flushed()
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         if torch.is_grad_enabled():
             raise SimulationError(

@@ -23,6 +23,7 @@ from pulseq_zero.simulation.pdg.nodes import Counts, Interpolation, Nodes
 from pulseq_zero.simulation.pdg.plan import Plan
 from pulseq_zero.simulation.pdg.position_slopes import PositionSlopes
 from pulseq_zero.simulation.pdg.prepared_phantom import PreparedPhantom
+from pulseq_zero.simulation.pdg.pulse_profiles import Stack
 from pulseq_zero.simulation.pdg.timeline import Integrals, Timeline
 from pulseq_zero.simulation.pdg.voxels import Voxels, distinct_shims, maps_require_grad
 
@@ -41,6 +42,7 @@ class Sampler:
         self._encodings: NodeEncodings | None = None
         self._interpolated: tuple[Voxels, Tensor | None, Interpolation] | None = None
         self._counted: tuple[StateGraph, Interpolation, Counts] | None = None
+        self._known_factor: tuple[tuple[Tensor, ...], Interpolation, Tensor] | None = None
 
     def signal(
         self,
@@ -72,7 +74,7 @@ class Sampler:
             factor = phantom.row_factor(timeline, stack)
             samples, _ = sample_states(job, drive, offset, factor, voxels, profiles)
         else:
-            factor = phantom.row_factor(timeline, stack, known.D)
+            factor = self._factor(timeline, stack, known)
             counted = self._counted
             if counted is None or counted[0] is not states or counted[1] is not known:
                 its = (job, drive, profiles)
@@ -158,6 +160,17 @@ class Sampler:
 
         return known.count(made_of, emit)
 
+    def _factor(self, timeline: Timeline, stack: Stack | None, known: Interpolation) -> Tensor:
+        """Return what voxels of a tissue have in common, (tissues, rows); see `row_factor`."""
+        made_of: tuple[Tensor, ...] = (timeline.k_sample, timeline.b_offset)
+        if stack is not None:
+            made_of = (*made_of, stack.place, stack.size)
+        kept = self._known_factor
+        if kept is None or kept[1] is not known or not _same_tensors(kept[0], made_of):
+            kept = made_of, known, self._phantom.row_factor(timeline, stack, known.D)
+            self._known_factor = kept
+        return kept[2]
+
     def _interpolated_samples(
         self,
         job: Job,
@@ -241,6 +254,10 @@ class Sampler:
         phase = repetitions.adc_phase[repetitions.is_sample].double()
         receiver = torch.polar(torch.ones_like(phase), phase)
         return receiver.to(device=numerics.device, dtype=numerics.dtype.to_complex())
+
+
+def _same_tensors(some: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> bool:
+    return len(some) == len(others) and all(map(torch.equal, some, others))
 
 
 def _same_tensor(one: Tensor | None, other: Tensor | None) -> bool:
