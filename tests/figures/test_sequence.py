@@ -51,6 +51,18 @@ def test_the_zoom_goes_from_the_excitation_to_the_end_of_the_readout(TE):
     assert [axes.get_ylabel() for axes in figure.subfigs[1].axes][1] == "RF phase"
 
 
+def test_without_uses_the_zoom_begins_at_the_excitation():
+    """Files of before 1.5 have none: the angle tells a pulse of 90° from one of 180°."""
+    seq = pp.Sequence(SYSTEM)
+    for angle in (np.pi, np.pi / 2, np.pi):
+        seq.add_block(pp.make_block_pulse(angle, duration=1e-3, system=SYSTEM, use="undefined"))
+        seq.add_block(pp.make_delay(0.01))
+    seq.add_block(pp.make_adc(16, dwell=1e-4, system=SYSTEM))
+    zoom = pulse_diagram(seq, "title").subfigs[1].axes[-1]
+    assert zoom.get_xlabel() == "Time after 0.011 s [ms]"
+    assert zoom.get_xlim() == pytest.approx((0, 22.0 + 1.6))
+
+
 def test_each_readout_is_one_bar_from_its_first_sample_to_its_last():
     sequence, _ = echoes(0.02, lines=2)
     whole = pulse_diagram(sequence, "title").subfigs[0].axes[-1]

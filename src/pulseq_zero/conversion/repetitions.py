@@ -43,6 +43,13 @@ _TENSORS = (
 )
 
 
+def known_use(use: PulseUse, degrees: float) -> PulseUse:
+    """Return what a pulse is for, told by its angle where it is undefined."""
+    if use != "undefined":
+        return use
+    return "excitation" if degrees < 100 else "refocusing"
+
+
 @dataclass(frozen=True)
 class Repetitions:
     """RF rotations, each followed by events: the input of every simulation.
@@ -202,10 +209,7 @@ class Repetitions:
     def known_uses(self) -> tuple[PulseUse, ...]:
         """Return what the pulses are for, told by their angles where it is undefined."""
         degrees = torch.rad2deg(self.pulse_angle.detach()).abs().tolist()
-        return tuple(
-            use if use != "undefined" else "excitation" if angle < 100 else "refocusing"
-            for use, angle in zip(self.pulse_use, degrees, strict=True)
-        )
+        return tuple(map(known_use, self.pulse_use, degrees))
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Repetitions:
         """Return the same sequence with a function applied to each of its tensors."""

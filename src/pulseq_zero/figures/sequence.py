@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pulseq_zero.conversion.repetitions import Repetitions
+from pulseq_zero.conversion.pulses import sample_durations
+from pulseq_zero.conversion.repetitions import Repetitions, known_use
 from pulseq_zero.figures.style import (
     BLACK,
     BLUE,
@@ -59,10 +60,10 @@ def pulse_diagrams(sequences: Mapping[str, pypulseq.Sequence], title: str) -> Fi
         layout: Any = {"ncols": 2, "width_ratios": (1, 1.6)} if beside else {}
         parts = np.reshape(np.array(figure.subfigures(nrows=rows, **layout)), (-1, 2))
         for (whole, detail), (name, sequence) in zip(parts, sequences.items(), strict=True):
-            waveforms, excitations, _, times, _ = sequence.waveforms_and_times(append_RF=True)
+            waveforms, _, _, times, _ = sequence.waveforms_and_times(append_RF=True)
             samples = np.asarray(times)
             total = float(sequence.duration()[0])
-            window = _first_readouts(sequence, np.asarray(excitations[0]), samples)
+            window = _first_readouts(sequence, samples)
             readouts = _readouts(sequence, samples)
             of_it = name and f"{name}: "
             _draw(whole, f"{of_it}Whole sequence", waveforms, readouts, (0.0, total))
@@ -78,16 +79,29 @@ def _readouts(sequence: pypulseq.Sequence, samples: np.ndarray) -> list[tuple[fl
     return list(zip(samples[first], samples[last] - samples[first], strict=True))
 
 
-def _first_readouts(
-    sequence: pypulseq.Sequence, excitations: np.ndarray, samples: np.ndarray
-) -> tuple[float, float]:
+def _excitations(sequence: pypulseq.Sequence) -> np.ndarray:
+    """Find the blocks whose pulse excites, by their place in the sequence."""
+    excites: dict[int, bool] = {}
+    found = []
+    for place, (number, events) in enumerate(sequence.block_events.items()):
+        pulse = int(events[1])
+        if pulse and pulse not in excites:
+            rf = sequence.get_block(number).rf
+            turns = abs(np.sum(rf.signal * sample_durations(rf)))
+            excites[pulse] = known_use(rf.use, 360 * turns) == "excitation"
+        if pulse and excites[pulse]:
+            found.append(place)
+    return np.array(found, dtype=int)
+
+
+def _first_readouts(sequence: pypulseq.Sequence, samples: np.ndarray) -> tuple[float, float]:
     """Find the block of the excitation that is read out first, and the end of its readouts [s]."""
     edges = np.cumsum([0.0, *sequence.block_durations.values()])
     if not len(samples):
         return 0.0, float(edges[-1])
-    before = excitations[excitations < samples[0]]
-    centre = before[-1] if len(before) else 0.0
-    begin = edges[np.searchsorted(edges, centre, side="right") - 1]
+    excitations = _excitations(sequence)
+    before = excitations[edges[excitations] < samples[0]]
+    begin = edges[before[-1]] if len(before) else 0.0
     # An ADC is over at the end of its block
     ends = edges[np.unique(np.searchsorted(edges, samples))]
     within = ends[ends - begin <= _FURTHER * (ends[0] - begin)]

@@ -187,7 +187,8 @@ class Acquisition:
 
     def __repr__(self) -> str:
         samples, coils = self.signal.shape
-        return f"Acquisition({samples} samples, {coils} coils, {len(self.data.PD)} voxels)"
+        of_coils = f"{coils} coil{'s' * (coils > 1)}"
+        return f"Acquisition({samples} samples, {of_coils}, {len(self.data.PD)} voxels)"
 
     @cached_property
     def reconstruction(self) -> Reconstruction:
