@@ -81,7 +81,7 @@ def simulate_file(
     except SequenceError as error:
         if not len(acquisition.signal):
             raise
-        image = f"no image, as {error}"
+        image = f"no image, as {str(error).partition(';')[0]}"
         has_image = False
     report(f"{file}: {_summary(acquisition)}; {image}")
     return [
