@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import MRzeroCore as mr0
 
 DEFAULT_MEMORY = 256 * 2**20
-DEFAULT_PULSE_RELAXATION = 1e-2
+DEFAULT_PULSE_RELAXATION = 6e-3
 
 # What is left out is judged by a simulation with thresholds smaller by this factor. MRzeroCore's
 # are of single states, of which thousands add up.
@@ -75,7 +75,8 @@ class Simulator:
         (voxels,) longitudinal magnetisation before the first pulse; None for full relaxation.
     pulse_relaxation
         Part of the magnetisation by which a played pulse may err where relaxation acts before and
-        after it and not on the way; one of more is cut into as many pieces as it takes.
+        after it and not on the way, and by which all of one shape may that are played within T1;
+        those of more are cut into as many pieces as it takes for a sixth of it.
     backend
         Who propagates states, or None for compiled loops on the CPU in float32 and torch
         elsewhere.

@@ -4,6 +4,9 @@ In the frame that turns with the spins, relaxation during a pulse is, to first o
 of R2 + (R1 - R2) n nᵀ, where n is the z-axis as that frame sees it. Half of it before each piece of
 a pulse and half after it make this integral a sum over the ends of the pieces, the trapezoidal
 rule: that tells how many pieces it takes.
+
+A pulse that neglects e of the longitudinal magnetisation each time, every TR, errs in the end by
+e / (1 - exp(-TR / T1)), in parts of the steady state: about as many times e as it is played in T1.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Spinor = tuple[NDArray[np.complex128], NDArray[np.complex128]]
 
+# Pulses that are cut may neglect less by this factor: their states are there already
+_ONCE_CUT = 1 / 6
 # Into how many pieces pulses are cut, as far as they have so many steps
 _PIECES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 # Steps of pulses turn spins by less than this, or are followed in shorter ones [rad]
@@ -93,19 +98,19 @@ def pieces_of(repetitions: Repetitions, tissue: MeanTissue, allowed: float) -> t
     tissue
         Where they are played.
     allowed
-        By how much of the magnetisation a pulse may err.
+        By how much of the magnetisation a pulse may err, and all that are played within T1.
     """
     if repetitions.played is None:
         return ()
     played = repetitions.played.map(Tensor.detach)
-    field = _fields(repetitions, tissue)
+    field, often = _fields(repetitions, tissue), _often(repetitions, tissue)
     pieces = [1] * len(played.step_count)
-    if _most(played, field, tissue) <= allowed:
+    if _most(played, field, tissue) * max(1.0, float(often.sum())) <= allowed:
         return tuple(pieces)
     for family in families_of(played):
         largest = float(max(family.scale.abs().numpy() * field[family.members]))
         course = _Course.of(family, largest, tissue)
-        chosen, left = course.pieces(tissue, allowed)
+        chosen, left = course.pieces(tissue, allowed, float(often[family.members].sum()))
         for member in family.members:
             pieces[member] = chosen
         if left > allowed:
@@ -129,6 +134,22 @@ def _fields(repetitions: Repetitions, tissue: MeanTissue) -> Array:
     field = np.zeros(len(played.step_count))
     np.maximum.at(field, list(played.pulse), np.abs(shim @ tissue.B1) @ tissue.weight)
     return field
+
+
+def _often(repetitions: Repetitions, tissue: MeanTissue) -> Array:
+    """Return (pulses,) how often each of the played pulses is played in T1.
+
+    Those that refocus do not count: they act on transverse magnetisation, and the next excitation
+    makes another.
+    """
+    played = repetitions.played
+    if played is None:
+        return np.zeros(0)
+    lasts = float(repetitions.event_time.detach().sum())
+    counts = np.zeros(len(played.step_count))
+    for pulse, use in zip(played.pulse, repetitions.pulse_use, strict=True):
+        counts[pulse] += use != "refocusing"
+    return counts / max(tissue.R1 * lasts, 1.0)
 
 
 def _most(played: PlayedPulses, field: Array, tissue: MeanTissue) -> float:
@@ -194,28 +215,37 @@ class _Course:
             centre=float(family.centre),
         )
 
-    def pieces(self, tissue: MeanTissue, allowed: float) -> tuple[int, float]:
-        """Return how many pieces do, and what is neglected with these."""
+    def pieces(self, tissue: MeanTissue, allowed: float, often: float) -> tuple[int, float]:
+        """Return how many pieces do, and what is neglected with these, so often in T1."""
         steps = len(self.edge) - 1
-        best, left = 1, self._neglected(np.array([0, steps]), tissue)
+        best, left = 1, self._neglected(np.array([0, steps]), tissue, often)
+        if left <= allowed:
+            return best, left
         for pieces in _PIECES:
-            if pieces > steps or left <= allowed:
+            if pieces > steps or left <= _ONCE_CUT * allowed:
                 break
-            neglected = self._neglected(piece_ends(steps, pieces), tissue)
+            neglected = self._neglected(piece_ends(steps, pieces), tissue, often)
             if neglected < left:
                 best, left = pieces, neglected
         return best, left
 
-    def _neglected(self, ends: NDArray[np.int64], tissue: MeanTissue) -> float:
-        """Return what is neglected between the ends of pieces, by the norm, at most."""
+    def _neglected(self, ends: NDArray[np.int64], tissue: MeanTissue, often: float) -> float:
+        """Return what is neglected between the ends of pieces, by the norm, at most.
+
+        Once, or of the longitudinal magnetisation each time.
+        """
         n, edge = self.axis[:, ends], self.edge[ends]
         weight = 0.5 * (np.diff(edge, append=edge[-1:]) + np.diff(edge, prepend=edge[:1]))
         if len(ends) == 2:
             weight = np.array([self.centre, edge[1] - self.centre])
         square = self.square - np.einsum("k,pkx,pky->pxy", weight, n, n)
         over = self.over - np.einsum("k,pkx->px", weight, n)
-        largest = abs(tissue.R2 - tissue.R1) * np.linalg.norm(square, 2, (1, 2))
-        return float((largest + tissue.R1 * np.linalg.norm(over, axis=1)).max())
+        difference = abs(tissue.R2 - tissue.R1)
+        once = difference * np.linalg.norm(square, 2, (1, 2))
+        once += tissue.R1 * np.linalg.norm(over, axis=1)
+        along = difference * np.abs(np.einsum("px,pxy,py->p", n[:, -1], square, n[:, 0]))
+        along += tissue.R1 * np.abs(np.einsum("px,px->p", n[:, -1], over))
+        return float(np.maximum(once, often * along).max())
 
 
 def piece_ends(steps: int, pieces: int) -> NDArray[np.int64]:
