@@ -28,9 +28,9 @@ from pulseq_zero.simulation.pdg.voxels import Voxels
 # How many of B1 and of B0 a tissue has.
 Counts = tuple[int, int]
 
-# As many nodes beyond what the pulses of this time [s] ask for, and by how much more where these
-# are too few.
-_BEYOND, _REMEMBERED, _MORE = 3, 0.3, 1.25
+# As many nodes for each digit of what is allowed, beyond what the pulses of this time [s] ask for,
+# and by how much more where these are too few.
+_A_DIGIT, _REMEMBERED, _MORE = 1.6, 0.3, 1.25
 
 # The last coefficients may have this part of the accuracy; in float32 not less than the other.
 _LAST, _ROUNDING = 0.5, 2e-6
@@ -358,11 +358,12 @@ class Interpolation:
             return float((sums[stop] - sums[:-1]).max())
 
         field, offset = self._tissues.half_ranges
-        counts = [_BEYOND + math.ceil(field * most(repetitions.pulse_angle)), 1]
+        beyond = math.ceil(-_A_DIGIT * math.log10(self.allowed))
+        counts = [beyond + math.ceil(field * most(repetitions.pulse_angle)), 1]
         if repetitions.played is not None:
             played = repetitions.played
             each = torch.stack([played.time[steps].detach().sum() for steps in played.steps])
-            counts[1] = _BEYOND + math.ceil(math.pi * offset * most(each[list(played.pulse)]))
+            counts[1] = beyond + math.ceil(math.pi * offset * most(each[list(played.pulse)]))
         return counts[0], counts[1]
 
     def count(self, repetitions: Repetitions, emit: Callable[[Nodes], Tensor]) -> Counts:
