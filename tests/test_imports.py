@@ -18,8 +18,8 @@ HEAVY = {
     "numpy", "pandas", "pypulseq", "safetensors", "scipy", "skimage", "sklearn", "snakemake",
     "torch",
 }  # fmt: skip
-# What tensors on disk, and figures of them, need
-TENSORS = {"numpy", "pandas", "safetensors", "torch"}
+# What tensors on disk need
+TENSORS = {"numpy", "safetensors", "torch"}
 NUMERICS = {"numba", "numpy", "scipy", "torch"}
 COMMAND = "import sys; from pulseq_zero.cli import main; main(sys.argv[1:], standalone_mode=False)"
 
@@ -57,10 +57,10 @@ def test_the_command_line_speaks_of_itself_at_once(option):
         ("optimization.penalties", {"numpy", "torch"}),
         ("imaging.samples", {"numpy", "torch"}),
         ("imaging.reconstruction", {"numpy", "scipy", "torch"}),
-        ("imaging.metrics", {"numpy", "scipy", "skimage", "torch"}),
-        ("experiments.validation", TENSORS | {"scipy", "skimage"}),
-        ("experiments.sweeps", TENSORS | {"jsonschema"}),
-        ("experiments.summary", TENSORS | {"jsonschema"}),
+        ("imaging.metrics", {"numpy", "skimage", "torch"}),
+        ("experiments.validation", TENSORS | {"skimage"}),
+        ("experiments.sweeps", TENSORS | {"jsonschema", "pandas"}),
+        ("experiments.summary", TENSORS | {"jsonschema", "pandas"}),
         ("simulation.simulator", NUMERICS),
         ("judge.isochromats", NUMERICS),
         ("experiments.steps.simulate", TENSORS | NUMERICS),
@@ -103,25 +103,96 @@ def test_tracing_is_a_package_and_the_context_of_its_name():
         assert current_tape() is tape
 
 
-STEPS_OF_RULES = """
+# As the script of all rules begins
+STARTED = f"""
 import sys
-sys.path.insert(0, {folder!r})
-from later import UNUSED, later
+sys.path.insert(0, {str(ROOT / "workflow/scripts")!r})
+import step
+from importlib import import_module
+"""
+SIMULATING = {"MRzeroCore", "numba", "numpy", "pypulseq", "safetensors", "scipy", "torch"}
 
-with later(*UNUSED):
-    import MRzeroCore
+
+@pytest.mark.parametrize(
+    ("step", "needs"),
+    [
+        ("phantom", SIMULATING - {"numba"} | {"jsonschema", "nibabel"}),
+        ("stage", SIMULATING),
+        ("optimize", SIMULATING | {"pandas"}),
+        ("judge", SIMULATING | {"skimage"}),
+        ("validate", SIMULATING | {"matplotlib", "skimage"}),
+        ("validated", SIMULATING - {"numba"} | {"skimage"}),
+    ],
+)
+def test_a_step_of_the_pipeline_imports_what_it_needs_and_no_more(step, needs):
+    code = f"{STARTED}import_module('pulseq_zero.experiments.steps.{step}')"
+    # The half of scipy, which takes as long as torch
+    code += "\nassert not {'scipy.signal', 'scipy.stats'} & set(sys.modules)"
+    assert loaded(code) <= needs
+
+
+USING = """
+import later
 import pypulseq as pp
 
-assert not set(UNUSED) & set(sys.modules)
+assert not set(later.UNUSED) & set(sys.modules)
 sequence = pp.Sequence()
 for _ in range(20):
     sequence.add_block(pp.make_trapezoid("x", area=1000, duration=5e-3))
 sequence.calculate_gradient_spectrum(plot=False)
 gradient = sequence.get_gradients()[0]
 assert gradient(2.5e-3) > 0
-assert {{"scipy.signal", "scipy.interpolate"}} <= set(sys.modules)
+assert {"scipy.signal", "scipy.interpolate"} <= set(sys.modules)
+
+import matplotlib
+from pypulseq.Sequence import parula
+from pypulseq.utils import seq_plot
+
+assert parula.main(3).N == 3
+assert seq_plot.mpl.rcParams is matplotlib.rcParams
+assert seq_plot.plt.figure is import_module("matplotlib.pyplot").figure
+
+import MRzeroCore
+
+written_by = MRzeroCore.sig_to_mrd
+assert written_by.__call__.__self__._get() is import_module(
+    "MRzeroCore.simulation.sig_to_mrd"
+).sig_to_mrd
 """
 
 
 def test_what_steps_of_rules_do_not_use_waits_until_it_is_used():
-    loaded(STEPS_OF_RULES.format(folder=str(ROOT / "workflow/scripts")))
+    loaded(STARTED + USING)
+
+
+OPTIMIZING = """
+import torch
+
+from pulseq_zero import Parameter, build_phantom, optimize
+from support.toy import inversion_recovery, one_voxel, signal_loss
+
+build_phantom({"matrix": 16})
+for method in ("adam", "lbfgs"):
+    optimize(
+        inversion_recovery, signal_loss, {"TI": Parameter(0.6, 0.02, 3.0, 0.02)}, one_voxel(),
+        matrix=(8, 1), iterations=2, method=method, progress=False,
+    )
+assert not {"mpmath", "nilearn", "sklearn", "sympy"} & set(sys.modules)
+stand_in = sys.modules["torch._dynamo"]
+assert type(stand_in).__name__ == "NoCompiler"
+
+def doubled(x):
+    return 2 * x
+
+assert torch.compile(doubled, backend="eager")(torch.ones(1)) == 2
+import torch._dynamo.utils
+assert "sympy" in sys.modules
+assert sys.modules["torch._dynamo"] is torch._dynamo is not stand_in
+optimizer = torch.optim.Adam([torch.zeros(1)])
+left = torch.optim.Optimizer.add_param_group.__wrapped__
+assert getattr(left, "__dynamo_disable") is not left
+"""
+
+
+def test_an_optimization_leaves_what_compiles_alone_until_somebody_compiles():
+    loaded(STARTED + OPTIMIZING)

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from pulseq_zero.errors import ValidationError
+from pulseq_zero.experiments.summary import validation_table
 from pulseq_zero.experiments.validation import (
     judge_results,
     judged_phantom,
     require_passed,
     validation_row,
-    validation_table,
 )
 from pulseq_zero.optimization.loss import loss_of
 from support.acquisitions import showing

@@ -10,18 +10,23 @@ the end of it: no output, lest its absence makes a job run again.
 import gc
 import inspect
 import os
+import sys
 from importlib import import_module
 from pathlib import Path
 
-from later import UNUSED, later
+from later import UNUSED, NoCompiler, later
 from pipeline_run import end_with_run
 
 if "snakemake" in globals():
     # Before anything that takes its time
     end_with_run()
+    # Imports leave no garbage, and to look for it takes a sixth of their time
+    gc.disable()
 
 with later(*UNUSED):
     import MRzeroCore  # noqa: F401, with PyPulseq
+
+    sys.modules.setdefault("torch._dynamo", NoCompiler())
 import torch
 
 from pulseq_zero.experiments.section import Section
@@ -34,6 +39,8 @@ def main(rule, wildcards, params, files):
     run = import_module(f"pulseq_zero.experiments.steps.{rule.removesuffix('_together')}").run
     given = {**wildcards, **params, **{name: paths(file) for name, file in files.items()}}
     arguments = inspect.signature(run, eval_str=True).parameters.values()
+    gc.freeze()
+    gc.enable()
     imported = cpu_seconds()
     run(**{a.name: typed(given[a.name], a.annotation) for a in arguments if a.name in given})
     return {"rule": rule, "import_cpu_s": imported, "cpu_s": cpu_seconds()}

@@ -94,8 +94,7 @@ def _relative(values: Tensor, pulse: Tensor, count: int) -> tuple[Tensor, Tensor
 
 def _gradients(signal: Tensor, direction: Tensor, inputs: Sequence[Tensor]) -> Tensor:
     """Return how much each number of the inputs changes a signal in a direction."""
-    found = torch.autograd.grad(
-        signal, inputs, direction.to(signal), retain_graph=True, allow_unused=True
-    )
+    along = (signal * direction.to(signal)).sum()
+    found = torch.autograd.grad(along, inputs, retain_graph=True, allow_unused=True)
     every = [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, found, strict=True)]
     return torch.cat([gradient.flatten().abs().double().cpu() for gradient in every])

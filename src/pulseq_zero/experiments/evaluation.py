@@ -6,9 +6,8 @@ import math
 from collections.abc import Mapping
 from contextlib import suppress
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -28,6 +27,9 @@ from pulseq_zero.experiments.stages import (
 from pulseq_zero.imaging.metrics import nrmse, ssim
 from pulseq_zero.optimization.penalties import relative_sar
 from pulseq_zero.phantom import Phantom
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def evaluate(

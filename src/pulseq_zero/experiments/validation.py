@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -182,34 +181,3 @@ def require_passed(rows: list[dict[str, Any]]) -> None:
 
 def _names(rows: Iterable[Mapping[str, Any]]) -> str:
     return ", ".join(f"{row['experiment']} ({row['stage']})" for row in rows)
-
-
-def validation_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return the rows as a table to read."""
-
-    def percent(value: float) -> str:
-        return f"{100 * value:.2g} %"
-
-    return pd.DataFrame(
-        [
-            {
-                "Experiment": row["experiment"],
-                "Stage": row["stage"],
-                "Result": "passed" if row["passed"] else "FAILED",
-                "PDG and judge, same physics": percent(row["pdg_vs_bloch_nrmse"]),
-                "Scatter of the judge": percent(row["bloch_scatter"]),
-                "PDG and judge, full physics": percent(row["pdg_vs_bloch_full_nrmse"]),
-                "The same, pulses played": percent(row["pdg_played_vs_bloch_full_nrmse"]),
-                "Scatter of the judge, full physics": percent(row["bloch_full_scatter"]),
-                "PDG, loose and tight": percent(row["pdg_loose_vs_tight_nrmse"]),
-                "Imported and traced": percent(row["import_vs_trace_nrmse"]),
-                "Loss in the optimizer": f"{row['loss_optimizer']:.4g}",
-                "Loss, tight": f"{row['loss_tight']:.4g}",
-                "Loss under the judge": f"{row['loss_bloch']:.4g}",
-                "Loss, full physics": f"{row['loss_bloch_full']:.4g}",
-                "Against the start": percent(row["optimized_vs_start_nrmse"]),
-                "The same, full physics": percent(row["optimized_vs_start_full_nrmse"]),
-            }
-            for row in rows
-        ]
-    )

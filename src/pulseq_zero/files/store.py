@@ -10,15 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from pulseq_zero.errors import StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # safetensors writes the entries of its header in no fixed order; one entry keeps files of
 # equal content equal byte by byte.
@@ -187,6 +189,9 @@ def load_table(path: Path | str, columns: Sequence[str] = ()) -> pd.DataFrame:
     StoreError
         If the file is missing, no table, or one of something else.
     """
+    # Few of those that store something load tables, and pandas is slow to import
+    import pandas as pd
+
     parquet = _is_parquet(path)
     with _reading(path, "a table"):
         table = pd.read_parquet(path) if parquet else pd.read_csv(path)

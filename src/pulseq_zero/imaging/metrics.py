@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from skimage.metrics import normalized_root_mse, structural_similarity
+from skimage import metrics
 from torch import Tensor
 
 from pulseq_zero.imaging.pictures import planes_of
@@ -24,8 +24,12 @@ def nrmse(image: Tensor, reference: Tensor) -> float:
     """
     a, b = image.detach().cpu().numpy(), reference.detach().cpu().numpy()
     # Real and imaginary part side by side have the Euclidean norm of the complex image
-    a, b = (np.stack([z.real, z.imag]) for z in (a, b))
-    return float(normalized_root_mse(b, a, normalization="euclidean"))
+    a, b = np.stack([(z.real, z.imag) for z in (a, b)])
+    return float(_rms(b - a) / _rms(b))
+
+
+def _rms(values: np.ndarray) -> np.floating:
+    return np.sqrt(np.mean(values**2, dtype=np.float64))
 
 
 def ssim(image: Tensor, reference: Tensor, axes: int = 2) -> float:
@@ -48,7 +52,7 @@ def ssim(image: Tensor, reference: Tensor, axes: int = 2) -> float:
         planes, others = np.repeat(planes, times, axis), np.repeat(others, times, axis)
     largest = float(others.max())
     similarities = [
-        structural_similarity(b, a, win_size=_WINDOW, data_range=largest)
+        metrics.structural_similarity(b, a, win_size=_WINDOW, data_range=largest)
         for a, b in zip(planes, others, strict=True)
     ]
     return float(np.mean(similarities))

@@ -20,9 +20,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy
 import torch
-from scipy.fft import next_fast_len
-from scipy.spatial import ConvexHull
 from torch import Tensor
 
 # Up to which distance the point-spread function is made right, in fields of view. Beyond it,
@@ -75,7 +74,9 @@ class _Density:
 
     def __init__(self, steps: Tensor) -> None:
         half = math.ceil(float(steps.detach().abs().max()) / _GRID_STEP) + 2
-        self._count = next_fast_len(2 * half + 1 + math.ceil(_WIDTH / _GRID_STEP), real=True)
+        self._count = scipy.fft.next_fast_len(
+            2 * half + 1 + math.ceil(_WIDTH / _GRID_STEP), real=True
+        )
         place = steps / _GRID_STEP + half + _OFFSET
         node = place.detach().floor().long()
         share = place - node
@@ -110,7 +111,7 @@ def _depth(steps: Tensor, area: Tensor) -> Tensor:
 
     It is the samples' convex hull, widened all round to the area that they stand for.
     """
-    hull = ConvexHull(steps.detach().cpu().numpy())
+    hull = scipy.spatial.ConvexHull(steps.detach().cpu().numpy())
     corners = steps[torch.from_numpy(hull.vertices.astype(np.int64)).to(steps.device)]
     sides = corners.roll(-1, 0) - corners
     length = torch.linalg.vector_norm(sides, dim=1)

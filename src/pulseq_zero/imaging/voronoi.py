@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 import torch
-from scipy.spatial import Delaunay, KDTree, QhullError
 from torch import Tensor
 
 # Triangles of less area have their corners on one line, at the edge
@@ -34,8 +34,8 @@ def voronoi_cells(points: Tensor) -> tuple[Tensor, Tensor] | None:
     """
     places = points.detach().cpu().numpy()
     try:
-        triangulation = Delaunay(places)
-    except QhullError:
+        triangulation = scipy.spatial.Delaunay(places)
+    except scipy.spatial.QhullError:
         # On one straight line, or less than three
         return None
     corner = torch.from_numpy(triangulation.simplices.astype(np.int64)).to(points.device)
@@ -59,7 +59,7 @@ def voronoi_cells(points: Tensor) -> tuple[Tensor, Tensor] | None:
     if is_open.all():
         return None
     closed = np.flatnonzero(~is_open)
-    _, nearest = KDTree(places[closed]).query(places)
+    _, nearest = scipy.spatial.KDTree(places[closed]).query(places)
     chosen = torch.from_numpy(closed[nearest]).to(areas.device)
     return areas[chosen], radius[chosen]
 

@@ -25,6 +25,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pypulseq
+import scipy
 import torch
 from numpy.typing import NDArray
 from pypulseq.Sequence.calc_pns import calc_pns
@@ -32,7 +33,6 @@ from pypulseq.utils import safe_pns_prediction
 from pypulseq.utils.safe_pns_prediction import safe_example_hw
 from pypulseq.utils.siemens.asc_to_hw import asc_to_hw
 from pypulseq.utils.siemens.readasc import readasc
-from scipy.signal import lfilter
 from torch import Tensor
 
 from pulseq_zero.conversion.pulses import sample_durations
@@ -273,7 +273,7 @@ def _nerve_stimulation(sequence: pypulseq.Sequence, hardware: SimpleNamespace) -
 def _lowpass(slope: NDArray[np.float64], tau: float, dt: float) -> NDArray[np.float64]:
     """PyPulseq's filter as the recursion that it is, not as a sum of 11,000 terms a sample."""
     alpha = dt / (tau + dt)
-    return np.asarray(lfilter([alpha], [1, alpha - 1], slope))
+    return np.asarray(scipy.signal.lfilter([alpha], [1, alpha - 1], slope))
 
 
 def _gradient_end(block: SimpleNamespace) -> float:

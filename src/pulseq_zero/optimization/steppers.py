@@ -180,7 +180,7 @@ class _LBFGS:
                 known = evaluate(values)
             for name, free in self.leaves.items():
                 value = self.transforms[name].value(free)
-                (free.grad,) = torch.autograd.grad(value, free, known.gradient[name])
+                (free.grad,) = torch.autograd.grad((value * known.gradient[name]).sum(), free)
             return known.loss
 
         self.before = self._place()

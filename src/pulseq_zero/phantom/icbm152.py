@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import torch
 from scipy import ndimage
@@ -30,6 +33,9 @@ _UNSHARP_WIDTH = 2.0  # voxels of 1 mm
 _UNSHARP_AMOUNT = 3.0
 # Above this share of CSF each lateral ventricle is one piece, apart from all other CSF.
 _VENTRICLE_CSF = 0.6
+
+# Of nilearn, which has all three in one space
+_MAP = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
 
 _LABELS = ("gm", "wm", "csf", "scalp")
 
@@ -271,26 +277,31 @@ def _anatomy(
 
 
 def _load_template() -> _Template:
-    # nilearn is slow to import and only this source needs it.
-    try:
-        from nilearn import datasets
-    except ModuleNotFoundError as error:
-        raise PhantomError(
-            f"the default brain needs {error.name}: pip install 'pulseq-zero[brain]', or name a "
-            "phantom of another source under phantom.source"
-        ) from error
-
-    image = datasets.load_mni152_template(resolution=1)
+    brain, gm, wm = (_nilearn_map(name) for name in ("t1", "gm", "wm"))
     x, y, z = (
-        1e-3 * (image.affine[axis, 3] + image.affine[axis, axis] * np.arange(count))
-        for axis, count in enumerate(image.shape)
+        1e-3 * (brain.affine[axis, 3] + brain.affine[axis, axis] * np.arange(count))
+        for axis, count in enumerate(brain.shape)
     )
-    return _Template(
-        gm=datasets.load_mni152_gm_template(resolution=1).get_fdata(dtype=np.float32),
-        wm=datasets.load_mni152_wm_template(resolution=1).get_fdata(dtype=np.float32),
-        brain=image.get_fdata(dtype=np.float32) > 0,
-        centres=(x, y, z),
-    )
+    return _Template(gm=_scaled(gm), wm=_scaled(wm), brain=_scaled(brain) > 0, centres=(x, y, z))
+
+
+def _nilearn_map(name: str) -> nibabel.Nifti1Image:
+    """Open one of the maps that lie in nilearn, which itself takes seconds to import."""
+    package = find_spec("nilearn")
+    folders = package.submodule_search_locations if package else None
+    file = Path(*(folders or ["nilearn"])[:1], "datasets", "data", _MAP.format(name))
+    if not file.is_file():
+        raise PhantomError(
+            f"the default brain needs nilearn: pip install 'pulseq-zero[brain]', or name a phantom "
+            f"of another source under phantom.source; there is no {file}"
+        )
+    return nibabel.Nifti1Image.from_filename(file)
+
+
+def _scaled(image: nibabel.Nifti1Image) -> np.ndarray:
+    """Return (x, y, z) values from 0 to 1, as nilearn scales them."""
+    values = image.get_fdata(dtype=np.float32)
+    return values / values.max()
 
 
 def _label_slice(template: _Template, z: int, head: Mapping[str, float]) -> np.ndarray:

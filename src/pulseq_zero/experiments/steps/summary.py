@@ -17,8 +17,8 @@ from pulseq_zero.experiments.summary import (
     list_table,
     out_of_sample_table,
     summarize,
+    validation_table,
 )
-from pulseq_zero.experiments.validation import validation_table
 from pulseq_zero.files.store import atomic_path, load_json, load_table, save_json, save_table
 from pulseq_zero.files.yaml import read_yaml
 

@@ -112,10 +112,11 @@ def library_replacements() -> dict[int, Any]:
         (np.fft, traced_numpy.fft),
     ):
         replacements[id(original)] = proxy
-        for name in dir(original):
-            if not name.startswith("_"):
-                value, substitute = getattr(original, name), getattr(proxy, name)
-                if substitute is not value and not isinstance(value, ModuleType):
+        # `dir` has names, too, which NumPy imports when it is asked for them: all are modules
+        for name, value in list(vars(original).items()):
+            if not name.startswith("_") and not isinstance(value, ModuleType):
+                substitute = getattr(proxy, name)
+                if substitute is not value:
                     replacements[id(value)] = substitute
     return replacements
 
