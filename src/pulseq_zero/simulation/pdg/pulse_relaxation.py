@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +42,8 @@ _TURN = 0.3
 # Pulses are looked at in so many times the mean transmit field, and so many times their width off
 # their frequency
 _FIELDS = np.array([0.5, 0.75, 1.0, 1.25])
+# So many digits of the field are enough, and so many courses are kept
+_DIGITS, _KEPT = 2, 64
 _OFFSETS = np.array([0.0, -0.5, 0.5])
 
 
@@ -59,6 +63,8 @@ class MeanTissue:
         (2,) the lowest and the highest off-resonance [Hz].
     reach
         (xyz,) of the voxels, to both sides of the isocentre [m].
+    courses
+        How pulses turn spins here, as far as it is known, the last asked for at the end.
     """
 
     R1: float
@@ -67,6 +73,9 @@ class MeanTissue:
     B1: NDArray[np.complex128]
     B0: Array
     reach: Array
+    courses: OrderedDict[tuple[Hashable, ...], _Course] = field(
+        default_factory=OrderedDict, repr=False, compare=False
+    )
 
     @classmethod
     def of(cls, data: mr0.SimData) -> MeanTissue:
@@ -87,6 +96,18 @@ class MeanTissue:
             reach=np.abs(values(data.voxel_pos)).max(0) + half,
         )
 
+    def course(self, family: Family, largest: float) -> _Course:
+        """Follow pulses of a shape, the strongest of which is so many times that."""
+        shape = (family.signal, family.time, family.moment)
+        largest = float(f"{largest:.{_DIGITS}g}")
+        key = (*(part.numpy().tobytes() for part in shape), float(family.centre), largest)
+        if key not in self.courses:
+            self.courses[key] = _Course.of(family, largest, self)
+        self.courses.move_to_end(key)
+        while len(self.courses) > _KEPT:
+            self.courses.popitem(last=False)
+        return self.courses[key]
+
 
 def pieces_of(repetitions: Repetitions, tissue: MeanTissue, allowed: float) -> tuple[int, ...]:
     """Choose in how many pieces to cut each of the played pulses of a sequence, (pulses,).
@@ -103,13 +124,13 @@ def pieces_of(repetitions: Repetitions, tissue: MeanTissue, allowed: float) -> t
     if repetitions.played is None:
         return ()
     played = repetitions.played.map(Tensor.detach)
-    field, often = _fields(repetitions, tissue), _often(repetitions, tissue)
+    mean, often = _fields(repetitions, tissue), _often(repetitions, tissue)
     pieces = [1] * len(played.step_count)
-    if _most(played, field, tissue) * max(1.0, float(often.sum())) <= allowed:
+    if _most(played, mean, tissue) * max(1.0, float(often.sum())) <= allowed:
         return tuple(pieces)
     for family in families_of(played):
-        largest = float(max(family.scale.abs().numpy() * field[family.members]))
-        course = _Course.of(family, largest, tissue)
+        largest = float(max(family.scale.abs().numpy() * mean[family.members]))
+        course = tissue.course(family, largest)
         chosen, left = course.pieces(tissue, allowed, float(often[family.members].sum()))
         for member in family.members:
             pieces[member] = chosen
