@@ -9,6 +9,7 @@ import subprocess
 import tomllib
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -76,16 +77,30 @@ def test_a_word_of_the_glossary_stands_there_once():
     assert len(words) == len(set(words))
 
 
-def test_the_picture_of_the_packages_is_that_of_the_code():
+@pytest.fixture(scope="module")
+def packages() -> ModuleType:
     path = ROOT / "docs/develop/packages.py"
     specification = importlib.util.spec_from_file_location("packages", path)
     assert specification is not None and specification.loader is not None
     packages = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(packages)
+    return packages
+
+
+def test_the_picture_of_the_packages_is_that_of_the_code(packages):
     drawn = packages.picture(packages.imports())
     assert packages.PICTURE.read_text("utf-8") == drawn, "run docs/develop/packages.py"
     with pytest.raises(ValueError, match="a circle of imports: a -> b -> a"):
         packages.below({"a": {"b"}, "b": {"a"}}, "a")
+
+
+def test_packages_are_few_and_say_what_they_import(packages):
+    imports = packages.imports()
+    assert len(imports.keys() - {"workflow"}) <= 13
+    for name in imports.keys() - {"errors", "workflow"}:
+        doc = import_module(f"pulseq_zero.{name}").__doc__
+        said = set(re.findall(r"\w+", doc[doc.lower().index("imports") :]))
+        assert "everything" in said or imports[name] <= said, f"{name} imports {imports[name]}"
 
 
 TEXTS = [*WORKFLOWS, GITHUB / "PULL_REQUEST_TEMPLATE.md", ROOT / "CONTRIBUTING.md"]

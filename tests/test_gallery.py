@@ -17,7 +17,7 @@ from pulseq_zero.judge.isochromats import isochromat_signal
 from pulseq_zero.judge.seq import read_course
 from pulseq_zero.optimization.losses import LossContext
 from pulseq_zero.phantom import Phantom, build_phantom
-from pulseq_zero.phantom.phantom import TissuePool
+from pulseq_zero.phantom.pool import TissuePool
 
 WHITE_MATTER = {"T1": 0.83, "T2": 0.075}
 

@@ -11,7 +11,7 @@ import torch
 
 from pulseq_zero.imaging.model import ImagingModel
 from pulseq_zero.phantom import Phantom
-from pulseq_zero.phantom.phantom import TissuePool
+from pulseq_zero.phantom.pool import TissuePool
 
 
 @pytest.fixture(scope="module")

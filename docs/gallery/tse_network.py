@@ -26,7 +26,7 @@ from pulseq_zero.figures.style import (
 from pulseq_zero.files.loading import load_function
 from pulseq_zero.imaging.noise import with_noise
 from pulseq_zero.phantom import Phantom
-from pulseq_zero.phantom.phantom import TissuePool
+from pulseq_zero.phantom.pool import TissuePool
 
 tse = load_function("sequences/tse.py:tse")
 

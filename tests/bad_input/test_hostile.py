@@ -22,7 +22,7 @@ from pulseq_zero.experiments.plan import check_experiment, check_functions, read
 from pulseq_zero.experiments.section import read
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.figures.style import save_figure
-from pulseq_zero.files.loading import check_arguments, check_function
+from pulseq_zero.files.loading import check_arguments, check_reference
 from pulseq_zero.files.store import load_table, load_tensors, save_table, save_tensors
 from pulseq_zero.files.yaml import read_yaml
 from pulseq_zero.optimization.loss import evaluate_loss
@@ -86,14 +86,14 @@ def project():
 def test_a_file_names_no_function_of_others(project, monkeypatch, reference):
     monkeypatch.chdir(project)
     with pytest.raises(ConfigError, match=r"is no function of the project, .* if you trust it"):
-        check_function(reference)
+        check_reference(reference)
 
 
 @pytest.mark.parametrize("name", ["system", "sequence", "sqrt", "train"])
 def test_a_file_names_no_function_that_the_project_only_imports(project, monkeypatch, name):
     monkeypatch.chdir(project)
     check(
-        lambda: check_function(f"mine.py:{name}"),
+        lambda: check_reference(f"mine.py:{name}"),
         f"'mine.py:{name}' is a function of Python's own library; name one that makes a sequence "
         "or a loss",
     )
@@ -101,11 +101,11 @@ def test_a_file_names_no_function_that_the_project_only_imports(project, monkeyp
 
 def test_functions_that_a_file_may_name(project, monkeypatch):
     monkeypatch.chdir(project)
-    check_function("mine.py:own")
-    check_function("pulseq_zero.optimization.losses:contrast")
-    check_function("numpy.linalg:norm", packages=["numpy"])
+    check_reference("mine.py:own")
+    check_reference("pulseq_zero.optimization.losses:contrast")
+    check_reference("numpy.linalg:norm", packages=["numpy"])
     Path("linked").symlink_to("..", target_is_directory=True)
-    check_function("linked/outside.py:own")
+    check_reference("linked/outside.py:own")
 
 
 GOOD = {

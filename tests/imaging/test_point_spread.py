@@ -10,7 +10,7 @@ from pulseq_zero.conversion import SequenceModel
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.imaging.point_spread import point_spread_width
 from pulseq_zero.phantom import Phantom
-from pulseq_zero.phantom.phantom import TissuePool
+from pulseq_zero.phantom.pool import TissuePool
 
 FOV = (0.224, 0.224)
 PIXEL = 3.5e-3

@@ -14,7 +14,7 @@ from pulseq_zero.files.exports import image_affine
 from pulseq_zero.imaging.model import ImagingModel
 from pulseq_zero.imaging.samples import imaged, samples_of_image
 from pulseq_zero.phantom import Phantom
-from pulseq_zero.phantom.phantom import TissuePool
+from pulseq_zero.phantom.pool import TissuePool
 
 N, FOV = 8, 0.2
 SYSTEM = pp.Opts(max_grad=200, grad_unit="mT/m", max_slew=10000, slew_unit="T/m/s")

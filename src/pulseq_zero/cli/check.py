@@ -71,7 +71,7 @@ class Check:
     notes: tuple[str, ...] = field(default=())
 
 
-def check_experiment(project: Project, say: Callable[[str], None]) -> list[Check]:
+def checks_of(project: Project, say: Callable[[str], None]) -> list[Check]:
     """Check an experiment whose files have been read.
 
     Parameters

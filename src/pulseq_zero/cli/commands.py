@@ -150,10 +150,10 @@ def check(experiment: Path, config: Path | None, device: str | None) -> None:
     """
     from rich.console import Console
 
-    from pulseq_zero.cli.check import check_experiment, remarks, table
+    from pulseq_zero.cli.check import checks_of, remarks, table
     from pulseq_zero.cli.project import read_project
 
-    checks = check_experiment(read_project(experiment, config, device=device), click.echo)
+    checks = checks_of(read_project(experiment, config, device=device), click.echo)
     click.echo()
     Console().print(table(checks))
     for remark in remarks(checks):

@@ -14,7 +14,7 @@ from pulseq_zero.experiments.layout import check_names, check_results
 from pulseq_zero.experiments.section import read
 from pulseq_zero.experiments.settings import Config, Experiment, JudgeSettings
 from pulseq_zero.experiments.sweeps import sweep_runs, sweep_table, with_settings
-from pulseq_zero.files.loading import check_function
+from pulseq_zero.files.loading import check_reference
 from pulseq_zero.files.yaml import read_yaml
 from pulseq_zero.optimization.checkpoints import fingerprint
 from pulseq_zero.phantom.settings import changed, read_config
@@ -224,7 +224,7 @@ def check_functions(plan: Plan, folder: Path = FOLDER) -> None:
     for name, sweep in plan.sweeps.items():
         for baseline, given in sweep.baselines.items():
             with _at(f"{_place(folder, name)}: baselines: {baseline}"):
-                check_function(given.function, packages)
+                check_reference(given.function, packages)
 
 
 def check_experiment(experiment: Experiment, packages: Sequence[str]) -> None:
@@ -258,7 +258,7 @@ def check_experiment(experiment: Experiment, packages: Sequence[str]) -> None:
     sections += experiment.modules.values()
     sections += [experiment.phantoms] if experiment.phantoms else []
     for section in sections:
-        check_function(section.function, packages)
+        check_reference(section.function, packages)
     setup = next(iter(setups_of(experiment).values()))
     load_loss_maker(experiment.loss)
     make_reconstruction(experiment.reconstruction, make_modules(experiment.modules))

@@ -65,7 +65,7 @@ def load_function(reference: str, base: Path | None = None) -> Callable[..., Any
     return cast("Callable[..., Any]", function)
 
 
-def check_function(reference: str, packages: Iterable[str] = ()) -> None:
+def check_reference(reference: str, packages: Iterable[str] = ()) -> None:
     """Check that a reference in a file names a function that a project may run.
 
     A reference stands in a file without any code, which may come from others. So it can name what

@@ -1,6 +1,7 @@
 """From parameters to an image: the imaging model, k-space, reconstruction, and image quality.
 
-Imports conversion, phantom, simulation and errors, and nothing of optimization or experiments.
+Imports conversion, phantom, simulation, files and errors, and nothing of optimization or
+experiments.
 """
 
 from typing import TYPE_CHECKING

@@ -14,7 +14,7 @@ from pulseq_zero.errors import SequenceError
 from pulseq_zero.imaging.density import sample_areas
 from pulseq_zero.imaging.samples import imaged, samples_of_image
 from pulseq_zero.phantom import Phantom
-from pulseq_zero.phantom.phantom import TissuePool
+from pulseq_zero.phantom.pool import TissuePool
 from pulseq_zero.simulation.simulator import made_simulator
 
 # Points of the point-spread function in a pixel

@@ -1,5 +1,5 @@
 """Optimization of a sequence's parameters: problem, descent, losses, and limits.
 
-Imports files, tracing, conversion, phantom, simulation and imaging, and nothing of experiments
-or figures.
+Imports tracing, conversion, phantom, simulation, imaging, files and errors, and nothing of
+experiments or figures.
 """

@@ -11,6 +11,6 @@ if TYPE_CHECKING:
     from pulseq_zero.phantom.build import build_phantom as build_phantom
     from pulseq_zero.phantom.phantom import MAP_UNITS as MAP_UNITS
     from pulseq_zero.phantom.phantom import Phantom as Phantom
-    from pulseq_zero.phantom.phantom import TissuePool as TissuePool
+    from pulseq_zero.phantom.pool import TissuePool as TissuePool
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -12,7 +12,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from pulseq_zero.errors import PhantomError
-from pulseq_zero.phantom.phantom import Phantom, TissuePool
+from pulseq_zero.phantom.phantom import Phantom
+from pulseq_zero.phantom.pool import TissuePool
 from pulseq_zero.phantom.resample import mixed
 
 # What tissue carries with it, and what stays where it is

@@ -15,7 +15,8 @@ from scipy import io
 from torch import Tensor
 
 from pulseq_zero.errors import PhantomError
-from pulseq_zero.phantom.phantom import Phantom, TissuePool, real_map
+from pulseq_zero.phantom.phantom import Phantom
+from pulseq_zero.phantom.pool import TissuePool, real_map
 
 _NPZ_MAPS = ("PD", "T1", "T2", "T2dash", "D", "B0", "B1")
 _NPZ_OPTIONAL = {"B0", "B1"}
@@ -143,7 +144,7 @@ def build_nifti(settings: Mapping[str, Any]) -> Phantom:
     for name, value in given.items():
         if isinstance(value, str):
             volume = read_volume(value)
-            check_grid(value, volume, density_path, density)
+            check_same_grid(value, volume, density_path, density)
             maps[name] = _tensor(volume.data[:, :, index], value)
         else:
             maps[name] = value
@@ -308,7 +309,7 @@ def read_masks(settings: Mapping[str, Any], grid: Volume, index: int) -> dict[st
     return masks
 
 
-def check_grid(path: str, volume: Volume, other_path: str, other: Volume) -> None:
+def check_same_grid(path: str, volume: Volume, other_path: str, other: Volume) -> None:
     """Raise an error if two files differ in shape or position."""
     if volume.data.shape != other.data.shape:
         raise PhantomError(

@@ -25,7 +25,8 @@ from pulseq_zero.phantom.deformation import Deformation
 from pulseq_zero.phantom.fields import PROTON_FREQUENCY, bright_centre, cavity_field
 from pulseq_zero.phantom.grid import averaging_matrix, voxel_centres, voxel_edges
 from pulseq_zero.phantom.lesions import LESION, lesion_shares, lesion_tissue
-from pulseq_zero.phantom.phantom import Phantom, TissuePool
+from pulseq_zero.phantom.phantom import Phantom
+from pulseq_zero.phantom.pool import TissuePool
 
 # The average of 152 brains is blurred by their differences, so that narrow sulci lose to their
 # banks. An unsharp mask over this width brings them back before voxels are labelled.

@@ -13,7 +13,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from pulseq_zero.errors import PhantomError
-from pulseq_zero.phantom.phantom import Phantom, TissuePool
+from pulseq_zero.phantom.phantom import Phantom
+from pulseq_zero.phantom.pool import TissuePool
 
 LESION = "lesion"
 """The name of the tissue and of its region."""

@@ -37,7 +37,8 @@ from pulseq_zero.phantom.files import (
     unit_of_length,
 )
 from pulseq_zero.phantom.nifti import JSON_NAMES, reslice_config
-from pulseq_zero.phantom.phantom import Phantom, TissuePool
+from pulseq_zero.phantom.phantom import Phantom
+from pulseq_zero.phantom.pool import TissuePool
 
 Entry = TypeVar("Entry")
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.phantom.grid import area_average
-from pulseq_zero.phantom.phantom import Phantom, TissuePool
+from pulseq_zero.phantom.phantom import Phantom
+from pulseq_zero.phantom.pool import TissuePool
 
 
 def resample(phantom: Phantom, matrix: Sequence[int]) -> Phantom:

@@ -1,6 +1,6 @@
 """Run PyPulseq itself on numbers that remember what they were computed from.
 
-Imports errors, and of the library's root nothing but its name.
+Imports files and errors, and of the library's root nothing but its name.
 
 The package may be called, too: ``with pulseq_zero.tracing():`` is the context of the same name.
 """

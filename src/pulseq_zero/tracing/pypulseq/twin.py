@@ -23,8 +23,9 @@ from pypulseq.utils import tracing as pypulseq_trace
 from torch import Tensor
 
 from pulseq_zero.tracing.numpy.arrays import TracedArray, as_traced, raw
-from pulseq_zero.tracing.numpy.proxies import BUILTINS, traced_json, traced_math, traced_numpy
+from pulseq_zero.tracing.numpy.proxies import BUILTINS, traced_numpy
 from pulseq_zero.tracing.numpy.scalars import TracedNumber
+from pulseq_zero.tracing.numpy.standard_library import traced_json, traced_math
 from pulseq_zero.tracing.pypulseq import callers
 from pulseq_zero.tracing.pypulseq.shape_cache import compress_shape_once
 from pulseq_zero.tracing.pypulseq.sigpy_designs import traced_designs
