@@ -1,5 +1,9 @@
-"""Compile the loops of simulation and judge once: numba keeps them, for all jobs and tests."""
+"""Compile the loops of simulation and judge once: numba keeps them, for all jobs and tests.
 
+And the library, as pip does what it installs: where PYTHONDONTWRITEBYTECODE is set, each job would.
+"""
+
+import compileall
 import sys
 import tempfile
 from pathlib import Path
@@ -10,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "sequences"))
 import epi_ir
 import tse
 
+import pulseq_zero
 from pulseq_zero.experiments.validation import judged_phantom
 from pulseq_zero.imaging.model import ImagingModel
 from pulseq_zero.judge import converged_isochromats, read_course
@@ -23,6 +28,7 @@ STARTS = {
 
 
 def main():
+    compileall.compile_dir(Path(pulseq_zero.__file__).parent, quiet=1)
     phantom = build_phantom({"source": "icbm152"})
     for function, start in STARTS.items():
         for pulses in ("instantaneous", "played"):
