@@ -267,6 +267,21 @@ def test_samples_of_several_kz_are_refused(function):
         image_of(function)
 
 
+def test_what_rephasers_leave_is_one_plane():
+    """As where the slice gradient alternates: a sixth of a step, which a slice does not see."""
+
+    def alternating(left=1 / 6):
+        seq = pp.Sequence(SYSTEM)
+        for line in range(-N // 2, N // 2):
+            excite(seq)
+            read(seq, line, kz=left / FOV * (0.5 if line % 2 else -0.5))
+        seq.set_definition("FOV", [FOV, FOV, 5e-3])
+        return seq
+
+    expected = image_of(alternating, left=0.0)
+    torch.testing.assert_close(image_of(alternating), expected, rtol=0, atol=1e-3)
+
+
 def test_one_kz_dephases_and_is_no_volume():
     kz = 100.0
     boxes = uniform().simulation_data("box")

@@ -26,9 +26,9 @@ _COUNTERS = {
     "PAR": "partitions",
 }
 
-# By how much kz may vary, in steps of 1 / field of view. What imperfect rephasers and the digits
-# of a file leave is a hundredth of this.
-_KZ_RANGE = 0.1
+# By how much kz may vary, in steps of 1 / field of view, a whole one of which encodes. Digits of a
+# file leave a thousandth, and slice gradients that alternate, as in PyPulseq's UTE, a sixth.
+_KZ_RANGE = 0.25
 
 # Echo times that differ by less [s] are one.
 _SAME_ECHO = 1e-4
