@@ -42,14 +42,13 @@ def optimize(
     Parameters
     ----------
     sequence_function
-        A plain PyPulseq function that takes the parameters and returns its ``Sequence``; or several
-        by their names, each of which takes those of the parameters that are its arguments. A
-        function may also return several, as a mapping of names to them.
+        A plain PyPulseq function that takes the parameters and returns its ``Sequence``, or several
+        by their names; or several functions by their names, each of which takes those of the
+        parameters that are its arguments.
     loss_function
-        Takes what it names of the parameters, the complex image (x, y), the `Acquisition` and the
-        number of the iteration, as in ``loss(parameters, image)`` or ``loss(acquisition)``, see
-        `pulseq_zero.optimization.loss`. Returns a scalar tensor, or a mapping of named ones whose
-        sum is the loss. For an ensemble of phantoms, one for all or one for each.
+        A function as in ``loss(parameters, image)`` or ``loss(acquisition)``: what it may take and
+        return stands in `pulseq_zero.optimization.loss`. For an ensemble of phantoms, one for all
+        or one for each.
     parameters
         For each parameter its start value, or a `Parameter` with bounds and learning rate.
     phantom
@@ -64,8 +63,7 @@ def optimize(
         If a setting is wrong, if a parameter has no effect on the loss, if the loss is no
         scalar or has no gradient, or if the checkpoint is not this run's.
     NotFiniteError
-        If the loss or its gradient is not finite; names iteration, values, and the last
-        checkpoint.
+        If loss or gradient are not finite; names iteration, values, and the last checkpoint.
     SequenceError
         If the sequence function cannot be used.
     """
@@ -76,8 +74,7 @@ def optimize(
     training = Training(given.modules, given.module_optimizer)
     extras = Extras(tuple(training.tensors), given.noise, given.seed)
     accuracies = [given.accuracy]
-    if given.verify_every is not None:
-        accuracies.append(given.verification_accuracy)
+    accuracies += [given.verification_accuracy] * (given.verify_every is not None)
     # The verification has to see the very phantom that is verified
     imaged = lru_cache(maxsize=4)(phantom) if is_by_iteration(phantom) else phantom
     problem, *verification = (
@@ -85,15 +82,10 @@ def optimize(
         for accuracy in accuracies
     )
     stepper = make_stepper(given.method, started_from, given.optimizer, given.scheduler)
-    functions = [
-        *sequences.functions.values(),
-        *(member.loss_function for member in problem.members),
-    ]
+    functions = [*sequences.functions.values(), *(each.loss_function for each in problem.members)]
     shared = _shared(functions, started_from, given, problem, training, phantom)
-    run = Run(
-        given, problem, verification[0] if verification else None, stepper, training,
-        started_from, shared,
-    )  # fmt: skip
+    verify = verification[0] if verification else None
+    run = Run(given, problem, verify, stepper, training, started_from, shared)
     run.resume()
     return run.finish()
 
