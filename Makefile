@@ -62,9 +62,10 @@ test-network: $(VENV)/.done
 test-slurm: $(VENV)/.done
 	$(BIN)/python -m pytest -m slurm tests/slurm
 
-# The small pipeline, killed at random moments: it goes on every time. At most a quarter of an hour.
+# The small pipeline, killed at random moments: it goes on every time. Says how many there were in a
+# quarter of an hour.
 test-kills: $(VENV)/.done
-	$(BIN)/python -m pytest -m kills tests/pipeline
+	$(BIN)/python -m pytest --capture=no -m kills tests/pipeline
 
 # Hundreds of optimizations in one process, in threads and in pools.
 test-soak: $(VENV)/.done

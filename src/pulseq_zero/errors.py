@@ -70,7 +70,11 @@ def shown(value: Any) -> str:
 
 def is_number(value: Any) -> bool:
     """Tell whether a value is a finite real number."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        # An integer that no float holds
+        return False
 
 
 def check_number(name: str, value: Any, error: type[PulseqZeroError]) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from pulseq_zero.errors import ConfigError
+from pulseq_zero.experiments.layout import check_names
 from pulseq_zero.experiments.section import read
 from pulseq_zero.experiments.settings import Config, Experiment
+from pulseq_zero.experiments.sweeps import sweep_table
 from pulseq_zero.files.yaml import read_yaml
 from support.refusal import check
 
@@ -181,12 +184,30 @@ def put(section, **values):
         (lambda e: e.update(ensemble=[1]), "ensemble.0: 1 is not of type 'object'"),
         (lambda e: e.update(compare=["a"]), "the file: 'sweep' is a dependency of 'compare'"),
         (put("scan", count=1), "scan.count: 1 is less than the minimum of 2"),
+        (put("scan", count=10**9), "scan.count: 1000000000 is greater than the maximum of 100000"),
+        (put("scan", last=0.5), "scan: first and last are the same; give a range"),
+        (
+            lambda e: e.update(sequences=dict.fromkeys("aA", e.pop("sequence"))),
+            "the file: sequences: two names differ in capitals alone; change one",
+        ),
     ],
 )
 def test_experiment(root, change, message):
     content = read_yaml(root / EXPERIMENT)
     change(content)
     check(lambda: read(Experiment, content, "my.yaml"), f"my.yaml: {message}")
+
+
+def test_runs_whose_names_no_file_has():
+    with pytest.raises(
+        ConfigError, match=r"a run would be called 'start=0\.1x.*, which is too long"
+    ):
+        sweep_table("own", {"parameters.flip.start": [[0.1] * 80]})
+    check(
+        lambda: check_names(["a" * 200]),
+        f"'{'a' * 37}...{'a' * 38}' has 200 letters, but an experiment's name at most 180; call "
+        "its file otherwise",
+    )
 
 
 @pytest.mark.parametrize(

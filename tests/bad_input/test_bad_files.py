@@ -10,11 +10,13 @@ import torch
 
 from pulseq_zero.conversion import convert
 from pulseq_zero.conversion.repetitions import Repetitions
+from pulseq_zero.errors import UnsupportedFileError
 from pulseq_zero.experiments.experiment import sequence_setup, stage_values
 from pulseq_zero.experiments.settings import Experiment
 from pulseq_zero.files.seq import read_seq
 from pulseq_zero.files.store import load_json, load_table, load_tensors, save_tensors
 from pulseq_zero.files.yaml import read_yaml
+from pulseq_zero.imaging.simulating import simulate
 from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.phantom import Phantom
 from support.refusal import check
@@ -204,6 +206,40 @@ def test_files(written, act, message):
                 (10, 200000, "10"),
             )
         ),
+        *(
+            (
+                "1 8 200000 100 0 0",
+                f"1 {count} 200000 100 0 0",
+                f"a block of 0.0018 s has an ADC event that takes {count} samples, one in 0.0002 "
+                "s; mend the sequence, or get the file again",
+            )
+            for count in (0, -8)
+        ),
+        (
+            "1 1250 1 2 0 100 0.0 0",
+            "1 1250 1 2 0 100 1e12 0",
+            "a pulse of 0.2 ms takes 2.51e+10 samples to follow; lower its frequency offset, or "
+            "the number of its sub-pulses",
+        ),
+        *(
+            (
+                "1 1250 1 2 0 100 0.0 0",
+                f"1 1250 1 2 {shape} 100 0.0 0",
+                "a pulse has samples that do not follow each other in time; mend the sequence, or "
+                "get the file again",
+            )
+            for shape in (1, 2)
+        ),
+        *(
+            (
+                line,
+                line.replace(number, word),
+                f"a.seq has {word!r} in its shapes, which is no amplitude, time or number of "
+                "samples; get it again",
+            )
+            for line, number in (("num_samples 200", "200"), ("197", "197"))
+            for word in ("1000000000", "-inf", "many")
+        ),
         (
             "2 100000 100 1600 100 0",
             "2 100000 -100 1600 100 0",
@@ -230,6 +266,66 @@ def test_times_that_cannot_be(line, changed, message):
     assert f"\n{line}\n" in text
     Path("a.seq").write_text(text.replace(f"\n{line}\n", f"\n{changed}\n"))
     check(lambda: convert(read_seq("a.seq")), message)
+
+
+@pytest.mark.parametrize(("centre", "shown"), [("1e6", "1000"), ("-50", "-0.05")])
+@pytest.mark.filterwarnings("ignore")
+def test_a_pulse_that_acts_before_or_after_it(centre, shown):
+    line = "1 1250 1 2 0 100 100 0 0 0.0 0 e"
+    changed = line.replace("100 100", f"{centre} 100")
+    Path("a.seq").write_text(text_of("1.5.0").replace(line, changed))
+    check(
+        lambda: convert(read_seq("a.seq")),
+        f"a pulse of 0.2 ms has its centre at {shown} ms; mend the sequence, or get the file again",
+    )
+
+
+LABELLED = "\n[EXTENSIONS]\n1 1 1 0\n\nextension LABELSET 1\n1 99999999999999999999 LIN\n"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_label_that_no_counter_holds():
+    Path("a.seq").write_text(text_of("1.5.0", extensions=LABELLED, block=1))
+    check(
+        lambda: convert(read_seq("a.seq")),
+        "a label of the sequence has a value that no counter holds; mend it, or get the file again",
+    )
+
+
+@pytest.mark.parametrize("weights", ["1 0 1", "1 0 a b"])
+@pytest.mark.filterwarnings("ignore")
+def test_weights_of_channels_that_are_none(weights):
+    """Neither PyPulseq nor MRzeroCore's importer reads them."""
+    shims = f"\n[EXTENSIONS]\n1 1 1 0\n\nextension RF_SHIMS 1\n1 2 {weights}\n"
+    Path("a.seq").write_text(text_of("1.5.0", extensions=shims, block=1))
+    with pytest.raises(
+        UnsupportedFileError, match=r"cannot read a\.seq, which is of Pulseq 1\.5\.0"
+    ):
+        simulate("a.seq", one_voxel())
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        (
+            "0.1",
+            "the sequence has no definition FOV; add seq.set_definition('FOV', [x, y, z]) in m or "
+            "give the field of view as fov= (in an experiment file as image.fov)",
+        ),
+        ("a b", "the sequence's definition FOV is 'a b', but must be its lengths [x, y, z] in m"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_field_of_view_that_is_none(stated, message):
+    Path("a.seq").write_text(text_of("1.4.1").replace("FOV 0.1 0.1 0.005", f"FOV {stated}"))
+    check(lambda: simulate("a.seq", one_voxel()), message)
+
+
+def test_a_name_that_is_none_of_a_file():
+    check(
+        lambda: read_seq("a\0.seq"),
+        r"'a\x00.seq' is no name of a file (embedded null byte)",
+    )
 
 
 def test_a_stage_beyond_the_last_iteration(written, root):

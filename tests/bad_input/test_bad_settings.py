@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import pulseq_zero
+from pulseq_zero.files.loading import load_function
+from pulseq_zero.files.sources import own_files
 from pulseq_zero.imaging.acquisition import Reconstruction
 from pulseq_zero.optimization.optimize import optimize
 from pulseq_zero.optimization.parameters import Parameter
@@ -137,6 +141,15 @@ def test_an_image_that_fits_into_no_memory():
         )
 
 
+def test_a_field_of_view_with_more_pixels_than_samples_make():
+    repetitions = pulseq_zero.convert(inversion_recovery())
+    check(
+        lambda: Reconstruction.of(repetitions, one_voxel(), matrix=None, fov=(2e5, 0.2)),
+        "8 samples of a field of view of 200000 x 0.2 m would make an image of 8000000 x 1 pixels; "
+        "give the field of view in m, or a matrix",
+    )
+
+
 @pytest.mark.parametrize(
     ("given", "shown"),
     [(None, "None"), ("brain", "'brain'"), ({}, "{}"), (np.ones((2, 1)), "array([[1.], [1.]])")],
@@ -199,6 +212,160 @@ def test_a_system_that_is_none():
     )
 
 
+@pytest.mark.parametrize("flip", [1e6, 1e30])
+def test_pulses_that_no_scanner_plays(flip):
+    with pytest.raises(
+        pulseq_zero.PulseqZeroError, match=r"^a pulse of 1 ms turns spins by .* too much to follow"
+    ):
+        modelled()({"TI": 1.0, "flip": flip})
+
+
+def test_pulses_of_more_pieces_than_there_is_memory():
+    check(
+        lambda: pulseq_zero.convert(inversion_recovery(), sub_pulses=10**9),
+        "a pulse of 1 ms takes 4e+09 samples to follow; lower its frequency offset, or the number "
+        "of its sub-pulses",
+    )
+
+
+REPETITIONS = pulseq_zero.convert(inversion_recovery())
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (
+            lambda: modelled()({"TI": torch.tensor(1 + 1j)}),
+            "parameter 'TI' is complex, but must hold real numbers",
+        ),
+        *(
+            (
+                lambda value=value: pulseq_zero.trace(inversion_recovery, {"TI": value}),
+                "a sparse or a meta tensor cannot be traced; pass one that holds its numbers, as "
+                "to_dense() makes it",
+            )
+            for value in (torch.ones((), device="meta"), torch.ones(1).to_sparse())
+        ),
+        (
+            lambda: pulseq_zero.trace(inversion_recovery, {"TE": torch.ones(())}),
+            "inversion_recovery has no argument 'TE'; its arguments are TI, flip",
+        ),
+        (
+            lambda: pulseq_zero.trace(inversion_recovery, {"TI": torch.ones(())}, {"TI": 1.0}),
+            "'TI' is both a parameter and an argument; remove one",
+        ),
+        (
+            lambda: pulseq_zero.trace(inversion_recovery, {}, [1]),
+            "arguments is [1], but must be a mapping of names to values",
+        ),
+        *(
+            (
+                lambda given=given: pulseq_zero.Simulator(one_voxel())(given),
+                f"the sequence must be Repetitions, not {given!r}; pulseq_zero.convert makes them "
+                "of a pypulseq.Sequence",
+            )
+            for given in (None, "a.seq")
+        ),
+        (
+            lambda: replace(REPETITIONS, shim=torch.ones(2) * 1j),
+            "shim has shape (2,), but (2, channels) was expected",
+        ),
+        (
+            lambda: replace(REPETITIONS, labels={"SLC": torch.ones(3)}),
+            "label SLC has shape (3,), but (8,) was expected",
+        ),
+        (
+            lambda: replace(REPETITIONS, pulse_angle=REPETITIONS.pulse_angle * 1j),
+            "pulse_angle is complex, but must hold real numbers",
+        ),
+        (
+            lambda: simulated().with_signal(np.ones((8, 1))),
+            "signal must be a complex tensor, not array([[1.], [1.], [1.],... [1.], [1.], [1.]])",
+        ),
+        (
+            lambda: simulated().with_signal(torch.ones(3, 1) * 1j),
+            "signal has 3 samples, but 8 were expected",
+        ),
+        (
+            lambda: simulated().reconstructed_by(3),
+            "reconstruction is 3, but must be a function",
+        ),
+        *(
+            (
+                lambda kspace=kspace: pulseq_zero.reconstruct(
+                    torch.ones(8, 1) * 1j, kspace, (8, 1), (0.2, 0.2)
+                ),
+                message,
+            )
+            for kspace, message in (
+                (torch.full((8, 4), torch.nan), "kspace holds values that are not finite"),
+                (None, "kspace must be a tensor of real numbers, not None"),
+            )
+        ),
+        (
+            lambda: pulseq_zero.reconstruct(
+                torch.ones(8, 1) * 1j, torch.ones(8, 4), (10**6, 10**6), (0.2, 0.2)
+            ),
+            "an image of 1000000 x 1000000 pixels fits into no memory; give a smaller matrix or "
+            "field of view",
+        ),
+        (
+            lambda: pulseq_zero.crlb(torch.ones(3), 1.0),
+            "jacobian must be a tensor (samples, coils, maps, voxels), not tensor([1., 1., 1.]); "
+            "Simulator.jacobian makes it",
+        ),
+        (
+            lambda: pulseq_zero.crlb(torch.ones(1, 1, 1, 1), -1.0),
+            "deviation is -1.0, but must be above 0",
+        ),
+        *(
+            (
+                lambda name=name: optimized(**{name: 10**400}),
+                None,
+            )
+            for name in ("accuracy", "noise", "learning_rate", "checkpoint_seconds")
+        ),
+        (lambda: Parameter(1.0, upper=10**400), None),
+        (lambda: Parameter(1.0, in_sequence="no"), "in_sequence must be True or False, not 'no'"),
+    ],
+)
+def test_what_is_not_what_it_should_be(act, message):
+    if message is None:
+        with pytest.raises(pulseq_zero.PulseqZeroError, match="must be a number"):
+            act()
+    else:
+        check(act, message)
+
+
+def test_a_phantom_of_inference_mode():
+    with torch.inference_mode():
+        check(
+            lambda: pulseq_zero.Simulator(one_voxel()),
+            "the phantom was made inside of torch.inference_mode(), where no change of its maps is "
+            "seen; use torch.no_grad() instead",
+        )
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b"])
+def test_names_of_files_that_no_system_takes(name):
+    for act in (
+        lambda: optimized(checkpoint=name, checkpoint_seconds=0.0),
+        lambda: pulseq_zero.build_phantom({"source": "npz", "file": f"{name}.npz"}),
+        lambda: pulseq_zero.build_phantom({"source": "mr0_json", "file": f"{name}.json"}),
+        lambda: pulseq_zero.build_phantom({"definition": f"{name}.yaml"}),
+        lambda: pulseq_zero.script(f"{name}.py", ["TI"]),
+        lambda: load_function(f"{name}.py:f"),
+    ):
+        with pytest.raises(pulseq_zero.PulseqZeroError):
+            act()
+
+
+def test_long_text_that_ends_like_a_file():
+    """A docstring whose last word is one."""
+    Path("own.py").write_text(f'"""{"It does what is described in " * 20}write_gre.py"""\n')
+    assert own_files(Path("own.py")) == [Path("own.py").resolve()]
+
+
 def fails(*_):
     raise ZeroDivisionError("no")
 
@@ -229,6 +396,13 @@ def test_functions_that_fail(name, settings, function, what):
     )
 
 
+NETWORK = torch.nn.Linear(1, 1)
+
+
+def trained(parameters, image):
+    return NETWORK(image.abs().sum().reshape(1)).square().sum()
+
+
 @pytest.mark.parametrize("made", [None, 3, "adam", torch.ones(2)])
 def test_functions_that_make_no_optimizer(made):
     shown = "tensor([1., 1.])" if isinstance(made, torch.Tensor) else repr(made)
@@ -244,6 +418,32 @@ def test_functions_that_make_no_optimizer(made):
         lambda: optimized(scheduler=lambda _: made),
         f"scheduler makes {shown}, but must make a scheduler of torch",
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"optimizer": torch.optim.LBFGS},
+            r"the step of the optimizer fails: TypeError: .*'closure'",
+        ),
+        (
+            {"optimizer": torch.optim.SparseAdam},
+            "the step of the optimizer fails: RuntimeError: SparseAdam does not support dense",
+        ),
+        (
+            {
+                "loss": trained,
+                "modules": NETWORK,
+                "module_optimizer": torch.optim.LBFGS,
+            },
+            r"the step of the module optimizer fails: TypeError: .*'closure'",
+        ),
+    ],
+)
+def test_optimizers_that_cannot_make_a_step(settings, message):
+    with pytest.raises(pulseq_zero.PulseqZeroError, match=f"^{message}"):
+        optimized(**settings)
 
 
 def test_a_callback_whose_answer_is_neither_yes_nor_no():

@@ -11,7 +11,7 @@ import pypulseq as pp
 import pytest
 import torch
 
-from pulseq_zero.errors import SequenceError
+from pulseq_zero.errors import SequenceError, StoreError
 from pulseq_zero.files.mrd import save_ismrmrd
 from pulseq_zero.files.seq import read_seq
 from support.volumes import FOV, MATRIX, OVERSAMPLING, volume
@@ -211,3 +211,51 @@ def test_mrpro_reads_it_and_makes_the_same_images(written, mrpro):
             expected[(echo, *pixel)] = decay * np.conj(size)
     scale = images.abs().max() / expected.abs().max()
     assert (images - scale * expected).abs().max() < 1e-3 * images.abs().max()
+
+
+def one_readout(label=None, **definitions):
+    """Return a sequence of one readout, and its signal."""
+    seq = pp.Sequence()
+    seq.add_block(pp.make_block_pulse(1.0, duration=1e-3, use="excitation"))
+    labels = [] if label is None else [pp.make_label("SLC", "SET", label)]
+    seq.add_block(pp.make_adc(num_samples=4, duration=1e-3), *labels)
+    for name, value in {"FOV": [0.2, 0.2, 5e-3], **definitions}.items():
+        seq.set_definition(name, value)
+    return seq, torch.ones(4, 1, dtype=torch.complex64)
+
+
+@pytest.mark.parametrize("label", [-3, 70_000])
+def test_labels_that_it_cannot_count_are_refused(tmp_path, label):
+    sequence, signal = one_readout(label)
+    with pytest.raises(StoreError, match=f"the label SLC counts from {label} to {label}, but"):
+        save_ismrmrd(tmp_path / "a.mrd", signal, sequence, (2, 2))
+
+
+def test_definitions_of_free_text_are_left_out(tmp_path):
+    sequence, signal = one_readout(TE="soon", TI=[np.nan], TR=[0.5])
+    save_ismrmrd(tmp_path / "a.mrd", signal, sequence, (2, 2))
+    stated = read(tmp_path / "a.mrd")[0].sequenceParameters
+    assert (stated.TE, stated.TI, stated.TR) == ([], [], [500.0])
+
+
+def test_the_field_is_that_of_the_definition(tmp_path):
+    sequence, signal = one_readout(B0=7.0)
+    save_ismrmrd(tmp_path / "a.mrd", signal, sequence, (2, 2))
+    header = read(tmp_path / "a.mrd")[0]
+    assert header.experimentalConditions.H1resonanceFrequency_Hz == round(7 * 42.576e6)
+
+
+@pytest.mark.parametrize("field", [np.nan, np.inf, -3.0])
+def test_a_field_that_is_none_is_refused(tmp_path, field):
+    sequence, signal = one_readout()
+    sequence.system.B0 = field
+    with pytest.raises(SequenceError, match=f"the system's B0 is {field}, but must be"):
+        save_ismrmrd(tmp_path / "a.mrd", signal, sequence, (2, 2))
+
+
+def test_a_field_of_view_that_is_none_is_refused(tmp_path):
+    for stated in ([0.2, 0.2, -1.0], "a b"):
+        sequence, signal = one_readout()
+        sequence.definitions["FOV"] = stated
+        with pytest.raises(SequenceError, match=r"definition FOV is .*, but must be its lengths"):
+            save_ismrmrd(tmp_path / "a.mrd", signal, sequence, (2, 2))

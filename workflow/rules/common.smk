@@ -25,6 +25,7 @@ from pulseq_zero.experiments.stages import ENDS, FULL, INSTANTANEOUS, OPTIMIZATI
 from pulseq_zero.experiments.stages import OTHER_STAGES, PATTERN, START, TIGHT, judged_by
 from pulseq_zero.experiments.stages import of_sequence, point_of
 from pulseq_zero.experiments.summary import as_text
+from pulseq_zero.files.paths import is_file
 from pulseq_zero.files.sources import sources_of
 from pulseq_zero.files.store import remove_leftovers
 
@@ -103,7 +104,7 @@ def phantom_files(settings):
         return [file for value in settings.values() for file in phantom_files(value)]
     if isinstance(settings, list):
         return [file for value in settings for file in phantom_files(value)]
-    return [settings] if isinstance(settings, str) and Path(settings).is_file() else []
+    return [settings] if isinstance(settings, str) and is_file(settings) else []
 
 
 for file in phantom_files([*PLAN.phantoms.values(), PLAN.config.other_phantoms]):

@@ -10,6 +10,7 @@ from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.files.exports import save_image
 from pulseq_zero.files.mrd import save_ismrmrd
 from pulseq_zero.files.seq import read_seq
+from pulseq_zero.files.system import stated_fov
 from pulseq_zero.imaging.pictures import stacked
 
 
@@ -37,7 +38,7 @@ def export_results(files: RunFiles) -> list[Path]:
     for stage in found_stages(files):
         tensors, metadata = load_image(files, stage)
         sequence = read_seq(files.seq(stage), check_signature=True)
-        extent = sequence.definitions.get("FOV", ())
+        extent = stated_fov(sequence)
         if len(extent) != 3:
             raise SequenceError(
                 f"{files.seq(stage)} does not define its field of view, which says how thick the "
@@ -52,7 +53,7 @@ def export_results(files: RunFiles) -> list[Path]:
             nifti,
             stacked(image, len(fov)),
             fov[:2],
-            fov[2] / matrix[2] if len(fov) == 3 else float(extent[2]),
+            fov[2] / matrix[2] if len(fov) == 3 else extent[2],
             metadata["position"],
             metadata["orientation"],
         )

@@ -16,6 +16,7 @@ from pulseq_zero.figures.style import save_figure
 from pulseq_zero.files.exports import save_image
 from pulseq_zero.files.mrd import save_ismrmrd
 from pulseq_zero.files.seq import read_seq
+from pulseq_zero.files.system import stated_fov
 from pulseq_zero.imaging.acquisition import Acquisition, defined_fov
 from pulseq_zero.imaging.pictures import side_by_side, stacked
 from pulseq_zero.imaging.simulating import simulate
@@ -151,8 +152,8 @@ def _export(
     has_image: bool,
 ) -> list[Path]:
     nifti, mrd = folder / "image.nii.gz", folder / "signal.mrd"
-    stated = [] if sequence is None else list(sequence.definitions.get("FOV", []))
-    extent = float(stated[2]) if len(stated) == 3 else phantom.slice_thickness
+    stated = [] if sequence is None else stated_fov(sequence)
+    extent = stated[2] if len(stated) == 3 else phantom.slice_thickness
     fov: tuple[float, ...] = acquisition.fov
     matrix: tuple[int, ...] = (1, 1)
     if has_image:

@@ -169,7 +169,8 @@ def _check_times(event: SimpleNamespace, duration: Any) -> None:
     # Before there is an array of them
     count, dwell = float(raw(event.num_samples)), raw(event.dwell)
     end = raw(event.delay) + (count - 0.5) * dwell
-    if dwell == 0 or end > raw(duration) + SAME_TIME:
+    is_count = count >= 1 and count.is_integer()
+    if dwell == 0 or not is_count or end > raw(duration) + SAME_TIME:
         raise SequenceError(
             f"a block of {raw(duration):g} s has an ADC event that takes {count:g} samples, one in "
             f"{dwell:g} s; mend the sequence, or get the file again"

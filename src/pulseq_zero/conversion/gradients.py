@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pulseq_zero.errors import SequenceError
 from pulseq_zero.tracing import is_traced, raw, traced_numpy
 
 AXES = ("x", "y", "z")
@@ -26,6 +27,11 @@ def corners(event: SimpleNamespace) -> tuple[Any, Any]:
     if event.type == "trap":
         durations = [event.delay, event.rise_time, event.flat_time, event.fall_time]
         return xp.cumsum(durations), xp.array([0.0, event.amplitude, event.amplitude, 0.0])
+    if not len(raw(event.tt)) or (np.diff(raw(event.tt)) <= 0).any():
+        raise SequenceError(
+            "a gradient has samples that do not follow each other in time; mend the sequence, or "
+            "get the file again"
+        )
     times, amplitudes = [raw(event.tt) if xp is np else event.tt], [event.waveform]
     if event.tt[0] > SAME_TIME:
         times.insert(0, [0.0])

@@ -9,6 +9,7 @@ import pypulseq
 from numpy.typing import NDArray
 
 from pulseq_zero.conversion.pulses import sample_durations
+from pulseq_zero.errors import SequenceError
 
 # Where a block's numbers of its events stand, in PyPulseq's list
 _PULSE, _GRADIENTS, _ADC = 1, slice(2, 5), 5
@@ -43,9 +44,16 @@ def sample_labels(sequence: pypulseq.Sequence) -> dict[str, NDArray[np.int64]]:
     values = {}
     if sequence.label_set_library.data or sequence.label_inc_library.data:
         values = sequence.evaluate_labels(evolution="adc")
-    labels = {
-        name: np.repeat(np.asarray(value, dtype=np.int64), counts) for name, value in values.items()
-    }
+    try:
+        labels = {
+            name: np.repeat(np.asarray(value, dtype=np.int64), counts)
+            for name, value in values.items()
+        }
+    except OverflowError as error:
+        raise SequenceError(
+            "a label of the sequence has a value that no counter holds; mend it, or get the file "
+            "again"
+        ) from error
     if "SLC" not in labels:
         slices = _slices(sequence)
         if len(set(slices)) > 1:

@@ -356,6 +356,8 @@ def as_tensors(values: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def _as_tensor(name: str, value: Any) -> Tensor:
     if isinstance(value, Tensor):
+        if value.is_complex():
+            raise SequenceError(f"parameter {name!r} is complex, but must hold real numbers")
         return value
     with suppress(TypeError, ValueError):
         numbers = np.array(value)

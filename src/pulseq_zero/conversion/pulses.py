@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pypulseq import Opts
 
-from pulseq_zero.conversion.gradients import moments_between, numpy_for
+from pulseq_zero.conversion.gradients import SAME_TIME, moments_between, numpy_for
+from pulseq_zero.errors import SequenceError
 from pulseq_zero.tracing import is_traced, raw
 
 SubPulses = int | Mapping[str, int]
@@ -32,6 +33,9 @@ _FASTER = 1.5
 # A pulse whose samples lie this near to a line in the complex plane, relative to the largest,
 # keeps its phase.
 _ON_A_LINE = 1e-6
+
+# Of what takes more samples, arrays fit into no memory
+_MOST_SAMPLES = 2**22
 
 # How densely a pulse has to be sampled to be composed of its samples.
 _PER_PIECE = 4
@@ -114,12 +118,29 @@ def rotations(
     sub_pulses
         In how many pieces to cut the pulse, for all pulses or by their use.
     """
+    _check_samples(rf)
     use = rf.use or "undefined"
     pieces = sub_pulses if isinstance(sub_pulses, int) else sub_pulses.get(use, 1)
     on_resonance = is_selective or _is_nothing(frequency(rf, system))
     if pieces == 1 and on_resonance and keeps_its_phase(rf.signal):
         return (_at_once(rf, system, use),)
     return _composed(rf, system, use, pieces, is_selective)
+
+
+def _check_samples(rf: SimpleNamespace) -> None:
+    """Refuse a pulse whose samples do not follow each other, or that acts before or after them."""
+    times, centre = np.asarray(raw(rf.t)), raw(rf.center)
+    if not len(times) or (np.diff(times) <= 0).any():
+        raise SequenceError(
+            "a pulse has samples that do not follow each other in time; mend the sequence, or get "
+            "the file again"
+        )
+    duration = raw(pulse_duration(rf))
+    if not -SAME_TIME <= centre <= duration + SAME_TIME:
+        raise SequenceError(
+            f"a pulse of {1e3 * duration:.4g} ms has its centre at {1e3 * centre:.4g} ms; mend the "
+            "sequence, or get the file again"
+        )
 
 
 def steps_of(shape: SimpleNamespace, gradients: list[tuple[str, Any, Any]], system: Opts) -> Steps:
@@ -251,7 +272,7 @@ def _composed(
     rf: SimpleNamespace, system: Opts, use: str, pieces: int, is_selective: bool
 ) -> tuple[Rotation, ...]:
     per_second = 2 * np.pi * frequency(rf, system)
-    needed = int(np.ceil(_PER_RADIAN * abs(raw(per_second)) * raw(pulse_duration(rf))))
+    needed = np.ceil(_PER_RADIAN * abs(raw(per_second)) * raw(pulse_duration(rf)))
     signal, times, durations = _finely_sampled(rf, max(_PER_PIECE * pieces, needed))
     xp = numpy_for(signal, times, durations, rf.center, per_second)
     if not is_selective:
@@ -273,15 +294,21 @@ def _composed(
     )
 
 
-def _finely_sampled(rf: SimpleNamespace, needed: int) -> tuple[Any, Any, Any]:
+def _finely_sampled(rf: SimpleNamespace, needed: float) -> tuple[Any, Any, Any]:
     """Find so many samples of a pulse or more, their times [s] and durations [s].
 
     A block pulse has two samples only.
     """
     if len(raw(rf.t)) >= needed:
         return rf.signal, rf.t, sample_durations(rf)
+    if needed > _MOST_SAMPLES:
+        raise SequenceError(
+            f"a pulse of {1e3 * float(raw(pulse_duration(rf))):.4g} ms takes {needed:.3g} samples "
+            "to follow; lower its frequency offset, or the number of its sub-pulses"
+        )
     duration = pulse_duration(rf)
     xp = numpy_for(rf.signal, rf.t, duration)
+    needed = int(needed)
     times = (np.arange(needed) + 0.5) * (duration / needed)
     signal = xp.interp(times, rf.t, rf.signal.real)
     if np.iscomplexobj(raw(rf.signal)):

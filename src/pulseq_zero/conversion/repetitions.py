@@ -127,6 +127,18 @@ class Repetitions:
             actual = tuple(getattr(self, name).shape)
             if actual != shape:
                 raise SequenceError(f"{name} has shape {actual}, but {shape} was expected")
+            if getattr(self, name).is_complex():
+                raise SequenceError(f"{name} is complex, but must hold real numbers")
+        if self.shim is not None and (self.shim.ndim != 2 or len(self.shim) != pulses):
+            raise SequenceError(
+                f"shim has shape {tuple(self.shim.shape)}, but ({pulses}, channels) was expected"
+            )
+        samples = int(self.is_sample.sum())
+        for name, values in self.labels.items():
+            if tuple(values.shape) != (samples,):
+                raise SequenceError(
+                    f"label {name} has shape {tuple(values.shape)}, but ({samples},) was expected"
+                )
         if len(self.event_count) != pulses or min(self.event_count, default=1) < 1:
             raise SequenceError("every repetition needs one pulse and at least one event")
         if self.played is not None and len(self.played.pulse) != pulses:

@@ -74,8 +74,9 @@ def import_without_pypulseq(path: Path | str, reason: UnsupportedFileError) -> R
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "turned.seq"
-        file.write_text("\n".join(map(_mended, _sections(read_lines(path)))), encoding="utf-8")
+        lines = read_lines(path)
         try:
+            file.write_text("\n".join(map(_mended, _sections(lines))), encoding="utf-8")
             sequence = mr0.Sequence.import_file(str(file))
         except Exception as error:
             raise reason from error

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pulseq_zero.errors import ConfigError
+from pulseq_zero.errors import ConfigError, shown
 from pulseq_zero.experiments.stages import OPTIMIZATION, TIGHT
 
 # A figure for the screen, for the width of a page, and for that of a column
 FIGURES = ("png", "pdf", "column.pdf")
+# Of names of files, which have 255 letters, with what the names of results add
+LONGEST_NAME = 180
 EXPERIMENT_NAME = "[A-Za-z][A-Za-z0-9_]*"
 """What the name of an experiment looks like, and of its folder."""
 
@@ -38,6 +40,11 @@ def check_names(names: Sequence[str]) -> None:
             raise ConfigError(
                 f"{name!r} cannot name an experiment; call its file with letters, digits and "
                 "underscores, a letter first"
+            )
+        if len(name) > LONGEST_NAME:
+            raise ConfigError(
+                f"{shown(name)} has {len(name)} letters, but an experiment's name at most "
+                f"{LONGEST_NAME}; call its file otherwise"
             )
     # Some file systems do not tell capitals from small letters
     found = {name: name.lower() for name in names}

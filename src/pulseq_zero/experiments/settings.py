@@ -300,10 +300,16 @@ class ScanSettings(Section):
     parameter: str
     first: float
     last: float
-    count: Annotated[int, Field(ge=2)]
+    count: Annotated[int, Field(ge=2, le=100_000)]
     tolerance: Positive | None = None
     """How far the found value may be from the scan's minimum, relative to this"""
     variants: ScanVariants | None = None
+
+    @model_validator(mode="after")
+    def _has_a_range(self) -> Self:
+        if self.first == self.last:
+            raise ValueError("first and last are the same; give a range")
+        return self
 
 
 class BaselineSettings(Section):
@@ -394,6 +400,9 @@ class Experiment(Section):
             raise ValueError("give one sequence, or several by their names as sequences")
         if self.phantoms and self.ensemble:
             raise ValueError("phantoms: an ensemble comes from their function, too; leave one out")
+        # Some file systems do not tell capitals from small letters
+        if len({name.lower() for name in self.sequences}) < len(self.sequences):
+            raise ValueError("sequences: two names differ in capitals alone; change one")
         if len({each.pulses for each in self.sequences.values()}) > 1:
             raise ValueError("sequences: pulses must be the same of all")
         return self

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from pulseq_zero.errors import ConfigError
+from pulseq_zero.errors import ConfigError, shown
+from pulseq_zero.experiments.layout import LONGEST_NAME
 from pulseq_zero.experiments.stages import OPTIMIZED, START, point_of, sequence_of
 from pulseq_zero.files.yaml import Config
 
@@ -49,6 +50,12 @@ def sweep_table(name: str, sweep: Mapping[str, list[Any]]) -> pd.DataFrame:
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
         raise ConfigError(f"sweep: two runs would be called {twice[0]!r}; change one of the values")
+    longest = max(labels, key=len)
+    if len(f"{name}/{longest}") > LONGEST_NAME:
+        raise ConfigError(
+            f"sweep: a run would be called {shown(longest)}, which is too long for the names of "
+            "its results; sweep over what has shorter values, such as the number of a set of them"
+        )
     index = pd.Index([f"{name}/{label}" for label in labels], name="run")
     return pd.DataFrame(rows, index=index, columns=list(sweep), dtype=object)
 

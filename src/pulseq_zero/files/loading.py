@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any, TypeVar, cast
 
 from pulseq_zero.errors import ConfigError, PulseqZeroError, SequenceError, shown
+from pulseq_zero.files.paths import is_file
 from pulseq_zero.files.sources import is_own, is_pythons_own, sources_of
 
 # What of this library a file may name; other functions of it write files
@@ -202,9 +203,11 @@ def import_file(path: Path, loader: Callable[[Path], Loader] | None = None) -> M
     ConfigError
         If there is no such file, or it cannot be imported.
     """
+    if not is_file(path):
+        raise ConfigError(
+            f"there is no Python file {path.absolute()}; mend the name or create the file"
+        )
     path = path.resolve()
-    if not path.is_file():
-        raise ConfigError(f"there is no Python file {path}; mend the name or create the file")
     _open_folder(path.parent)
     spec = importlib.util.spec_from_file_location(path.stem, path, loader=loader and loader(path))
     if spec is None or spec.loader is None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pulseq_zero.errors import SequenceError, StoreError
 from pulseq_zero.files.store import atomic_path
+from pulseq_zero.files.system import refused_fov, stated_fov, system_of
 
 if TYPE_CHECKING:
     import pypulseq
@@ -41,6 +42,8 @@ _FLAGS = {
 }
 # ISMRMRD counts the samples of an acquisition by 16 bits
 _MOST_SAMPLES = 2**16 - 1
+# Likewise lines, slices and all else
+_HIGHEST_COUNT = 2**16 - 1
 # Of protons, as PyPulseq's default system has it [Hz/T]
 _GAMMA = 42.576e6
 # From right, front and top, as phantoms have it, to left, back and top
@@ -96,9 +99,13 @@ def save_ismrmrd(
     SequenceError
         If the sequence does not define its field of view, or samples another signal.
     StoreError
-        If the file cannot be written, or an ADC event has more samples than ISMRMRD can count.
+        If the file cannot be written, or there are more samples in an ADC event, or another value
+        of a label, than ISMRMRD can count.
     """
-    if len(sequence.definitions.get("FOV", ())) != 3:
+    fov = stated_fov(sequence)
+    if len(fov) == 3 and not all(0 < length < np.inf for length in fov):
+        raise refused_fov(sequence.definitions["FOV"])
+    if len(fov) != 3:
         raise SequenceError(
             "the sequence has no definition FOV, which an ISMRMRD file must state; add "
             "seq.set_definition('FOV', [x, y, z]) in m"
@@ -195,7 +202,7 @@ class _Readouts:
         position: Sequence[float],
         orientation: ArrayLike | None,
     ) -> None:
-        self.system, self.definitions = sequence.system, sequence.definitions
+        self.system, self.definitions = system_of(sequence), sequence.definitions
         ends = np.cumsum([0, *counts])
         self.spans = [slice(a, b) for a, b in pairwise(ends)]
         kspace, *_, self.times = sequence.calculate_kspace()
@@ -203,11 +210,18 @@ class _Readouts:
         self.directions = _TO_LPS @ axes
         self.isocentre = _TO_LPS @ np.asarray(position, dtype=float)
         self.excited, self.offsets = _slices(sequence, kspace)
-        self.fov = np.array([float(length) for length in sequence.definitions["FOV"]])
+        self.fov = np.array(stated_fov(sequence))
         self.encoded_fov = self.fov * [self._oversampling(kspace[0]), 1.0, 1.0]
         # Cycles per encoded field of view: whole numbers on a Cartesian grid
         self.trajectory = kspace.T * self.encoded_fov
         labels = sequence.evaluate_labels(evolution="adc")
+        for name in _COUNTERS:
+            values = labels.get(name, [])
+            if min(values, default=0) < 0 or max(values, default=0) > _HIGHEST_COUNT:
+                raise StoreError(
+                    f"the label {name} counts from {min(values)} to {max(values)}, but ISMRMRD "
+                    f"counts from 0 to {_HIGHEST_COUNT}; number it otherwise in the sequence"
+                )
         self.labels = {name: np.asarray(values, dtype=int) for name, values in labels.items()}
 
     def _oversampling(self, along_x: NDArray[np.float64]) -> float:
@@ -237,10 +251,12 @@ class _Readouts:
             name.replace("encode", "encoding"): self._limits(label)
             for label, name in _COUNTERS.items()
         }
+        # Definitions are free text
         times = {
-            name: [1e3 * float(each) for each in np.atleast_1d(self.definitions[name])]
+            name: [1e3 * float(each) for each in stated]
             for name in ("TE", "TR", "TI")
-            if name in self.definitions
+            if (stated := np.ravel(self.definitions.get(name, []))).dtype.kind in "iuf"
+            and np.isfinite(stated).all()
         }
         return xsd.ismrmrdHeader(
             experimentalConditions=xsd.experimentalConditionsType(

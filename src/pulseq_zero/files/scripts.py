@@ -86,9 +86,13 @@ class _WithParameters(SourceFileLoader):
         for name, line in lines.items():
             if line is not None:
                 _make_argument(function, name, line)
-        function.body.append(
-            ast.Return(ast.Name(self._result or _sequence(function, path), ast.Load()))
-        )
+        result = self._result or _sequence(function, path)
+        if result not in _names_in(function):
+            raise ConfigError(
+                f"{function.name} of {path} has no variable {result!r} to return; its variables "
+                f"are {', '.join(_variables(function))}"
+            )
+        function.body.append(ast.Return(ast.Name(result, ast.Load())))
         return super().source_to_code(ast.fix_missing_locations(tree), path)
 
     def path_stats(self, path: Any) -> Any:
@@ -126,6 +130,11 @@ def _assigned(line: ast.stmt) -> list[str]:
     else:
         targets = [line.target] if isinstance(line, ast.AnnAssign) and line.value else []
     return [targets[0].id] if len(targets) == 1 and isinstance(targets[0], ast.Name) else []
+
+
+def _names_in(function: ast.FunctionDef) -> set[str]:
+    """Return the names that stand in a function."""
+    return {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
 
 
 def _variables(function: ast.FunctionDef) -> list[str]:

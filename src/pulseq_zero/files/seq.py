@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import re
 import tempfile
 import traceback
@@ -23,6 +24,8 @@ from pulseq_zero.errors import SequenceError, UnsupportedFileError, is_number, s
 _RASTERS = (
     "AdcRasterTime", "BlockDurationRaster", "GradientRasterTime", "RadiofrequencyRasterTime"
 )  # fmt: skip
+# Of a shape: ten seconds of a pulse, and a hundred of a gradient
+_MOST_SAMPLES = 10**7
 _VERSION = re.compile(r"^\[VERSION\]\s+major\s+(\d+)\s+minor\s+(\d+)\s+revision\s+(\S+)", re.M)
 # What PyPulseq reads, and what changes pulses or gradients, so that it cannot be passed over
 _READ = {"DELAYS", "LABELINC", "LABELSET", "TRIGGERS"}
@@ -144,7 +147,7 @@ def _read(sequence: pypulseq.Sequence, path: str, **how: bool) -> None:
 
 def _mend_fov(sequence: pypulseq.Sequence) -> bool:
     """Take a field of view in mm, which is no unit of Pulseq, for what it is; say whether it is."""
-    fov = sequence.definitions.get("FOV", [])
+    fov = np.ravel(sequence.definitions.get("FOV", []))
     if not all(map(is_number, fov)) or not any(length > _TOO_LONG for length in fov):
         return False
     sequence.set_definition("FOV", [length / 1000 for length in fov])
@@ -212,6 +215,8 @@ def _text(path: Path) -> str:
         ) from error
     except UnicodeDecodeError as error:
         raise SequenceError(f"{path} is no .seq file: it holds no text; export it again") from error
+    except ValueError as error:
+        raise SequenceError(f"{shown(str(path))} is no name of a file ({error})") from error
 
 
 def _doubt(text: str) -> str | None:
@@ -248,6 +253,7 @@ def _tidy(text: str, path: Path) -> list[str]:
         if not is_free_text:
             words = list(itertools.takewhile(lambda word: not word.startswith("#"), words))
         lines.append(" ".join(words))
+    _refuse_shapes(lines, path)
     _refuse_circles(lines, path)
     return [*lines, "", ""]
 
@@ -296,6 +302,25 @@ def _sections(lines: list[str]) -> Iterator[list[str]]:
     for is_text, section in itertools.groupby(lines, bool):
         if is_text:
             yield list(section)
+
+
+def _refuse_shapes(lines: list[str], path: Path) -> None:
+    """Refuse numbers of shapes that nothing has: as counts they would take all memory."""
+    if "[SHAPES]" not in lines:
+        return
+    for line in lines[lines.index("[SHAPES]") + 1 :]:
+        if line.startswith("["):
+            break
+        word = line.rpartition(" ")[2]
+        try:
+            number = float(word or 0)
+        except ValueError:
+            number = math.nan
+        if not abs(number) <= _MOST_SAMPLES:
+            raise SequenceError(
+                f"{path} has {shown(word)} in its shapes, which is no amplitude, time or number of "
+                "samples; get it again"
+            )
 
 
 def _refuse_circles(lines: list[str], path: Path) -> None:

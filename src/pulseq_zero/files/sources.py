@@ -10,6 +10,8 @@ from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from pulseq_zero.files.paths import is_file
+
 # Where Python and packages are installed, and this library: nothing of it is the user's own
 _LIBRARY = Path(__file__).resolve().parents[1]
 _INSTALLED = {
@@ -55,7 +57,7 @@ def own_files(*files: Path, folder: Path | None = None) -> list[Path]:
     folder
         Where imports find more than on Python's path; by default where each file lies.
     """
-    places = {f.resolve(): str((folder or f.parent).resolve()) for f in files if f.is_file()}
+    places = {f.resolve(): str((folder or f.parent).resolve()) for f in files if is_file(f)}
     waiting = [file for file in places if is_own(file)]
     while waiting:
         file = waiting.pop()
@@ -90,7 +92,7 @@ def _imported(file: Path, folder: str) -> list[Path]:
         else:
             package = file.parents[level - 1]
             found += [package / "__init__.py", *_modules(name, str(package), only=True)]
-    return [path.resolve() for path in found if path.is_file()]
+    return [path.resolve() for path in found if is_file(path)]
 
 
 @cache
@@ -108,8 +110,8 @@ def _names(file: Path, changed: int) -> list[tuple[int | None, str]]:
         elif isinstance(node, ast.ImportFrom):
             module = f"{node.module}." if node.module else ""
             names += [(node.level, module + alias.name) for alias in node.names]
-        elif isinstance(node, ast.Constant) and str(node.value).endswith(".py"):
-            names.append((None, str(node.value)))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names += [(None, node.value)] * node.value.endswith(".py")
     return names
 
 

@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from pulseq_zero.errors import StoreError
+from pulseq_zero.errors import StoreError, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +51,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         If the file cannot be written, or the block wrote nothing.
     """
     path = Path(path)
+    if "\0" in str(path):
+        raise StoreError(f"{shown(str(path))} is no name of a file; choose another one")
     temporary = path.with_name(f".{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

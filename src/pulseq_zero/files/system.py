@@ -1,15 +1,18 @@
-"""The system that a sequence is meant for: what its parts per million are of."""
+"""The system that a sequence is meant for, and the field of view that it states."""
 
 from __future__ import annotations
 
 import copy
 import math
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pypulseq
 
 from pulseq_zero.errors import SequenceError
+
+if TYPE_CHECKING:
+    import pypulseq
 
 # What PyPulseq's Opts have for B0 [T] if nobody says it; no file keeps it.
 _UNSAID = 1.5
@@ -29,7 +32,7 @@ def system_of(sequence: pypulseq.Sequence) -> pypulseq.Opts:
     Raises
     ------
     SequenceError
-        If the definition is no field strength.
+        If the definition, or the system's, is no field strength.
     """
     stated = sequence.definitions.get("B0")
     if stated is None:
@@ -39,6 +42,10 @@ def system_of(sequence: pypulseq.Sequence) -> pypulseq.Opts:
                 f"{_UNSAID} T, PyPulseq's default; state it by seq.set_definition('B0', ...) in "
                 "T, which the file keeps, or by pypulseq.Opts(B0=...)",
                 stacklevel=2,
+            )
+        if not 0 < sequence.system.B0 < math.inf:
+            raise SequenceError(
+                f"the system's B0 is {sequence.system.B0}, but must be its field strength in T"
             )
         return sequence.system
     try:
@@ -52,6 +59,29 @@ def system_of(sequence: pypulseq.Sequence) -> pypulseq.Opts:
     system = copy.copy(sequence.system)
     system.B0 = field
     return system
+
+
+def stated_fov(sequence: pypulseq.Sequence) -> list[float]:
+    """Return the lengths that the definition ``FOV`` of a sequence states [m], none if it has none.
+
+    Raises
+    ------
+    SequenceError
+        If they are no numbers.
+    """
+    stated = sequence.definitions.get("FOV", [])
+    try:
+        # One number comes without a list around it
+        return [float(length) for length in np.ravel(stated)]
+    except (TypeError, ValueError) as error:
+        raise refused_fov(stated) from error
+
+
+def refused_fov(stated: Any) -> SequenceError:
+    """Make the error that says that a definition ``FOV`` is none."""
+    return SequenceError(
+        f"the sequence's definition FOV is {stated!r}, but must be its lengths [x, y, z] in m"
+    )
 
 
 def _has_parts_per_million(sequence: pypulseq.Sequence) -> bool:

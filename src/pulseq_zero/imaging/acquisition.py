@@ -12,10 +12,17 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.conversion.repetitions import Repetitions
-from pulseq_zero.errors import SequenceError, SimulationError
+from pulseq_zero.errors import SequenceError, SimulationError, check_function
 from pulseq_zero.files.loading import call
+from pulseq_zero.files.system import refused_fov, stated_fov
 from pulseq_zero.imaging.planes import resolved_volume
-from pulseq_zero.imaging.reconstruction import noise_gain, reconstruct, reconstruct_coils
+from pulseq_zero.imaging.reconstruction import (
+    check_pixels,
+    check_signal,
+    noise_gain,
+    reconstruct,
+    reconstruct_coils,
+)
 from pulseq_zero.imaging.samples import samples_of_image, samples_of_images
 from pulseq_zero.imaging.trajectory import resolved_matrix
 from pulseq_zero.simulation import Simulation, Simulator
@@ -27,8 +34,9 @@ if TYPE_CHECKING:
     from pulseq_zero.conversion.costs import SequenceCost
     from pulseq_zero.phantom.imaged import Imaged
 
-# What takes 8 GiB
-_MOST_PIXELS = 2**30
+
+# An image of more pixels, and of more for each sample, is not what is sampled
+_FEW_PIXELS, _PER_SAMPLE = 2**20, 256
 
 
 @dataclass(frozen=True)
@@ -101,13 +109,15 @@ class Reconstruction:
         fov: tuple[float, ...],
     ) -> Reconstruction:
         kspace = kspace[samples]
+        is_resolved = matrix is None
         if matrix is None:
             matrix = (resolved_matrix if len(fov) == 2 else resolved_volume)(kspace, fov)
-        if math.prod(matrix) > _MOST_PIXELS:
-            size = " x ".join(map(str, matrix))
+        check_pixels(matrix)
+        if is_resolved and math.prod(matrix) > max(_FEW_PIXELS, _PER_SAMPLE * len(kspace)):
+            extent = " x ".join(f"{length:g}" for length in fov)
             raise SimulationError(
-                f"an image of {size} pixels fits into no memory; give a smaller matrix or field of "
-                "view"
+                f"{len(kspace)} samples of a field of view of {extent} m would make an image of "
+                f"{' x '.join(map(str, matrix))} pixels; give the field of view in m, or a matrix"
             )
         return cls(samples, kspace, matrix, fov, voxel_size(data, len(fov)))
 
@@ -288,10 +298,12 @@ class Acquisition:
 
     def reconstructed_by(self, reconstruction: ReconstructionFunction | None) -> Acquisition:
         """Return the same acquisition whose image a function makes; None for the adjoint."""
+        check_function("reconstruction", reconstruction, SimulationError)
         return self._with(own_reconstruction=reconstruction, shown=None)
 
     def with_signal(self, signal: Tensor) -> Acquisition:
         """Return the same acquisition with another (samples, coils) signal, as one with noise."""
+        check_signal(signal, len(self.signal))
         return self._with(signal=signal, shown=None)
 
     def _with(self, **changes: Any) -> Acquisition:
@@ -394,22 +406,15 @@ def defined_fov(sequence: pypulseq.Sequence, axes: int = 2) -> tuple[float, ...]
     SequenceError
         If the sequence does not define it, or not as lengths.
     """
-    fov = sequence.definitions.get("FOV")
-    if fov is None or len(fov) < axes:
+    fov = stated_fov(sequence)
+    if len(fov) < axes:
         raise SequenceError(
             "the sequence has no definition FOV; add seq.set_definition('FOV', [x, y, z]) in m "
             "or give the field of view as fov= (in an experiment file as image.fov)"
         )
-    try:
-        lengths = tuple(float(length) for length in fov[:axes])
-        is_size = all(0 < length < math.inf for length in lengths)
-    except (TypeError, ValueError):
-        is_size = False
-    if not is_size:
-        raise SequenceError(
-            f"the sequence's definition FOV is {fov!r}, but must be its lengths [x, y, z] in m"
-        )
-    return lengths
+    if not all(0 < length < math.inf for length in fov[:axes]):
+        raise refused_fov(sequence.definitions["FOV"])
+    return tuple(fov[:axes])
 
 
 def _kspace(repetitions: Repetitions) -> Tensor:

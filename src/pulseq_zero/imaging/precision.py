@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pulseq_zero.errors import SimulationError
+from pulseq_zero.errors import SimulationError, check_number, shown
 
 # Slopes are exact to a part of 1e-6 or better: smaller eigenvalues of the information, scaled to
 # one, are none.
@@ -39,8 +39,16 @@ def crlb(jacobian: Tensor, deviation: float) -> Tensor:
     Raises
     ------
     SimulationError
-        If the signal does not tell the maps of a voxel apart.
+        If the signal does not tell the maps of a voxel apart, or is no jacobian.
     """
+    if not isinstance(jacobian, Tensor) or jacobian.ndim != 4:
+        raise SimulationError(
+            f"jacobian must be a tensor (samples, coils, maps, voxels), not {shown(jacobian)}; "
+            "Simulator.jacobian makes it"
+        )
+    check_number("deviation", deviation, SimulationError)
+    if deviation <= 0:
+        raise SimulationError(f"deviation is {deviation}, but must be above 0")
     fisher = torch.einsum("scpv,scqv->vpq", jacobian.conj(), jacobian).real / deviation**2
     # Of the order of one, whatever the units
     size = fisher.diagonal(dim1=1, dim2=2).sqrt()

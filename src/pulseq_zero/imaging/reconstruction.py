@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pulseq_zero.errors import SimulationError
+from pulseq_zero.errors import SimulationError, check_grid, shown
 from pulseq_zero.imaging.density import sample_areas
 from pulseq_zero.imaging.planes import sample_volumes
 
 # Samples this close to the grid, in steps of 1 / field of view, count as lying on it.
 _ON_GRID = 1e-4
+
+# What takes 8 GiB
+_MOST_PIXELS = 2**30
 
 # So many samples of a volume are transformed at a time where they do not lie on the grid.
 _SAMPLES_AT_ONCE = 4096
@@ -202,12 +206,33 @@ def _waves(steps: Tensor, count: int, dtype: torch.dtype) -> Tensor:
     return torch.complex(angle.cos(), -angle.sin())
 
 
-def _check(signal: Tensor, kspace: Tensor, matrix: Sequence[int], fov: Sequence[float]) -> None:
+def check_signal(signal: Any, samples: int | None = None) -> None:
+    """Refuse what is no signal, or none of so many samples."""
+    if not isinstance(signal, Tensor):
+        raise SimulationError(f"signal must be a complex tensor, not {shown(signal)}")
     if signal.ndim != 2 or not signal.is_complex():
         raise SimulationError(
             f"signal must be complex and (samples, coils), not {signal.dtype} "
             f"of shape {tuple(signal.shape)}"
         )
+    if samples is not None and len(signal) != samples:
+        raise SimulationError(f"signal has {len(signal)} samples, but {samples} were expected")
+
+
+def check_pixels(matrix: Sequence[int]) -> None:
+    """Refuse an image that takes more than 8 GiB."""
+    if math.prod(matrix) > _MOST_PIXELS:
+        size = " x ".join(map(str, matrix))
+        raise SimulationError(
+            f"an image of {size} pixels fits into no memory; give a smaller matrix or field of view"
+        )
+
+
+def _check(signal: Tensor, kspace: Tensor, matrix: Sequence[int], fov: Sequence[float]) -> None:
+    check_signal(signal)
+    check_grid(matrix, fov, SimulationError)
+    if not isinstance(kspace, Tensor) or kspace.is_complex():
+        raise SimulationError(f"kspace must be a tensor of real numbers, not {shown(kspace)}")
     if kspace.ndim != 2 or kspace.shape[1] < 2 or len(kspace) != len(signal):
         raise SimulationError(
             f"kspace must be ({len(signal)}, 2 or more) as the signal has {len(signal)} samples, "
@@ -215,8 +240,10 @@ def _check(signal: Tensor, kspace: Tensor, matrix: Sequence[int], fov: Sequence[
         )
     if len(signal) == 0:
         raise SimulationError("there are no samples to reconstruct an image from")
-    axes = len(matrix)
-    if axes not in (2, 3) or min(matrix) < 1 or len(fov) != axes or min(fov) <= 0:
+    if len(matrix) != len(fov):
         raise SimulationError(
             f"matrix {matrix} and fov {fov} must be two or three positive numbers each"
         )
+    if not bool(kspace.detach().isfinite().all()):
+        raise SimulationError("kspace holds values that are not finite")
+    check_pixels(matrix)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pulseq_zero.errors import OptimizationError, shown
+from pulseq_zero.errors import OptimizationError, is_number, shown
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,13 @@ class Parameter:
             raise OptimizationError("start values must be finite numbers")
         for name in ("lower", "upper"):
             object.__setattr__(self, name, self._bound(name))
-        if not isinstance(self.learning_rate, int | float | None):
+        if self.learning_rate is not None and not is_number(self.learning_rate):
             raise OptimizationError(
                 f"learning_rate must be a number, not {shown(self.learning_rate)}"
+            )
+        if not isinstance(self.in_sequence, bool):
+            raise OptimizationError(
+                f"in_sequence must be True or False, not {shown(self.in_sequence)}"
             )
         if not bool(torch.as_tensor(self.lower < self.upper).all()):
             raise OptimizationError(
@@ -64,7 +68,7 @@ class Parameter:
                 f"a start value lies outside the bounds from {_shown(self.lower)} to "
                 f"{_shown(self.upper)}"
             )
-        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+        if self.learning_rate is not None and self.learning_rate <= 0:
             raise OptimizationError(f"the learning rate {self.learning_rate} is not positive")
 
     def within(self, values: Tensor) -> Tensor:
@@ -81,7 +85,7 @@ class Parameter:
 
     def _bound(self, name: str) -> float | Tensor:
         value: Any = getattr(self, name)
-        if isinstance(value, int | float):
+        if isinstance(value, float):
             return value
         bound = _numbers(value, f"{name} must be a number")
         if bound.ndim == 0:

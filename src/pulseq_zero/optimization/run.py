@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from pulseq_zero.errors import NotFiniteError, OptimizationError
 from pulseq_zero.files.loading import call
+from pulseq_zero.files.paths import exists
 from pulseq_zero.optimization.checkpoints import load_checkpoint, save_checkpoint
 from pulseq_zero.optimization.parameters import Parameter
 from pulseq_zero.optimization.problem import Ensemble, short
@@ -185,7 +186,7 @@ class Run:
 
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one."""
-        if self.checkpoint is None or not self.checkpoint.exists():
+        if self.checkpoint is None or not exists(self.checkpoint):
             return
         state = load_checkpoint(self.checkpoint, self.fingerprint)
         self.stepper.load(state["stepper"])
@@ -328,8 +329,8 @@ class Run:
             save_checkpoint(self.checkpoint, state, self.fingerprint)
 
     def _last_checkpoint(self) -> str:
-        exists = self.checkpoint is not None and self.checkpoint.exists()
-        return f"; the last good checkpoint is {self.checkpoint}" if exists else ""
+        is_there = self.checkpoint is not None and exists(self.checkpoint)
+        return f"; the last good checkpoint is {self.checkpoint}" if is_there else ""
 
 
 def _report(bar: tqdm[Any], record: Record, iterations: int) -> None:

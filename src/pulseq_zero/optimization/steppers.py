@@ -100,7 +100,7 @@ class _Descent:
         self.before = self.values()
         for name, leaf in self.leaves.items():
             leaf.grad = here.gradient[name]
-        self.optimizer.step()
+        call("the step of the optimizer", self.optimizer.step, error=OptimizationError)
         with torch.no_grad():
             for name, leaf in self.leaves.items():
                 leaf.copy_(self.parameters[name].within(leaf))
@@ -142,10 +142,9 @@ def made_optimizer(
 
 def advance(scheduler: LRScheduler | None, loss: float) -> None:
     """Let learning rates be those of the next step."""
-    if isinstance(scheduler, ReduceLROnPlateau):
-        scheduler.step(loss)
-    elif scheduler is not None:
-        scheduler.step()
+    if scheduler is not None:
+        given = [loss] if isinstance(scheduler, ReduceLROnPlateau) else []
+        call("the step of the scheduler", scheduler.step, *given, error=OptimizationError)
 
 
 class _LBFGS:

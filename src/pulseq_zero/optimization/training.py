@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.errors import OptimizationError, shown
+from pulseq_zero.files.loading import call
 from pulseq_zero.optimization.steppers import made_optimizer
 
 ModuleOptimizerFactory = Callable[[list[Tensor]], torch.optim.Optimizer]
@@ -61,7 +62,7 @@ class Training:
         self._before = self._values()
         for tensor, slope in zip(self.tensors, gradient, strict=True):
             tensor.grad = slope
-        self.optimizer.step()
+        call("the step of the module optimizer", self.optimizer.step, error=OptimizationError)
         self.optimizer.zero_grad()
 
     def halve(self) -> None:

@@ -15,6 +15,7 @@ from scipy import io
 from torch import Tensor
 
 from pulseq_zero.errors import PhantomError
+from pulseq_zero.files.paths import is_file
 from pulseq_zero.phantom.phantom import Phantom
 from pulseq_zero.phantom.pool import TissuePool, real_map
 
@@ -323,7 +324,7 @@ def check_same_grid(path: str, volume: Volume, other_path: str, other: Volume) -
 
 
 def _demand_file(path: str) -> None:
-    if not Path(path).is_file():
+    if not is_file(path):
         raise PhantomError(f"{path} does not exist; check phantom.file in the config")
 
 

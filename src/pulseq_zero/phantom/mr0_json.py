@@ -28,6 +28,7 @@ from MRzeroCore.phantom.nifti_phantom import (
 from torch import Tensor
 
 from pulseq_zero.errors import PhantomError
+from pulseq_zero.files.paths import is_file
 from pulseq_zero.phantom.files import (
     Volume,
     check_axes,
@@ -90,7 +91,7 @@ def build_brainweb(settings: Mapping[str, Any]) -> Phantom:
     folder, subject = Path(settings["folder"]), settings["subject"]
     name = f"brainweb-subj{subject:02d}"
     path = folder / name / f"{name}-{settings['field_strength']}T.json"
-    if not path.is_file():
+    if not is_file(path):
         _download_brainweb(folder, _BRAINWEB_SUBJECTS.index(subject) + 1)
     config = _read_json(path)
     shape, affine = _native_grid(path, config)

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from pulseq_zero.errors import ConfigError
+from pulseq_zero.errors import ConfigError, check_mapping
+from pulseq_zero.files.paths import is_file
 from pulseq_zero.files.yaml import explain, read_yaml
 
 
@@ -23,6 +24,7 @@ def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
     ConfigError
         If it does not fit the schema.
     """
+    check_mapping("phantom", config, ConfigError)
     # Configs made in Python may hold tuples and paths where YAML has lists and text.
     try:
         settings = json.loads(json.dumps({"source": "icbm152", **config}, default=str))
@@ -83,7 +85,7 @@ def read_definition(path: str) -> dict[str, Any]:
     """
     package = Path(__file__).parents[1]
     places = [Path(path), package.parents[1] / path, package / path]
-    found = next((place for place in places if place.is_file()), None)
+    found = next((place for place in places if is_file(place)), None)
     if found is None:
         raise ConfigError(f"phantom.definition: {path} does not exist; check the path")
     definition = read_yaml(found)

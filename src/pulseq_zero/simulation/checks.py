@@ -60,6 +60,15 @@ def check_parts(data: Any, thresholds: Any, initial: Any, backend: Any) -> None:
         )
 
 
+def check_repetitions(repetitions: Any) -> None:
+    """Refuse what is not the simulation's form of a sequence."""
+    if not isinstance(repetitions, Repetitions):
+        raise SimulationError(
+            f"the sequence must be Repetitions, not {shown(repetitions)}; pulseq_zero.convert "
+            "makes them of a pypulseq.Sequence"
+        )
+
+
 def check_sequence(repetitions: Repetitions) -> None:
     """Refuse a sequence with numbers that are none, or that goes back in time."""
     names = ("pulse_angle", "pulse_phase", "event_time", "gradient_moment", "adc_phase", "shim")

@@ -15,7 +15,12 @@ from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SimulationError, check_mapping
 from pulseq_zero.simulation import mrzero
 from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
-from pulseq_zero.simulation.checks import check_options, check_parts, check_sequence
+from pulseq_zero.simulation.checks import (
+    check_options,
+    check_parts,
+    check_repetitions,
+    check_sequence,
+)
 from pulseq_zero.simulation.pdg.backend import Backend
 from pulseq_zero.simulation.pdg.cut_pulses import cut_pulses
 from pulseq_zero.simulation.pdg.graph import StateGraph, Thresholds
@@ -136,6 +141,7 @@ class Simulator:
 
     def _prepare_for(self, repetitions: Repetitions) -> Repetitions:
         """Return a sequence on the CPU, checked, with nothing kept of another phantom."""
+        check_repetitions(repetitions)
         repetitions = repetitions.to("cpu")
         check_sequence(repetitions)
         if not self._phantom.is_that_of(self.data):

@@ -81,8 +81,13 @@ def trace(
     on_loss
         Whether a number that loses its gradient raises an error or warns.
     """
-    check_arguments(function, [])
     check_mapping("parameters", parameters, TracingError)
+    if arguments is not None:
+        check_mapping("arguments", arguments, TracingError)
+    check_arguments(function, [*parameters, *(arguments or {})])
+    both = sorted(set(parameters) & set(arguments or {}))
+    if both:
+        raise TracingError(f"{both[0]!r} is both a parameter and an argument; remove one")
     for name, value in parameters.items():
         if not isinstance(value, Tensor):
             raise TracingError(f"parameter {name!r} is {shown(value)}, but must be a tensor")

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from pulseq_zero.conversion.played import PlayedPulses
 from pulseq_zero.conversion.repetitions import Repetitions
+from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation.pdg.pulse_families import Family, families_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ _ONCE_CUT = 1 / 6
 _PIECES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 # Steps of pulses turn spins by less than this, or are followed in shorter ones [rad]
 _TURN = 0.3
+# In so many shorter ones, arrays of them take half a GiB
+_MOST_STEPS = 2**18
 # Pulses are looked at in so many times the mean transmit field, and so many times their width off
 # their frequency
 _FIELDS = np.array([0.5, 0.75, 1.0, 1.25])
@@ -224,7 +227,14 @@ class _Course:
         fields = math.pi * largest * _FIELDS[:, None] * (signal * time)
         # Each field at each offset
         plane, along = np.repeat(fields, len(turn), 0), np.tile(turn, (len(fields), 1))
-        finer = max(1, math.ceil(2 * float(np.hypot(np.abs(plane), along).max()) / _TURN))
+        in_a_step = 2 * float(np.hypot(np.abs(plane), along).max())
+        if not in_a_step * len(time) <= _MOST_STEPS * _TURN:
+            raise SimulationError(
+                f"a pulse of {1e3 * time.sum():.3g} ms turns spins by up to {in_a_step:.3g} rad in "
+                f"each of its {len(time)} steps, which is too much to follow; lower its amplitude "
+                "or its gradient"
+            )
+        finer = max(1, math.ceil(in_a_step / _TURN))
         plane, along = np.repeat(plane / finer, finer, 1), np.repeat(along / finer, finer, 1)
         short = np.repeat(time / finer, finer)
         axis = _axes(*_composed(*_turned(plane, along)))

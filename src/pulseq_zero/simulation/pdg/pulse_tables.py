@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation.pdg.chebyshev import Range, chebyshev_nodes, polynomials, to_terms
 from pulseq_zero.simulation.pdg.pulse_families import Family, SilentPulses
 
 # Polynomials beyond an exponential type t are as many as t/3 and this number.
 _BEYOND = 8
+# Of larger types, tables of polynomials take a GiB
+_MOST = 8000.0
 # The largest strength of an expansion is a power of 2, or so many between two of them: one serves
 # for a while as flip angles grow.
 _STRENGTHS = 4
@@ -156,6 +159,12 @@ def turned_everywhere(
 
 def degree(kind: float) -> int:
     """Return how many polynomials hold a function of an exponential type on [-1, 1]."""
+    if not kind <= _MOST:
+        raise SimulationError(
+            f"a pulse turns spins by up to {2 * kind:.3g} rad, by its field or off resonance, more "
+            f"than the {2 * _MOST:g} rad that can be played; lower its amplitude, or play several "
+            "pulses, one after the other"
+        )
     return 1 if kind == 0 else math.ceil(1.35 * kind + min(_BEYOND, 3 + 20 * kind))
 
 

@@ -148,6 +148,11 @@ class MapsVersion:
 
     def __init__(self, data: mr0.SimData) -> None:
         self._maps = [getattr(data, name) for name in (*_MAPS, "nyquist")]
+        if any(values.is_inference() for values in self._maps):
+            raise SimulationError(
+                "the phantom was made inside of torch.inference_mode(), where no change of its "
+                "maps is seen; use torch.no_grad() instead"
+            )
         self._counts = [values._version for values in self._maps]
 
     def is_that_of(self, data: mr0.SimData) -> bool:

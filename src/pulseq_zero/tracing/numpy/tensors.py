@@ -59,16 +59,18 @@ def from_tensor(tensor: Tensor) -> Any:
 
     Numbers of dimension zero become Python-like scalars, as a script expects them.
     """
+    _check_plain(tensor)
     values = tensor.detach().cpu().numpy()
     if not tensor.requires_grad:
         return values.item() if values.ndim == 0 else np.array(values, dtype=float)
-    if tensor.is_complex():
-        raise TracingError("a complex tensor cannot be traced; pass real and imaginary part")
     return enter(current_tape(), f"tensor {id(tensor)}", tensor)
 
 
 def enter(tape: Tape, name: str, tensor: Tensor) -> Any:
     """Enter a real tensor on a tape by a name, once."""
+    _check_plain(tensor)
+    if tensor.is_complex():
+        raise TracingError("a complex tensor cannot be traced; pass real and imaginary part")
     values = tensor.detach().cpu().to(torch.float64).numpy().copy()
     for entry in tape.inputs:
         if entry.source is tensor:
@@ -77,6 +79,14 @@ def enter(tape: Tape, name: str, tensor: Tensor) -> Any:
     else:
         wires = tape.input(name, values.shape, tensor)
     return wrap(values if values.ndim else values.item(), wires[()])
+
+
+def _check_plain(tensor: Tensor) -> None:
+    if tensor.is_meta or tensor.layout != torch.strided:
+        raise TracingError(
+            "a sparse or a meta tensor cannot be traced; pass one that holds its numbers, as "
+            "to_dense() makes it"
+        )
 
 
 def dispatch_torch(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
