@@ -1,10 +1,11 @@
 """Tell how far the points of a front still move: search on where the pipeline's runs end.
 
-Usage: python benchmarks/front.py [config/experiments/tse_pareto.yaml] [--iterations 400]
+Usage: python benchmarks/front.py [config/experiments/tse_pareto.yaml ...] [--iterations 400]
 
-Each run of a sweep over flip angles is made anew with more iterations. The table has the error in
-the brain and the power of the measured shots after as many iterations as the experiment has, and
-after all of them, simulated at the tight accuracy. A run takes about a minute of processor time.
+Each run of experiments and sweeps over flip angles is made anew with more iterations. The table has
+the error in the brain and the power of the measured shots after as many iterations as the
+experiment has, and after all of them, simulated at the tight accuracy, and by how much they move.
+A run takes about a minute of processor time.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pulseq_zero.optimization.run import OptimizationResult
 from pulseq_zero.phantom import Phantom, build_phantom
 
 CONFIG = Path("config/config.yaml")
+FRONT = [Path(f"config/experiments/{name}.yaml") for name in ("tse_pareto", "tse_brain")]
 
 
 def point_of(
@@ -68,30 +70,35 @@ def moved(
         verify_every=None,
         progress=False,
     )
-    row: dict[str, Any] = {"run": run.partition("/")[2]}
-    for last in (experiment.optimizer.iterations, iterations):
-        point = point_of(result, last, experiment, phantom, config)
+    row: dict[str, Any] = {"run": run.partition("/")[2] or run}
+    lasts = (experiment.optimizer.iterations, iterations)
+    points = [point_of(result, last, experiment, phantom, config) for last in lasts]
+    for last, point in zip(lasts, points, strict=True):
         row[f"loss, {last}"] = f"{point['loss']:.3g}"
         row[f"error, {last}"] = f"{point['nrmse_brain']:.4f}"
         row[f"power, {last}"] = f"{point['relative_sar_measured']:.3f}"
+    for name, key in (("error", "nrmse_brain"), ("power", "relative_sar_measured")):
+        row[f"{name} moves by"] = f"{points[1][key] - points[0][key]:+.4f}"
     return row
 
 
 def main() -> None:
     """Search on in all runs, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "sweep", type=Path, nargs="?", default=Path("config/experiments/tse_pareto.yaml")
-    )
+    parser.add_argument("experiments", type=Path, nargs="*", default=FRONT)
     parser.add_argument("--iterations", type=int, default=400)
     options = parser.parse_args()
-    content, name = read_yaml(options.sweep), options.sweep.stem
     config = read(Config, read_yaml(CONFIG), str(CONFIG))
     phantom = build_phantom(config.phantom)
     rows = []
-    for run, each in sweep_runs(content, sweep_table(name, content["sweep"])).items():
-        rows.append(moved(run, each, options.iterations, phantom, config))
-        print(rows[-1], flush=True)
+    for file in options.experiments:
+        content, name = read_yaml(file), file.stem
+        runs = {name: content}
+        if "sweep" in content:
+            runs = sweep_runs(content, sweep_table(name, content["sweep"]))
+        for run, each in runs.items():
+            rows.append(moved(run, each, options.iterations, phantom, config))
+            print(rows[-1], flush=True)
     print(pd.DataFrame(rows).to_markdown(index=False))
 
 

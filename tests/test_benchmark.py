@@ -126,3 +126,5 @@ def test_a_front_is_searched_on_from_where_the_runs_end(root, monkeypatch, small
     assert float(row["loss, 2"]) > 0
     assert [name for name in row if "1" in name] == ["loss, 1", "error, 1", "power, 1"]
     assert [name for name in row if "2" in name] == ["loss, 2", "error, 2", "power, 2"]
+    way = float(row["power, 2"]) - float(row["power, 1"])
+    assert float(row["power moves by"]) == pytest.approx(way, abs=1.1e-3)

@@ -112,8 +112,11 @@ def test_trains_are_as_their_sources_have_them():
 
 
 def test_the_runs_of_a_sweep_have_no_baselines():
-    config = {"experiments": ["tse_sar", "tse_pareto"], "phantom": {"source": "icbm152"}}
+    config = {
+        "experiments": ["tse_sar", "tse_brain", "tse_pareto"],
+        "phantom": {"source": "icbm152"},
+    }
     plan = read_plan(config, ROOT / "config" / "experiments")
     assert plan.sweeps["tse_pareto"].baselines
-    assert len(plan.runs) == 7
+    assert len(plan.runs) == 6
     assert all(not run.baselines for run in plan.runs.values())

@@ -6,6 +6,7 @@ import torch
 from pulseq_zero.errors import ValidationError
 from pulseq_zero.experiments.summary import validation_table
 from pulseq_zero.experiments.validation import (
+    changes_in_regions,
     judge_results,
     judged_phantom,
     require_passed,
@@ -74,6 +75,19 @@ def test_a_cheating_result_fails():
     assert validation_table(cheating)["Result"].tolist() == ["passed", "FAILED"]
     with pytest.raises(ValidationError, match=r"the loss of toy \(optimized\) improves in the opt"):
         require_passed(cheating)
+
+
+@pytest.mark.parametrize(("under_the_judge", "passes"), [(0.05, True), (0.3, False)])
+def test_a_brain_that_full_physics_changes_otherwise_fails(small_brain, under_the_judge, passes):
+    brain = small_brain.mask("brain")
+    start = torch.ones(*brain.shape, dtype=torch.complex64)
+    images = {kind: torch.where(brain, 1 + change, 1.0) * start
+              for kind, change in (("tight", 0.04), ("bloch_full", under_the_judge))}  # fmt: skip
+    found = changes_in_regions(images, dict.fromkeys(images, start), small_brain)
+    assert found["optimized_vs_start_nrmse_brain"] == pytest.approx(0.04, rel=1e-4)
+    assert found["optimized_vs_start_full_nrmse_brain"] == pytest.approx(under_the_judge, rel=1e-4)
+    honest = [row | found for row in rows(0.51)]
+    assert judge_results(honest)[1]["passed"] == passes
 
 
 def test_a_file_that_makes_another_image_fails():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import re
 from collections.abc import Mapping, Sequence
@@ -86,7 +87,7 @@ def validation_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Return the rows as a table to read."""
 
     def percent(value: float) -> str:
-        return f"{100 * value:.2g} %"
+        return "" if math.isnan(value) else f"{100 * value:.2g} %"
 
     return pd.DataFrame(
         [
@@ -107,6 +108,12 @@ def validation_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
                 "Loss, full physics": f"{row['loss_bloch_full']:.4g}",
                 "Against the start": percent(row["optimized_vs_start_nrmse"]),
                 "The same, full physics": percent(row["optimized_vs_start_full_nrmse"]),
+                "Brain against the start": percent(
+                    row.get("optimized_vs_start_nrmse_brain", math.nan)
+                ),
+                "Brain, full physics": percent(
+                    row.get("optimized_vs_start_full_nrmse_brain", math.nan)
+                ),
             }
             for row in rows
         ]

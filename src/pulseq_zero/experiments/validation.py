@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pulseq_zero.errors import ValidationError
+from pulseq_zero.experiments.evaluation import region_errors
 from pulseq_zero.experiments.stages import START, point_of
 from pulseq_zero.imaging.metrics import nrmse, ssim
 from pulseq_zero.phantom import Phantom
@@ -29,6 +30,9 @@ AS_CHANGED = (1e-2, 0.1)
 # NRMSE below which the exported file's image is that of the traced sequence: six digits of
 # amplitudes and the rasters of the file leave less than a tenth of this.
 AS_EXPORTED = 1e-2
+
+# What is changed in the brain, of the phantoms that have one
+_BRAIN, _BRAIN_IN_FULL = "optimized_vs_start_nrmse_brain", "optimized_vs_start_full_nrmse_brain"
 
 # What losses are computed of
 JUDGED = ("optimizer", "tight", "bloch", "bloch_full")
@@ -102,6 +106,30 @@ def validation_row(
     return row
 
 
+def changes_in_regions(images: Images, start: Images, phantom: Phantom) -> dict[str, float]:
+    """Tell what the optimization changes in the regions of a phantom: simulated, and in full.
+
+    Parameters
+    ----------
+    images, start
+        ``tight`` and ``bloch_full`` of a stage and of the start, as `validation_row` takes them.
+    phantom
+        What is imaged.
+
+    Returns
+    -------
+    dict
+        For each region the NRMSE of magnitudes, ``optimized_vs_start_nrmse_REGION`` and
+        ``optimized_vs_start_full_nrmse_REGION``.
+    """
+    kinds = {"optimized_vs_start_": "tight", "optimized_vs_start_full_": "bloch_full"}
+    return {
+        f"{prefix}{name}": error
+        for prefix, kind in kinds.items()
+        for name, error in region_errors({"": images[kind]}, {"": start[kind]}, phantom).items()
+    }
+
+
 def judge_results(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Add to each row whether the result passed.
 
@@ -113,8 +141,8 @@ def judge_results(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     Parameters
     ----------
     rows
-        What `validation_row` returned, for the stages ``start`` and ``optimized`` of each
-        experiment, and of each of its sequences.
+        What `validation_row` and `changes_in_regions` returned, for the stages ``start`` and
+        ``optimized`` of each experiment, and of each of its sequences.
 
     Returns
     -------
@@ -138,10 +166,15 @@ def judge_results(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _is_as_changed(row: Mapping[str, Any]) -> bool:
-    simulated, full = row["optimized_vs_start_nrmse"], row["optimized_vs_start_full_nrmse"]
     # That of two images, start and optimized
     scatter = 2 * row["bloch_full_scatter"]
-    return bool(abs(full - simulated) <= AS_CHANGED[0] + AS_CHANGED[1] * simulated + scatter)
+    pairs = [(row["optimized_vs_start_nrmse"], row["optimized_vs_start_full_nrmse"])]
+    if _BRAIN in row:
+        pairs.append((row[_BRAIN], row[_BRAIN_IN_FULL]))
+    return all(
+        abs(full - simulated) <= AS_CHANGED[0] + AS_CHANGED[1] * simulated + scatter
+        for simulated, full in pairs
+    )
 
 
 def _is_as_exported(row: Mapping[str, Any]) -> bool:

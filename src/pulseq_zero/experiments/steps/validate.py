@@ -26,7 +26,13 @@ from pulseq_zero.experiments.stages import (
     point_of,
     sequence_of,
 )
-from pulseq_zero.experiments.validation import JUDGED, judge_results, judged_phantom, validation_row
+from pulseq_zero.experiments.validation import (
+    JUDGED,
+    changes_in_regions,
+    judge_results,
+    judged_phantom,
+    validation_row,
+)
 from pulseq_zero.figures.style import save_in_widths
 from pulseq_zero.figures.validation import validation_figure
 from pulseq_zero.files.store import load_tensors, save_json
@@ -142,18 +148,13 @@ def run(
 
     losses = {end: {kind: loss(kind, end) for kind in JUDGED} for end in ENDS}
     axes = experiment.image.axes
-    rows = [
-        validation_row(
-            name,
-            stage,
-            of_it,
-            images[of_sequence(START, sequence_of(stage))],
-            losses[point_of(stage)],
-            scatter[stage],
-            axes,
+    rows = []
+    for stage, of_it in images.items():
+        begin = images[of_sequence(START, sequence_of(stage))]
+        row = validation_row(
+            name, stage, of_it, begin, losses[point_of(stage)], scatter[stage], axes
         )
-        for stage, of_it in images.items()
-    ]
+        rows.append(row | changes_in_regions(of_it, begin, imaged))
     rows = judge_results(rows)
     save_json(files.validation, rows)
     pictures = {
