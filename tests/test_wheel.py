@@ -24,6 +24,8 @@ def run(*command, folder=None):
         list(map(str, command)), cwd=folder, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    # A package that is used shows those of all others
+    assert "ResourceWarning" not in done.stderr, done.stderr
     return done.stdout
 
 

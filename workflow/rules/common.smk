@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
 
 sys.path[:0] = [str(Path(workflow.basedir, place)) for place in ("workflow", "workflow/scripts")]
@@ -37,9 +38,11 @@ for place in (workflow.basedir, Path.cwd()):
         )
 
 try:
-    PLAN = read_plan(config)
-    if workflow.is_main_process:
-        check_functions(PLAN)
+    # Some packages make all warnings visible, also Snakemake's own, as they are imported
+    with warnings.catch_warnings():
+        PLAN = read_plan(config)
+        if workflow.is_main_process:
+            check_functions(PLAN)
 except PulseqZeroError as error:
     raise WorkflowError(str(error)) from None
 
