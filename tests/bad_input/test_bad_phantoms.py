@@ -10,9 +10,13 @@ import nibabel
 import numpy as np
 import pytest
 import scipy.io
+import torch
 
-from pulseq_zero.phantom import build_phantom
+import pulseq_zero
+from pulseq_zero.phantom import Phantom, build_phantom
+from pulseq_zero.phantom.pool import TissuePool
 from support.refusal import check
+from support.toy import one_voxel
 
 
 def volume(name, data, affine=None):
@@ -298,3 +302,65 @@ def nifti(PD="PD.nii.gz", **changes):
 def test_phantoms(phantom_files, config, message):
     check(lambda: build_phantom(config), message)
     assert not Path("stolen").exists()
+
+
+ONES = torch.ones(16, 16)
+POOLS = {"a": TissuePool.of(ONES, T1=1.0, T2=0.1)}
+GOOD = {"pools": POOLS, "masks": {}, "fov": (0.2, 0.2), "slice_thickness": 0.005}
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (
+            lambda: Phantom(**{**GOOD, "fov": "ab"}),
+            "fov and slice_thickness are 'ab' and 0.005, but must be lengths in m",
+        ),
+        (
+            lambda: Phantom(**{**GOOD, "slice_thickness": None}),
+            "fov and slice_thickness are (0.2, 0.2) and None, but must be lengths in m",
+        ),
+        (
+            lambda: Phantom(**{**GOOD, "pools": [1]}),
+            "pools is [1], but must be a mapping of names to values",
+        ),
+        (
+            lambda: Phantom(**{**GOOD, "masks": {"csf": 1.0}}),
+            "mask 'csf' has shape (), but the maps have (16, 16); give it on the same grid",
+        ),
+        (
+            lambda: TissuePool.of("dense", T1=1.0, T2=0.1),
+            "PD is 'dense', but must hold numbers",
+        ),
+        *(
+            (
+                lambda PD=PD: TissuePool.of(PD, T1=1.0, T2=0.1),
+                "PD is a sparse or a meta tensor; give a dense one",
+            )
+            for PD in (ONES.to("meta"), ONES.to_sparse())
+        ),
+    ],
+)
+def test_phantoms_of_python(act, message):
+    check(act, message)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("T2", torch.ones(2), "T2 has shape (2,), but there are 1 voxels; give all maps for each "
+         "of them"),
+        ("T2", torch.zeros(1), "T2 is zero in 1 places; mask these voxels"),
+    ],
+)  # fmt: skip
+def test_maps_of_a_simulator(name, values, message):
+    data = one_voxel()
+    setattr(data, name, values)
+    check(lambda: pulseq_zero.Simulator(data), f"the phantom's {message}")
+
+
+def test_a_phantom_in_mm():
+    maps = {f"{name}_map": np.ones((16, 16)) for name in ("PD", "T1", "T2", "T2dash", "D")}
+    np.savez("a.npz", FOV=np.array([200.0, 200.0, 5.0]), **maps)
+    with pytest.warns(UserWarning, match="phantom: it measures 200 m; is it in mm"):
+        build_phantom({"source": "npz", "file": "a.npz"})

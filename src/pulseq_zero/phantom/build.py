@@ -18,6 +18,8 @@ from pulseq_zero.phantom.settings import read_config, read_definition
 
 # Relaxation times [s] beyond those of any tissue, water and gas included
 _LONGEST = 20.0
+# Length beyond that of anybody [m]
+_LARGEST = 3.0
 
 _BUILDERS: Mapping[str, Callable[[Mapping[str, Any]], Phantom]] = {
     "brainweb": build_brainweb,
@@ -60,6 +62,8 @@ def build_phantom(config: Mapping[str, Any]) -> Phantom:
 
 def _doubts(phantom: Phantom) -> Iterator[str]:
     """Say what of a phantom is possible, but hardly meant."""
+    if max(phantom.extent) > _LARGEST:
+        yield f"it measures {max(phantom.extent):g} m; is it in mm?"
     for tissue, pool in phantom.pools.items():
         present = pool.PD > 0
         finite = pool.T2.isfinite() & pool.T1.isfinite()

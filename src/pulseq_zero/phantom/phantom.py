@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from pulseq_zero.errors import PhantomError
+from pulseq_zero.errors import PhantomError, check_mapping, is_number, shown
 from pulseq_zero.files.store import load_tensors, save_tensors
 from pulseq_zero.phantom.grid import area_average
 from pulseq_zero.phantom.nifti import save_nifti
@@ -81,7 +81,14 @@ class Phantom:
     orientation: tuple[Direction, ...] = _UNTURNED
 
     def __post_init__(self) -> None:
+        check_mapping("pools", self.pools, PhantomError)
+        check_mapping("masks", self.masks, PhantomError)
         lengths = (*self.fov, self.slice_thickness)
+        if not all(map(is_number, lengths)):
+            raise PhantomError(
+                f"fov and slice_thickness are {shown(self.fov)} and {shown(self.slice_thickness)}, "
+                "but must be lengths in m"
+            )
         if len(self.fov) != 2 or not all(0 < length < math.inf for length in lengths):
             raise PhantomError(
                 f"the phantom measures {' x '.join(f'{length:g}' for length in lengths)} m, but "
@@ -96,9 +103,10 @@ class Phantom:
                 "the phantom is empty: PD is zero in every voxel of the slice; choose another slice"
             )
         for name, mask in self.masks.items():
-            if tuple(mask.shape) != self.matrix:
+            shape = tuple(torch.as_tensor(mask).shape)
+            if shape != self.matrix:
                 raise PhantomError(
-                    f"mask {name!r} has shape {tuple(mask.shape)}, but the maps have "
+                    f"mask {name!r} has shape {shape}, but the maps have "
                     f"{self.matrix}; give it on the same grid"
                 )
             real_map(f"mask {name!r}", mask)

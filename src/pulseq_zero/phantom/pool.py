@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from pulseq_zero.errors import PhantomError
+from pulseq_zero.errors import PhantomError, shown
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,14 @@ def real_map(name: str, values: Tensor | float) -> Tensor:
     Raises
     ------
     PhantomError
-        If it has an imaginary part.
+        If it holds no real numbers.
     """
-    tensor = torch.as_tensor(values)
+    try:
+        tensor = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise PhantomError(f"{name} is {shown(values)}, but must hold numbers") from error
+    if tensor.is_meta or tensor.layout != torch.strided:
+        raise PhantomError(f"{name} is a sparse or a meta tensor; give a dense one")
     if tensor.is_complex():
         if (tensor.imag != 0).any():
             raise PhantomError(

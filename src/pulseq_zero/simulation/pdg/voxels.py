@@ -214,8 +214,20 @@ def check_maps(data: mr0.SimData) -> None:
     SimulationError
         If a map holds NaN, or infinities where they mean nothing.
     """
+    count = data.PD.numel()
     for name in _MAPS:
         values = getattr(data, name).detach()
+        place = 0 if name == "voxel_pos" else -1
+        if values.ndim == 0 or values.shape[place] != count:
+            raise SimulationError(
+                f"the phantom's {name} has shape {tuple(values.shape)}, but there are {count} "
+                "voxels; give all maps for each of them"
+            )
+        if name in ("T1", "T2", "T2dash") and bool((values == 0).any()):
+            raise SimulationError(
+                f"the phantom's {name} is zero in {int((values == 0).sum())} places; mask these "
+                "voxels"
+            )
         # Infinite relaxation times stand for no relaxation.
         bad = values.isnan() if name in ("T1", "T2", "T2dash") else ~values.isfinite()
         if bool(bad.any()):
