@@ -51,11 +51,22 @@ def test_runs_share_phantoms_and_starts_where_nothing_differs(folder):
     assert len({hot, cold, "phantom"}) == 3
     assert plan.phantom_settings(hot)["tissues"] == {"csf": {"T1": 4.0}}
     assert plan.phantom_settings(plan.ensemble_of("other")[0])["scale"] == {"B1": 0.8}
-    assert [plan.start_of(run) for run in plan.runs_of("swept")] == ["swept", "swept"]
+    assert [plan.start_of(run) for run in plan.runs_of("swept")] == ["one", "one"]
     assert [plan.start_of(run) for run in plan.runs_of("over_T1")] == plan.runs_of("over_T1")
     # The judge of the other has another limit
-    assert plan.judged_start_of("swept/share=0.6") == "one"
-    assert plan.judged_start_of("other") == "other"
+    assert [plan.start_of(run) for run in plan.experiments] == ["one", "other"]
+
+
+def test_runs_of_a_sweep_share_a_start_that_no_experiment_has(folder):
+    plan = read_plan({**CONFIG, "experiments": ["swept", "other"]}, unlike_others(folder))
+    assert [plan.start_of(run) for run in plan.runs_of("swept")] == ["swept", "swept"]
+
+
+def unlike_others(folder):
+    content = yaml.safe_load((folder / "swept.yaml").read_text())
+    content["image"] = {"fov": [0.2, 0.2]}
+    (folder / "swept.yaml").write_text(yaml.safe_dump(content))
+    return folder
 
 
 @pytest.mark.parametrize(

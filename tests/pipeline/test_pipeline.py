@@ -238,10 +238,14 @@ def test_runs_that_start_alike_share_their_start(pipeline):
     before = pipeline.read(file)
     swept = {**before, "sweep": {"loss.settings.weight": [1.0, 2.0]}}
     pipeline.write(file, swept)
-    planned = pipeline.planned()
+    like_an_experiment = pipeline.planned()
+    pipeline.write(file, {**swept, "image": {"fov": [0.21, 0.21]}})
+    unlike_any = pipeline.planned()
     pipeline.write(file, before)
-    assert planned["stage"] == {"swept"}
-    assert planned["optimize"] == {"swept/weight=1.0", "swept/weight=2.0"}
+    assert "stage" not in like_an_experiment
+    assert unlike_any["stage"] == {"swept"}
+    for planned in (like_an_experiment, unlike_any):
+        assert planned["optimize"] == {"swept/weight=1.0", "swept/weight=2.0"}
 
 
 def test_several_sequences_have_stages_of_their_own(pipeline):

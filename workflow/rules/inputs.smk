@@ -136,8 +136,7 @@ def start_images(accuracy):
 
 def judged(wildcards):
     """For each stage the files of the run that has its judge; runs that start alike share that."""
-    first = PLAN.judged_start_of(wildcards.experiment)
-    return {START: RESULTS.run(first), OPTIMIZED: files_of(wildcards)}
+    return {START: start_of(wildcards), OPTIMIZED: files_of(wildcards)}
 
 
 def validation_inputs(wildcards):

@@ -55,17 +55,25 @@ class Plan:
     runs: dict[str, Experiment] = field(default_factory=dict)
     phantoms: dict[str, PhantomSettings] = field(default_factory=dict)
     _folders: dict[str, str] = field(default_factory=dict)
+    _starts: dict[str, str] = field(default_factory=dict)
 
     def settings(self, name: str) -> Experiment:
         """Return a run, or a sweep whose runs start alike."""
         return self.runs[name] if name in self.runs else self.sweeps[name]
 
     def start_of(self, run: str) -> str:
-        """Name under which the start of a run is: its own, or that of a sweep that has but one."""
+        """Name under which the start of a run is: that of the first experiment that starts alike.
+
+        Elsewhere that of a sweep that has but one start, or the run's own.
+        """
         sweep = run.partition("/")[0]
-        if sweep not in self.sweeps:
-            return run
-        return run if any(map(_moves_the_start, self.sweeps[sweep].sweep)) else sweep
+        moved = sweep in self.sweeps and any(map(_moves_the_start, self.sweeps[sweep].sweep))
+        own = run if moved or sweep not in self.sweeps else sweep
+        # Rules ask for those of a thousand runs again and again
+        if own not in self._starts:
+            first = {self._start(name): name for name in reversed(self.experiments)}
+            self._starts[own] = first.get(self._start(own), own)
+        return self._starts[own]
 
     def phantom(self, changes: Mapping[str, Any]) -> str:
         """Folder of a phantom that differs from the config's by some settings."""
@@ -138,12 +146,6 @@ class Plan:
         changes = self.settings(run).validation.model_dump(exclude_unset=True)
         return self.config.validation.model_copy(update=changes)
 
-    def judged_start_of(self, run: str) -> str:
-        """Name under which the start of a run is judged: that of the first that starts alike."""
-        own = self._start(run)
-        first = next(each for each in [*self.experiments, *self.runs] if self._start(each) == own)
-        return self.start_of(first)
-
     def runs_of(self, sweep: str) -> list[str]:
         """Names of a sweep's runs."""
         return [run for run in self.runs if run.startswith(f"{sweep}/")]
@@ -157,11 +159,14 @@ class Plan:
             if point != stages.START
         ]
 
-    def _start(self, run: str) -> list[Any]:
-        given = self.runs[run]
+    def _start(self, name: str) -> str:
+        """Hash of all that the start of a run follows from, and of its judge."""
+        given = self.settings(name)
         values = {name: parameter.start for name, parameter in given.parameters.items()}
-        imaging = [given.image, given.reconstruction, given.modules]
-        return [given.sequences_by_name, values, *imaging, self.judge_of(run), self.phantom_of(run)]
+        sections = given.model_dump(mode="json", include={"image", "reconstruction", "modules"})
+        functions = {n: one.model_dump(mode="json") for n, one in given.sequences_by_name.items()}
+        judge, phantom = self.judge_of(name).model_dump(), self.phantom_of(name)
+        return fingerprint([functions, values, sections, judge, phantom])
 
 
 def read_plan(content: Any, folder: Path = FOLDER) -> Plan:
