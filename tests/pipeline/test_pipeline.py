@@ -339,7 +339,7 @@ def test_a_change_of_one_experiment_reruns_that_one_only(pipeline):
         # The schematic shows the last experiment's loss
         assert planned.pop(rule) == {""}
     assert set().union(*planned.values()) == {"tse_sar"}
-    made = {"optimize", "quality", "judge", "validate", "robustness", "evaluate"}
+    made = {"optimize", "judge", "validate", "robustness", "evaluate_with_quality"}
     # That of an iteration
     assert set(planned) == {*made, "stage"}
 
@@ -379,8 +379,8 @@ def test_an_edit_of_a_figure_reruns_the_figure(pipeline):
 
 def test_an_edit_of_a_kind_reruns_what_is_drawn_and_reported_of_its_experiments(pipeline):
     planned = edited(pipeline, "src/pulseq_zero/experiments/kinds/flip_angles.py")
-    assert planned["evaluate"] == {"tse_sar"}
-    assert set(planned) == {"evaluate", "summary", "report", "validated", "all"}
+    assert planned["evaluate_with_quality"] == {"tse_sar"}
+    assert set(planned) == {"evaluate_with_quality", "summary", "report", "validated", "all"}
 
 
 def test_an_edit_of_the_simulation_reruns_what_simulates(pipeline):
@@ -404,7 +404,8 @@ def test_a_gpu_is_asked_for_where_the_config_says_so(pipeline, device):
     pairs = zip(jobs[::2], jobs[1::2], strict=True)
     asking = {name for name, job in pairs if re.search(r"resources:.*\bgpu=1", job)}
     simulating = {
-        "stage", "optimize", "scan", "quality", "evaluate", "sweep", "validate", "robustness"
+        "stage", "optimize", "scan", "evaluate", "evaluate_with_quality", "sweep", "validate",
+        "robustness",
     }  # fmt: skip
     assert asking == (simulating if device == "cuda" else set())
 

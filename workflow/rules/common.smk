@@ -50,14 +50,24 @@ EXPERIMENTS, SWEEPS, RUNS = PLAN.experiments, PLAN.sweeps, PLAN.runs
 SIMULATION = PLAN.config.simulation
 SIMULATOR, ACCURACY = SIMULATION.simulator, SIMULATION.accuracies
 OTHER_PHANTOMS = PLAN.config.other_phantoms or {}
+
+
+def names(runs):
+    """Pattern of the names of runs, of which there may be none."""
+    return "|".join(map(re.escape, runs)) or "(?!)"
+
+
 # What there are numbers of, of all experiments
 NUMBERS = ["validation", "summary"]
 NUMBERS += ["robustness"] * bool(EXPERIMENTS and OTHER_PHANTOMS) + ["sweep"] * bool(SWEEPS)
 # Runs, and sweeps whose runs share their start
-STARTING = "|".join(map(re.escape, [*RUNS, *SWEEPS]))
+STARTING = names([*RUNS, *SWEEPS])
 # Runs of one sequence, whose best stage is taken with the optimization, and of several
-ALONE = "|".join(re.escape(run) for run in RUNS if RUNS[run].sequence) or "(?!)"
-TOGETHER = "|".join(re.escape(run) for run in RUNS if RUNS[run].sequences) or "(?!)"
+ALONE = names(run for run in RUNS if RUNS[run].sequence)
+TOGETHER = names(run for run in RUNS if RUNS[run].sequences)
+# Those whose figures have the quality of images over the iterations, and those whose figures do not
+WITH_QUALITY = names(run for run in RUNS if "quality" in kinds.of(RUNS[run].figure).needs)
+WITHOUT_QUALITY = names(run for run in RUNS if "quality" not in kinds.of(RUNS[run].figure).needs)
 # The schematic shows the last experiment of the config
 LAST = (list(EXPERIMENTS) or list(RUNS))[-1]
 PICTURED = RUNS[LAST]

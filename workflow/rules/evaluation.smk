@@ -1,53 +1,60 @@
 # What the report shows: of each experiment, of each sweep, and of all together.
 
 
+EVALUATED = dict(
+    evaluation=RUN.evaluation,
+    limits=report(
+        RUN.limits,
+        caption="../report/limits.rst",
+        category="Limits",
+        labels={"experiment": "{experiment}"},
+    ),
+    png=report(
+        FILES.figure("{experiment}", "png"),
+        caption="../report/experiment.rst",
+        category="Experiments",
+        labels={"figure": "{experiment}", "shows": "images, parameters, losses"},
+    ),
+    pulses=report(
+        FILES.figure("{experiment}_pulses", "png"),
+        caption="../report/pulses.rst",
+        category="Sequences",
+        labels={"figure": "{experiment}", "shows": "pulse diagram"},
+    ),
+    kspace=report(
+        FILES.figure("{experiment}_kspace", "png"),
+        caption="../report/kspace.rst",
+        category="Sequences",
+        labels={"figure": "{experiment}", "shows": "k-space order"},
+    ),
+    pdf=[
+        FILES.figure(f"{{experiment}}{shows}", suffix)
+        for shows in ("", "_pulses", "_kspace")
+        for suffix in ("pdf", "column.pdf")
+    ],
+)
+
+
 rule evaluate:
     input:
         evaluation_inputs,
         phantom=phantom_of,
     output:
-        evaluation=RUN.evaluation,
-        limits=report(
-            RUN.limits,
-            caption="../report/limits.rst",
-            category="Limits",
-            labels={"experiment": "{experiment}"},
-        ),
-        png=report(
-            FILES.figure("{experiment}", "png"),
-            caption="../report/experiment.rst",
-            category="Experiments",
-            labels={"figure": "{experiment}", "shows": "images, parameters, losses"},
-        ),
-        pulses=report(
-            FILES.figure("{experiment}_pulses", "png"),
-            caption="../report/pulses.rst",
-            category="Sequences",
-            labels={"figure": "{experiment}", "shows": "pulse diagram"},
-        ),
-        kspace=report(
-            FILES.figure("{experiment}_kspace", "png"),
-            caption="../report/kspace.rst",
-            category="Sequences",
-            labels={"figure": "{experiment}", "shows": "k-space order"},
-        ),
-        pdf=[
-            FILES.figure(f"{{experiment}}{shows}", suffix)
-            for shows in ("", "_pulses", "_kspace")
-            for suffix in ("pdf", "column.pdf")
-        ],
+        **EVALUATED,
     log:
         "<logs>/{experiment}/evaluate.log",
     benchmark:
         "<benchmarks>/{experiment}/evaluate.tsv"
+    wildcard_constraints:
+        experiment=WITHOUT_QUALITY,
     group:
         sweep_of
     conda:
         "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(10),
+        mem_mb=growing(2500),
+        runtime=growing(30),
         gpu=gpus,
     params:
         code=code("evaluate"),
@@ -57,6 +64,7 @@ rule evaluate:
         loss_settings=lambda wildcards: listed(RUNS[wildcards.experiment].loss.settings),
         variants=listed_variants,
         stages=lambda wildcards: PLAN.stages(wildcards.experiment),
+        accuracy=ACCURACY[TIGHT],
         simulator=SIMULATOR,
         limit_settings=PLAN.config.limits.model_dump(exclude_none=True),
         files=files_of,
@@ -64,6 +72,15 @@ rule evaluate:
         results=RESULTS,
     script:
         SCRIPT
+
+
+# The images of every few iterations, too, which figures of this kind have
+use rule evaluate as evaluate_with_quality with:
+    output:
+        **EVALUATED,
+        quality=RUN.quality,
+    wildcard_constraints:
+        experiment=WITH_QUALITY,
 
 
 # The runs of an experiment over lists of values, in one table and one figure

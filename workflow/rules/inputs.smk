@@ -167,7 +167,7 @@ def of_stage(start, run, stage):
 def evaluation_inputs(wildcards):
     """What an experiment is reported from; its kind may need more than its numbers do."""
     run, start, needs = files_of(wildcards), start_of(wildcards), kind_of(wildcards).needs
-    more = {"scan": [run.scan, run.minima], "quality": [run.quality], "phantom": []}
+    more = {"scan": [run.scan, run.minima], "quality": [], "phantom": []}
     names = names_of(wildcards.experiment)
     more["judge"] = [
         of.judge(of_sequence(end, name), FULL)

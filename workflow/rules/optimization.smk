@@ -118,34 +118,3 @@ rule scan:
         simulator=SIMULATOR,
     script:
         SCRIPT
-
-
-rule quality:
-    input:
-        phantom=phantom_of,
-        images=start_images(TIGHT),
-        optimization=RUN.parameters,
-    output:
-        quality=RUN.quality,
-    log:
-        "<logs>/{experiment}/quality.log",
-    benchmark:
-        "<benchmarks>/{experiment}/quality.tsv"
-    group:
-        sweep_of
-    conda:
-        "../envs/pulseq_zero.yaml"
-    threads: 1
-    resources:
-        mem_mb=growing(2500),
-        runtime=growing(30),
-        gpu=gpus,
-    params:
-        code=code("quality"),
-        functions=user_code("sequences_by_name", "reconstruction", "modules"),
-        experiment=setting("quality"),
-        start=start_of,
-        accuracy=ACCURACY[TIGHT],
-        simulator=SIMULATOR,
-    script:
-        SCRIPT

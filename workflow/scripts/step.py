@@ -1,6 +1,7 @@
 """Run the step of the library that is called as the rule is.
 
-What is done with several sequences together, as `optimize_together`, is the same step.
+What is done with several sequences together, as `optimize_together`, or makes more, as
+`evaluate_with_quality`, is the same step.
 
 What the step's function names is taken from the rule's params, its files, and its wildcards.
 What the job has used is left beside its benchmark, where Snakemake samples the CPU time and misses
@@ -36,14 +37,15 @@ from pulseq_zero.files.store import save_json
 
 
 def main(rule, wildcards, params, files):
-    run = import_module(f"pulseq_zero.experiments.steps.{rule.removesuffix('_together')}").run
+    step = rule.removesuffix("_together").removesuffix("_with_quality")
+    run = import_module(f"pulseq_zero.experiments.steps.{step}").run
     given = {**wildcards, **params, **{name: paths(file) for name, file in files.items()}}
     arguments = inspect.signature(run, eval_str=True).parameters.values()
     gc.freeze()
     gc.enable()
     imported = cpu_seconds()
     run(**{a.name: typed(given[a.name], a.annotation) for a in arguments if a.name in given})
-    return {"rule": rule, "import_cpu_s": imported, "cpu_s": cpu_seconds()}
+    return {"rule": step, "import_cpu_s": imported, "cpu_s": cpu_seconds()}
 
 
 def paths(file):

@@ -24,22 +24,28 @@ from pulseq_zero.experiments.stages import (
     point_of,
 )
 from pulseq_zero.experiments.steps import experiment_figure, limits, sequence_figures
+from pulseq_zero.experiments.steps import quality as quality_over_iterations
 from pulseq_zero.files.store import load_json, load_table, load_tensors, save_json
 from pulseq_zero.imaging.point_spread import point_spread_width
 from pulseq_zero.phantom import Phantom
 
-SECTIONS = ("title", "sequence", "sequences", "parameters", "image", "loss", "scan", "figure")
+SECTIONS = (
+    "title", "sequence", "sequences", "parameters", "image", "reconstruction", "loss", "optimizer",
+    "report_iterations", "scan", "figure",
+)  # fmt: skip
 
 
 def run(
     experiment: Experiment,
     stages: Sequence[str],
+    accuracy: float,
     simulator: Mapping[str, Any],
     limit_settings: LimitSettings,
     phantom: Path,
     files: RunFiles,
     start: RunFiles,
     results: ResultFiles,
+    quality: Path | None = None,
 ) -> None:
     """Report a run.
 
@@ -47,11 +53,17 @@ def run(
     ----------
     experiment, stages, simulator, phantom, files, start
         As for `numbers_of`. ``evaluation`` and ``limits`` of the run are made.
+    accuracy, quality
+        As for `quality.run`, where images of iterations are looked at.
     limit_settings
         The limits, see `pulseq_zero.optimization.limits.check_limits`.
     results
         The files of all runs, of which the figures are made.
     """
+    if quality is not None:
+        quality_over_iterations.run(
+            experiment, accuracy, simulator, phantom, start, files.parameters, quality
+        )
     save_json(files.evaluation, numbers_of(experiment, stages, simulator, phantom, files, start))
     limits.run(experiment, limit_settings, files, start)
     sequence_figures.run(experiment, files, results)
