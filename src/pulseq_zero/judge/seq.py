@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal, get_args
@@ -89,14 +90,15 @@ def _play(
         raise SequenceError("rotated blocks cannot be simulated; write the gradients as rotated")
     waveforms = [_waveform(getattr(block, axis, None)) for axis in _AXES]
 
-    def moment(time: float) -> np.ndarray:
-        return np.array([_integral(times, values, time) for times, values in waveforms])
+    def moments(at: Sequence[float] | np.ndarray) -> np.ndarray:
+        return np.stack([_integral(*waveform, np.asarray(at)) for waveform in waveforms], 1)
 
     now = 0.0
 
     def go_to(time: float) -> None:
         nonlocal now
-        course.wait(moment(time) - moment(now), time - now)
+        before, after = moments([now, time])
+        course.wait(after - before, time - now)
         now = time
 
     # A pulse comes before the samples of its block or after them, never in between
@@ -120,7 +122,7 @@ def _play(
             course.sample(receiver_phase)
         elif pulse is not None and pulse.field is not None:
             marks_inside = now + pulse.step * np.arange(len(pulse.field) + 1)
-            gradient = np.diff([moment(mark) for mark in marks_inside], axis=0) / pulse.step
+            gradient = np.diff(moments(marks_inside), axis=0) / pulse.step
             for part in _parts(pulse):
                 course.play(
                     dataclasses.replace(pulse, field=pulse.field[part], gradient=gradient[part])
@@ -230,9 +232,10 @@ def _waveform(gradient: SimpleNamespace | None) -> tuple[np.ndarray, np.ndarray]
     return gradient.delay + times, values
 
 
-def _integral(times: np.ndarray, values: np.ndarray, until: float) -> float:
-    """Integrate a function that is linear between its corners and zero outside."""
-    inside = times < until
-    corners = np.append(times[inside], min(max(until, times[0]), times[-1]))
-    heights = np.append(values[inside], np.interp(corners[-1], times, values))
-    return float(np.trapezoid(heights, corners))
+def _integral(times: np.ndarray, values: np.ndarray, until: np.ndarray) -> np.ndarray:
+    """Integrate what is linear between corners and zero outside, up to each of some times."""
+    whole = np.append(0.0, np.cumsum(0.5 * (values[1:] + values[:-1]) * np.diff(times)))
+    end = until.clip(times[0], times[-1])
+    corner = np.searchsorted(times, end, side="right") - 1
+    mean: np.ndarray = 0.5 * (values[corner] + np.interp(end, times, values))
+    return whole[corner] + mean * (end - times[corner])
