@@ -58,6 +58,8 @@ rule optimize:
         sweep_of
     conda:
         "../envs/pulseq_zero.yaml"
+    # Long jobs first, lest the last of them runs alone
+    priority: 2
     threads: 1
     resources:
         mem_mb=growing(3500),

@@ -19,6 +19,7 @@ rule judge:
         physics=f"{INSTANTANEOUS}|{FULL}",
     conda:
         "../envs/pulseq_zero.yaml"
+    priority: 1
     threads: 1
     resources:
         mem_mb=growing(2500),

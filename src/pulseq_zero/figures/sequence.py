@@ -33,6 +33,9 @@ _HZ_PER_M = 42577.478518
 _HZ_PER_UT = 42.577478518
 # The zoom goes on to further readouts while these lie within so many times of the first one's end.
 _FURTHER = 3.0
+# Samples of a pulse lie in the same place of the drawing within this part of its time, and so many
+# radians.
+_A_DOT = np.array([1e-3, 0.02])
 # Positions along the third axis that differ by less than this are those of one plane [1/m].
 _ONE_PLANE = 1.0
 
@@ -123,8 +126,12 @@ def _draw(
     # Arrays of complex numbers: times, and the field
     times, field = np.real(waveforms[3][0]), waveforms[3][1]
     _draw_channel(axes[0], scale * (times - begin), np.abs(field) / _HZ_PER_UT, "|B₁| [µT]", BLACK)
-    played = np.abs(field) > 1e-3 * np.abs(field).max(initial=0)
-    axes[1].plot(scale * (times[played] - begin), np.angle(field[played]), ".", color=RED, ms=1)
+    played = (begin <= times) & (times <= end)
+    played &= np.abs(field) > 1e-3 * np.abs(field).max(initial=0)
+    points = np.column_stack([times[played] - begin, np.angle(field[played])])
+    # A dot for all that lie in the same place: there may be a hundred thousand
+    _, seen = np.unique((points / _A_DOT / (end - begin, 1)).round(), axis=0, return_index=True)
+    axes[1].plot(scale * points[seen, 0], points[seen, 1], ".", color=RED, ms=1)
     axes[1].set_yticks([-np.pi, 0, np.pi], ["−π", "0", "π"])
     axes[1].set(ylabel="RF phase", ylim=(-1.15 * np.pi, 1.15 * np.pi))
     for index, (name, colour) in enumerate((("x", BLUE), ("y", ORANGE), ("z", GREEN))):

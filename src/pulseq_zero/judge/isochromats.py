@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _ORDER = 1.2
 # and a round does not ask for more than this many times as many as the one before.
 _MOST_AT_ONCE = 16
+# Aimed at is this part of the tolerance: what is expected is what it is but for chance.
+_AIM = 0.9
 # How many are needed is found by one of so many voxels, and averaged over so many of these.
 _ONE_OF, _AVERAGED = 32, 16
 
@@ -141,11 +143,11 @@ def converged_isochromats(
         mean = seeds.mean(0)
         size = float(mean.abs().square().sum().sqrt())
         scatter = float((seeds[0] - seeds[1]).abs().square().sum().sqrt()) / max(size, 1e-30)
-        aim, more = 0.8 * tolerance * size, count
+        aim, more = _AIM * tolerance * size, count
         # Numbers are rounded to powers of 2: the next ones may be those of now
         while scatter > tolerance and np.array_equal(more, count) and count.max() < largest:
             more = judge.enough_spins(count, difference, aim, largest)
-            aim *= 0.8
+            aim *= _AIM
         if np.array_equal(more, count):
             return Isochromats(mean, seeds, float(count.mean()), scatter)
         count = more
