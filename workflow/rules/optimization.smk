@@ -23,6 +23,8 @@ rule stage:
         sweep_of
     conda:
         "../envs/pulseq_zero.yaml"
+    # Optimizations wait for it
+    priority: 3
     threads: 1
     resources:
         mem_mb=growing(2500),

@@ -13,6 +13,8 @@ rule phantom:
         "<benchmarks>/{phantom}.tsv"
     conda:
         "../envs/pulseq_zero.yaml"
+    # Optimizations wait for it
+    priority: 3
     threads: 1
     resources:
         mem_mb=growing(2000),
