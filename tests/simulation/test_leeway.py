@@ -174,7 +174,7 @@ def test_played_pulses_of_little_other_flip_angles():
         return sequence
 
     data, model = phantom(6), SequenceModel(echoes, pulses="played")
-    simulator = Simulator(data, 1e-3)
+    simulator = Simulator(data, 1e-3, pulse_relaxation=1.0)
 
     def simulated(flip):
         result = simulator(model({"flip": torch.tensor(flip, requires_grad=True)}))

@@ -51,7 +51,8 @@ def apart(data):
 
 def simulated(sequence, by, data, **options):
     """Return the signal, its gradient by a tensor of the sequence, and the nodes."""
-    simulator = Simulator(data, ACCURACY, **options)
+    # Pieces of pulses would be states that are handed over
+    simulator = Simulator(data, ACCURACY, pulse_relaxation=1.0, **options)
     signal = simulator(sequence).signal
     weight = torch.randn(signal.shape, dtype=signal.dtype, generator=torch.manual_seed(0))
     gradient = torch.autograd.grad((signal * weight).real.sum(), by, retain_graph=True)[0]

@@ -11,7 +11,9 @@ from pulseq_zero.simulation import Simulator
 from pulseq_zero.simulation.pdg.cut_pulses import cut_pulses
 from pulseq_zero.simulation.pdg.pulse_relaxation import MeanTissue, pieces_of
 from pulseq_zero.simulation.simulator import DEFAULT_PULSE_RELAXATION
-from support import pulses
+from support import pulses, sequences
+from support.engines import with_hard_pulses
+from support.measures import relative_error
 from support.pulses import bloch, block, distance, phantom
 
 OFFSETS, FIELDS = (-100.0, 0.0, 60.0, 150.0), (0.7, 1.0, 1.2, 0.9)
@@ -174,3 +176,12 @@ def test_gradients_through_pieces_are_finite_differences(make, dtype):
 def test_an_impossible_bound_is_refused():
     with pytest.raises(SimulationError, match="pulse_relaxation is 0, but must be above 0"):
         Simulator(tissue(), pulse_relaxation=0)
+
+
+def test_pieces_of_one_step_are_played():
+    sequence = with_hard_pulses(sequences.turbo_spin_echo(4, off_echo=0.0), duration=1e-3)
+    data = sequences.phantom(4)
+    whole, cut = (
+        Simulator(data, 1e-3, pulse_relaxation=bound)(sequence).signal for bound in (1.0, 1e-6)
+    )
+    assert 1e-4 < relative_error(cut, whole) < 0.05

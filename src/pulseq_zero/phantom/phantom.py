@@ -84,7 +84,8 @@ class Phantom:
         check_mapping("pools", self.pools, PhantomError)
         check_mapping("masks", self.masks, PhantomError)
         lengths = (*self.fov, self.slice_thickness)
-        if not all(map(is_number, lengths)):
+        # Those that are not finite extend along no axis, as the next sentence says
+        if not all(is_number(length) or isinstance(length, float) for length in lengths):
             raise PhantomError(
                 f"fov and slice_thickness are {shown(self.fov)} and {shown(self.slice_thickness)}, "
                 "but must be lengths in m"

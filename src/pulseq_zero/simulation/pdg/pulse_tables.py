@@ -260,6 +260,8 @@ def slopes_at_zero(pulses: SilentPulses, place: Tensor, offset: Tensor) -> Tenso
 
 def _change(mean: Tensor) -> Tensor:
     """Return by how much what has these means in the steps changes across each of them."""
+    if len(mean) == 1:
+        return torch.zeros_like(mean)
     padded = torch.cat([2 * mean[:1] - mean[1:2], mean, 2 * mean[-1:] - mean[-2:-1]])
     return 0.5 * (padded[2:] - padded[:-2])
 
