@@ -51,7 +51,6 @@ def step_arguments(
         "files": files,
         "start": files,
         "results": results,
-        "judges": dict.fromkeys(ENDS, files),
         "png": results.figure("validation", "png"),
         "pdf": [results.figure("validation", "pdf"), results.figure("b", "pdf")],
     }

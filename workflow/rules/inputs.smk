@@ -134,22 +134,23 @@ def start_images(accuracy):
     return images
 
 
-def judged(wildcards):
-    """For each stage the files of the run that has its judge; runs that start alike share that."""
-    return {START: start_of(wildcards), OPTIMIZED: files_of(wildcards)}
+def judged(wildcards, physics):
+    """Images of start and optimized sequence by the judge; runs that start alike share that."""
+    ends = {START: start_of(wildcards), OPTIMIZED: files_of(wildcards)}
+    return [
+        of.judge(of_sequence(end, name), by)
+        for name in names_of(wildcards.experiment)
+        for end, of in ends.items()
+        for by in physics
+    ]
 
 
 def validation_inputs(wildcards):
     """Images of start and optimized sequence, by optimizer and judge, and what these are of."""
     start, own = start_of(wildcards), files_of(wildcards)
-    physics = judged_by(RUNS[wildcards.experiment].pulses)
-    inputs = []
-    for name in names_of(wildcards.experiment):
-        for end, of in judged(wildcards).items():
-            stage = of_sequence(end, name)
-            inputs += of_stage(start, own, stage)
-            inputs += [of.judge(stage, by) for by in physics]
-    return inputs
+    stages = [of_sequence(end, name) for name in names_of(wildcards.experiment) for end in ENDS]
+    simulated = [file for stage in stages for file in of_stage(start, own, stage)]
+    return [*simulated, *judged(wildcards, judged_by(RUNS[wildcards.experiment].pulses))]
 
 
 def evaluated(start, run, wildcards):
@@ -168,12 +169,7 @@ def evaluation_inputs(wildcards):
     """What an experiment is reported from; its kind may need more than its numbers do."""
     run, start, needs = files_of(wildcards), start_of(wildcards), kind_of(wildcards).needs
     more = {"scan": [run.scan, run.minima], "quality": [], "phantom": []}
-    names = names_of(wildcards.experiment)
-    more["judge"] = [
-        of.judge(of_sequence(end, name), FULL)
-        for name in names
-        for end, of in ((START, start), (OPTIMIZED, run))
-    ]
+    more["judge"] = judged(wildcards, [FULL])
     of_kind = [file for name in needs for file in more[name]]
     return [*evaluated(start, run, wildcards.experiment), *of_kind]
 

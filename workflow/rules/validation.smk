@@ -69,7 +69,6 @@ rule validate:
         simulator=SIMULATOR,
         files=files_of,
         start=start_of,
-        judges=judged,
     script:
         SCRIPT
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,7 @@ class Plan:
         own = run if moved or sweep not in self.sweeps else sweep
         # Rules ask for those of a thousand runs again and again
         if own not in self._starts:
-            first = {self._start(name): name for name in reversed(self.experiments)}
-            self._starts[own] = first.get(self._start(own), own)
+            self._starts[own] = self._first_with.get(self._start(own), own)
         return self._starts[own]
 
     def phantom(self, changes: Mapping[str, Any]) -> str:
@@ -158,6 +158,11 @@ class Plan:
             for point in dict.fromkeys(map(stages.point_of, self.stages(name)))
             if point != stages.START
         ]
+
+    @cached_property
+    def _first_with(self) -> dict[str, str]:
+        """The first experiment with each of the starts."""
+        return {self._start(name): name for name in reversed(self.experiments)}
 
     def _start(self, name: str) -> str:
         """Hash of all that the start of a run follows from, and of its judge."""

@@ -56,7 +56,6 @@ def run(
     phantom: Path,
     files: RunFiles,
     start: RunFiles,
-    judges: Mapping[str, RunFiles],
     png: Path,
     pdf: list[Path],
 ) -> None:
@@ -75,8 +74,6 @@ def run(
     files, start
         The files of the run, of which ``validation`` is made, a row a stage; and of the run that
         has its start.
-    judges
-        For start and optimized the files of the run that has its judge.
     png, pdf
         The figure.
     """
@@ -106,13 +103,13 @@ def run(
     at = {end: StageSetup(experiment, end, files.parameters) for end in ENDS}
     for stage in [of_sequence(end, name) for name in setups for end in ENDS]:
         end = point_of(stage)
-        own, judge = start if end == START else files, judges[end]
+        own = start if end == START else files
         files_of = {
             "optimizer": own.image(stage, OPTIMIZATION),
             "tight": own.image(stage),
             "imported": own.imported(stage),
-            "bloch": judge.judge(stage, as_optimized),
-            "bloch_full": judge.judge(stage, FULL),
+            "bloch": own.judge(stage, as_optimized),
+            "bloch_full": own.judge(stage, FULL),
         }
         stored = {kind: load_tensors(file) for kind, file in files_of.items()}
         images[stage] = {kind: tensors["image"] for kind, (tensors, _) in stored.items()}
