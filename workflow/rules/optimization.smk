@@ -19,12 +19,12 @@ rule stage:
     wildcard_constraints:
         experiment=STARTING,
         stage=OTHER_STAGES,
+    # Optimizations wait for it
+    priority: 3
     group:
         sweep_of
     conda:
         "../envs/pulseq_zero.yaml"
-    # Optimizations wait for it
-    priority: 3
     threads: 1
     resources:
         mem_mb=growing(2500),
@@ -56,12 +56,12 @@ rule optimize:
         "<benchmarks>/{experiment}/optimize.tsv"
     wildcard_constraints:
         experiment=ALONE,
+    # Long jobs first, lest the last of them runs alone
+    priority: 2
     group:
         sweep_of
     conda:
         "../envs/pulseq_zero.yaml"
-    # Long jobs first, lest the last of them runs alone
-    priority: 2
     threads: 1
     resources:
         mem_mb=growing(3500),

@@ -11,10 +11,10 @@ rule phantom:
         "<logs>/{phantom}.log",
     benchmark:
         "<benchmarks>/{phantom}.tsv"
-    conda:
-        "../envs/pulseq_zero.yaml"
     # Optimizations wait for it
     priority: 3
+    conda:
+        "../envs/pulseq_zero.yaml"
     threads: 1
     resources:
         mem_mb=growing(2000),

@@ -17,9 +17,9 @@ rule judge:
     wildcard_constraints:
         experiment=STARTING,
         physics=f"{INSTANTANEOUS}|{FULL}",
+    priority: 1
     conda:
         "../envs/pulseq_zero.yaml"
-    priority: 1
     threads: 1
     resources:
         mem_mb=growing(2500),
