@@ -2,6 +2,7 @@
 
 import cmath
 import gc
+import re
 import warnings
 from typing import get_args
 
@@ -133,6 +134,19 @@ def test_rotations_are_read_by_the_importer(write):
             repetitions = imported_repetitions(file, pulses)
         check(repetitions, axis=1)
     assert read_definitions(file)["FOV"] == ["0.1", "0.1", "0.005"]
+
+
+@pytest.mark.parametrize("wrong", ["0 0 0 0", "1 1 0 0", "nan 0 0 1"])
+def test_a_rotation_that_is_none_is_refused(wrong, write):
+    text = text_of("1.5.1", QUARTER_ABOUT_Z, 1).replace(f"1 {_HALF} 0 0 {_HALF}", f"1 {wrong}")
+    with pytest.raises(SequenceError, match=rf"a rotation 1 by {wrong}, which is no quaternion"):
+        imported_repetitions(write(text))
+
+
+def test_a_use_that_nobody_knows_is_told(write):
+    file = write(re.sub(r"(\[RF\]\n.*) e\n", r"\1 q\n", text_of("1.5.0")))
+    with pytest.warns(UserWarning, match="pulses whose use is not known and taken for none: q$"):
+        check(convert(read_seq(file)))
 
 
 @pytest.mark.parametrize("version", ["1.2.0", "1.3.1", "1.4.0"])

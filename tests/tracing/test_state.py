@@ -381,6 +381,18 @@ def test_what_stands_in_for_others_cannot_be_changed(name, owner):
             act()
 
 
+def test_names_of_what_stands_in_for_others_are_for_reading():
+    for module in (lambda: pp, lambda: np, lambda: math, lambda: pz):
+        with tracing():
+            assert vars(module())["__name__"] == module().__name__
+            with pytest.raises(TypeError, match="does not support item assignment"):
+                vars(module())["make_delay"] = None
+            with pytest.raises(AttributeError):
+                vars(module()).update(make_delay=None)
+        with tracing():
+            assert pp.make_delay(tensor(1e-3)).delay == 1e-3
+
+
 PLAIN_DELAY = pp.make_delay
 
 

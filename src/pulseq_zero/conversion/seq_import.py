@@ -21,6 +21,9 @@ from pulseq_zero.conversion.repetitions import Repetitions, repetitions_from_mr0
 from pulseq_zero.errors import SequenceError, UnsupportedFileError
 from pulseq_zero.files.seq import read_lines, read_seq
 
+# Of a rotation's quaternion, which files hold in few digits
+_NORM_ERROR = 1e-2
+
 
 def imported_repetitions(
     path: Path | str, pulses: Pulses = "instantaneous", *, check_signature: bool = False
@@ -70,14 +73,17 @@ def import_without_pypulseq(path: Path | str, reason: UnsupportedFileError) -> R
     UnsupportedFileError
         If neither reads it.
     SequenceError
-        If it holds no pulse.
+        If it holds no pulse, or a rotation that is none.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "turned.seq"
         lines = read_lines(path)
         try:
-            file.write_text("\n".join(map(_mended, _sections(lines))), encoding="utf-8")
+            mended = [_mended(line, path) for line in _sections(lines)]
+            file.write_text("\n".join(mended), encoding="utf-8")
             sequence = mr0.Sequence.import_file(str(file))
+        except SequenceError:
+            raise
         except Exception as error:
             raise reason from error
     if not len(sequence):
@@ -126,7 +132,7 @@ def _sections(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
         yield extension, words
 
 
-def _mended(line: tuple[str, list[str]]) -> str:
+def _mended(line: tuple[str, list[str]], path: Path | str) -> str:
     """Write a line so that the importer makes of it what Pulseq means.
 
     It turns the gradients of a rotation the other way round, and takes phases of channels, which
@@ -135,6 +141,11 @@ def _mended(line: tuple[str, list[str]]) -> str:
     extension, words = line
     if extension == "ROTATIONS" and len(words) == 5:
         number, real, *axis = words
+        if not abs(math.hypot(*map(float, words[1:])) - 1) < _NORM_ERROR:
+            raise SequenceError(
+                f"{path} states a rotation {number} by {' '.join(words[1:])}, which is no "
+                "quaternion of length 1; get it again"
+            )
         words = [number, real, *(str(-float(each)) for each in axis)]
     elif extension == "RF_SHIMS" and len(words) > 3 and words[0] != "extension":
         number, count, *weights = words

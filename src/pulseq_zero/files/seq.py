@@ -30,6 +30,8 @@ _VERSION = re.compile(r"^\[VERSION\]\s+major\s+(\d+)\s+minor\s+(\d+)\s+revision\
 # What PyPulseq reads, and what changes pulses or gradients, so that it cannot be passed over
 _READ = {"DELAYS", "LABELINC", "LABELSET", "TRIGGERS"}
 _PHYSICAL = {"RF_SHIMS", "ROTATIONS"}
+# What pulses are for: excitation, refocusing, inversion, saturation, preparation, other, undefined
+_USES = {*"erispou"}
 # No field of view is as long [m]; some programs write it in mm
 _TOO_LONG = 10.0
 # The newline before its section belongs to the signature
@@ -120,6 +122,10 @@ def read_seq(
     if passed_over:
         doubts.append(
             f"has extensions that are not known and passed over: {', '.join(passed_over)}"
+        )
+    if unknown := set(sequence.rf_library.type.values()) - _USES:
+        doubts.append(
+            f"has pulses whose use is not known and taken for none: {', '.join(sorted(unknown))}"
         )
     if _mend_fov(sequence):
         doubts.append("states a field of view that is taken for mm, as none has as many m")

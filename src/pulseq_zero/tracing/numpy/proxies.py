@@ -201,7 +201,7 @@ class _Proxy(StandIn):
             attribute = _UfuncProxy(attribute)
         elif isinstance(attribute, type(np.sum)) or hasattr(attribute, "_implementation"):
             attribute = _function_proxy(attribute)
-        self.__dict__[name] = attribute
+        self._learn({name: attribute})
         return attribute
 
     def __dir__(self) -> list[str]:

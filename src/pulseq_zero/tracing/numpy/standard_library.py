@@ -91,10 +91,9 @@ _SAME_IN_NUMPY = (
 )  # fmt: skip
 
 traced_math = StandIn(
-    math, {name: value for name, value in vars(math).items() if not name.startswith("__")}
-)
-traced_math.__dict__.update(
-    {
+    math,
+    {name: value for name, value in vars(math).items() if not name.startswith("__")}
+    | {
         name: _of_one(getattr(math, name), operation)
         for name, operation in {
             **dict(zip(_SAME_IN_NUMPY, _SAME_IN_NUMPY, strict=True)),
@@ -113,9 +112,7 @@ traced_math.__dict__.update(
         }.items()
         if hasattr(math, name)
     }
-)
-traced_math.__dict__.update(
-    {
+    | {
         "log": _following(math.log, _log),
         "pow": _following(math.pow, lambda x, y: x**y),
         "atan2": _following(math.atan2, np.arctan2),
@@ -129,7 +126,7 @@ traced_math.__dict__.update(
         "isfinite": _following(math.isfinite, np.isfinite),
         "isnan": _following(math.isnan, np.isnan),
         "isinf": _following(math.isinf, np.isinf),
-    }
+    },
 )
 
 
