@@ -138,6 +138,24 @@ def test_new_refuses_what_is_no_name(name, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "use"),
+    [
+        ("class", "a keyword of Python"),
+        ("pp", "a name that its script uses"),
+        ("rf", "a name that its script uses"),
+        ("math", "a module that scripts may import"),
+        ("torch", "a module that scripts may import"),
+    ],
+)
+def test_a_sequence_function_needs_a_name_of_its_own(name, use, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert f"{name!r} cannot name a sequence function, as it is {use};" in call(
+        "new", name, fails=1
+    )
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_errors_are_one_sentence(project):
     change(project / EXPERIMENT, loss={"function": "losses/echo_loss.py:nothing"})
     for command in ("check", "run"):

@@ -100,6 +100,12 @@ def test_converged_accuracy():
         converged_accuracy(repetitions, data, change=1e-9, start=0.3, smallest=0.2)
 
 
+def test_an_image_that_is_not_finite_is_no_lack_of_accuracy():
+    data, repetitions = phantom(10, shape="box"), CASES["tse"](10)
+    with pytest.raises(SimulationError, match=r"not finite at accuracy 0\.3; check how it is made"):
+        converged_accuracy(repetitions, data, start=0.3, image=lambda signal: signal / 0)
+
+
 def train_of_different_intervals(pulses=9):
     """Stimulated echoes of all orders: no two of (3^n - 1) / 2 states come together."""
     write = Writer()

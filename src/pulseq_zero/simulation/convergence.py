@@ -76,8 +76,8 @@ def converged_accuracy(
     Raises
     ------
     SimulationError
-        If the image still changes at the smallest threshold, or if the sequence makes more states
-        than are followed.
+        If the image still changes at the smallest threshold, or is not finite, or if the sequence
+        makes more states than are followed.
     """
     accuracies, signals, images = [start], list[Tensor](), list[Tensor]()
     with torch.no_grad():
@@ -99,6 +99,11 @@ def converged_accuracy(
                 )
             signals.append(result.signal)
             images.append(result.signal if image is None else image(result.signal))
+            if not bool(images[-1].isfinite().all()):
+                raise SimulationError(
+                    f"the image holds values that are not finite at accuracy {accuracies[-1]:g}; "
+                    "check how it is made of the signal"
+                )
             if len(images) >= 3:
                 largest = max(relative_change(images[-3], later) for later in images[-2:])
                 if largest <= change:
