@@ -143,7 +143,7 @@ def test_new_refuses_what_is_no_name(name, tmp_path, monkeypatch):
     [
         ("class", "a keyword of Python"),
         ("pp", "a name that its script uses"),
-        ("rf", "a name that its script uses"),
+        ("seq", "a name that its script uses"),
         ("math", "a module that scripts may import"),
         ("torch", "a module that scripts may import"),
     ],
