@@ -143,6 +143,12 @@ def test_a_rotation_that_is_none_is_refused(wrong, write):
         imported_repetitions(write(text))
 
 
+def test_a_readout_of_too_many_samples_is_refused(write):
+    file = write(re.sub(r"(\[ADC\]\n1) 8 ", r"\1 375763573 ", text_of("1.5.0")))
+    with pytest.raises(SequenceError, match=r"has a readout of 3\.75764e\+08 samples, which is no"):
+        read_seq(file)
+
+
 def test_a_use_that_nobody_knows_is_told(write):
     file = write(re.sub(r"(\[RF\]\n.*) e\n", r"\1 q\n", text_of("1.5.0")))
     with pytest.warns(UserWarning, match="pulses whose use is not known and taken for none: q$"):

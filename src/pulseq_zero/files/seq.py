@@ -24,7 +24,7 @@ from pulseq_zero.errors import SequenceError, UnsupportedFileError, is_number, s
 _RASTERS = (
     "AdcRasterTime", "BlockDurationRaster", "GradientRasterTime", "RadiofrequencyRasterTime"
 )  # fmt: skip
-# Of a shape: ten seconds of a pulse, and a hundred of a gradient
+# Of a shape or a readout: ten seconds of a pulse, and a hundred of a gradient
 _MOST_SAMPLES = 10**7
 _VERSION = re.compile(r"^\[VERSION\]\s+major\s+(\d+)\s+minor\s+(\d+)\s+revision\s+(\S+)", re.M)
 # What PyPulseq reads, and what changes pulses or gradients, so that it cannot be passed over
@@ -112,6 +112,7 @@ def read_seq(
     if not sequence.block_events:
         raise SequenceError(f"{path} holds no blocks, so that it is cut or empty; get it again")
     _check_rasters(sequence, path)
+    _check_readouts(sequence, path)
     doubts = [] if doubt is None else [doubt]
     if any("RasterTime found" in str(warning.message) for warning in caught):
         doubts.append(
@@ -167,6 +168,16 @@ def _check_rasters(sequence: pypulseq.Sequence, path: Path) -> None:
         if not is_number(time) or time <= 0:
             raise SequenceError(
                 f"{path} states {time} as its {name}, which is no time; get it again"
+            )
+
+
+def _check_readouts(sequence: pypulseq.Sequence, path: Path) -> None:
+    """Refuse numbers of samples that no readout has: they would take all memory."""
+    for event in sequence.adc_library.data.values():
+        if not abs(event[0]) <= _MOST_SAMPLES:
+            raise SequenceError(
+                f"{path} has a readout of {event[0]:g} samples, which is no number of samples; "
+                "get it again"
             )
 
 
