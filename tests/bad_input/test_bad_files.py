@@ -200,11 +200,19 @@ def test_files(written, act, message):
                 f"{dwell / 1e9:g} s; mend the sequence, or get the file again",
             )
             for count, dwell, shown in (
-                (10**9, 200000, "1e+09"),
-                (10**30, 200000, "1e+30"),
+                (10**7, 200000, "1e+07"),
                 (8, 0, "8"),
                 (10, 200000, "10"),
             )
+        ),
+        *(
+            (
+                "1 8 200000 100 0 0",
+                f"1 {count} 200000 100 0 0",
+                f"a.seq has a readout of {count:g} samples, which is no number of samples; get it "
+                "again",
+            )
+            for count in (10**9, 10**30)
         ),
         *(
             (
