@@ -1,5 +1,7 @@
 """The command line, as a person uses it who writes no workflow."""
 
+import re
+import subprocess
 import sys
 
 import ismrmrd
@@ -116,6 +118,15 @@ def test_new_check_run_show_export(project):
     np.testing.assert_allclose(middle, 1e3 * np.array(build_phantom({}).position), atol=1e-4)
     data = ismrmrd.Dataset(str(project / exported[3]), create_if_needed=False)
     assert data.number_of_acquisitions() == 16
+
+
+def test_lines_of_the_log_stand_above_the_bar(project):
+    # In a process of its own: pytest has handlers of its own
+    program = "from pulseq_zero.cli import main; main()"
+    command = [sys.executable, "-c", program, "run", EXPERIMENT, "--iterations", "1", "--verbose"]
+    done = subprocess.run(command, cwd=project, check=True, capture_output=True, text=True)
+    lines = [line for line in re.split(r"[\r\n]", done.stderr) if "iteration 0 of 1" in line]
+    assert [line.partition(":")[0] for line in lines] == ["pulseq_zero.optimization.run"]
 
 
 def test_new_overwrites_nothing(tmp_path, monkeypatch):

@@ -18,9 +18,19 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
+class _BesideBars(logging.Handler):
+    """Writes lines of the log above the bar that shows progress."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
 def _show_log(_context: click.Context, _option: click.Parameter, verbose: bool) -> None:
     if verbose:
-        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+        form = "%(name)s: %(message)s"
+        logging.basicConfig(level=logging.INFO, format=form, handlers=[_BesideBars()])
 
 
 _config = click.option(
