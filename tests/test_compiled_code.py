@@ -1,6 +1,9 @@
 """Compiled loops: what they call, and where numba keeps them."""
 
+import ast
 import os
+import shutil
+import sys
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
@@ -10,6 +13,10 @@ import pytest
 from numba.core.dispatcher import Dispatcher
 
 import pulseq_zero
+from pulseq_zero.importing import loops
+from pulseq_zero.importing.loops import find_folder
+
+IGNORED = shutil.ignore_patterns("__pycache__")
 
 
 def compiled_loops():
@@ -34,6 +41,44 @@ def test_what_compiled_loops_call_is_inlined():
         assert options.get("forceinline") or options.get("inline") == "always", call
 
 
+def test_loops_are_kept_by_the_text_of_all_of_them():
+    """Numba itself goes by the file of a loop, and not by those of what it calls."""
+    for function in compiled_loops():
+        dispatcher = vars(sys.modules[function.__module__])[function.__name__]
+        kept = dispatcher.stats.cache_path
+        always_inlined = dispatcher.targetoptions.get("inline") == "always"
+        assert always_inlined if kept is None else f"loops-{loops._digest()}" in kept
+
+
+@pytest.mark.parametrize("file", ["judge/trigonometry.py", "simulation/pdg/handing_over.py"])
+def test_another_text_is_kept_elsewhere(tmp_path, monkeypatch, file):
+    library = tmp_path / "library"
+    shutil.copytree(Path(pulseq_zero.__file__).parent, library, ignore=IGNORED)
+    monkeypatch.setattr(loops, "_LIBRARY", library)
+    digest = loops._digest.__wrapped__
+    before = digest()
+    assert before == loops._digest()
+    (library / file).write_text((library / file).read_text() + "# Another\n")
+    assert digest() != before
+    assert loops._folder(str(tmp_path)).parent == tmp_path
+
+
+def test_what_loops_take_from_other_files_is_of_files_with_loops():
+    """Constants are compiled, too."""
+    taken = set()
+    for function in compiled_loops():
+        tree = ast.parse(Path(sys.modules[function.__module__].__file__).read_text())
+        imports = [each for each in ast.walk(tree) if isinstance(each, ast.ImportFrom)]
+        homes = {
+            alias.asname or alias.name: each.module for each in imports for alias in each.names
+        }
+        taken |= {homes[name] for name in function.__code__.co_names if name in homes}
+    of_library = {name for name in taken if name.startswith("pulseq_zero.")}
+    assert len(of_library) > 10
+    for name in of_library:
+        assert loops._HAS_LOOPS.search(Path(sys.modules[name].__file__).read_text()), name
+
+
 @pytest.fixture
 def nowhere(monkeypatch, tmp_path):
     """Let no folder be written, as for another user than who has installed the package."""
@@ -45,7 +90,7 @@ def nowhere(monkeypatch, tmp_path):
 
 def test_a_process_that_can_write_nowhere_has_a_folder_of_its_own(nowhere):
     with pytest.warns(UserWarning, match="set NUMBA_CACHE_DIR to one that can be written"):
-        pulseq_zero._keep_compiled()
+        find_folder()
     folder = Path(os.environ["NUMBA_CACHE_DIR"])
     assert folder.is_dir()
     assert folder.stat().st_mode & 0o077 == 0
@@ -58,12 +103,12 @@ def test_a_user_without_a_home_has_no_folder_there(nowhere, tmp_path, monkeypatc
     monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
     monkeypatch.chdir(tmp_path)
     with pytest.warns(UserWarning, match="set NUMBA_CACHE_DIR"):
-        pulseq_zero._keep_compiled()
+        find_folder()
 
 
 @pytest.mark.parametrize("name", ["NUMBA_CACHE_DIR", "XDG_CACHE_HOME"])
 def test_a_folder_that_is_named_serves(nowhere, tmp_path, monkeypatch, name, recwarn):
     monkeypatch.setenv(name, str(tmp_path / "to/be/made"))
-    pulseq_zero._keep_compiled()
+    find_folder()
     assert not recwarn
     assert os.environ[name] == str(tmp_path / "to/be/made")

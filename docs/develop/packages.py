@@ -23,8 +23,8 @@ COLUMNS = (
     ("experiments", "optimization", "imaging", "simulation", "conversion", "errors"),
     ("cli", "figures", "phantom", "files", "given"),
 )
-# Modules at the top that are no part of the layers: names that are imported when they are used
-_NO_LAYERS = {"__init__", "lazy"}
+# What is no part of the layers: how names are imported and loops are kept
+_NO_LAYERS = {"__init__", "importing"}
 # Of a box, and from one to the next, in pixels; letters in a line
 _WIDTH, _HEIGHT, _GAP, _ROW, _TIP = 216, 70, 50, 108, 3
 _LINE = 34
@@ -42,7 +42,7 @@ def imports(library: Path = LIBRARY) -> Graph:
             graph.setdefault(package, set()).update(set(_imported(file)) - {package} - _NO_LAYERS)
     for file in [*WORKFLOW.rglob("*.py"), *WORKFLOW.rglob("*.smk")]:
         found = re.findall(r"^ *from pulseq_zero\.(\w+)", file.read_text("utf-8"), re.M)
-        graph["workflow"].update(found)
+        graph["workflow"].update(set(found) - _NO_LAYERS)
     return graph
 
 

@@ -6,16 +6,13 @@ say ``import pulseq_zero as pp`` where it said ``import pypulseq as pp``.
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
-import tempfile
-import warnings
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pulseq_zero.lazy import lazy_names
+from pulseq_zero.importing.lazy import lazy_names
+from pulseq_zero.importing.loops import find_folder
 
 if TYPE_CHECKING:
     from pulseq_zero.conversion import SequenceModel as SequenceModel
@@ -60,33 +57,6 @@ def __dir__() -> list[str]:
     return sorted({*__all__, "__version__", *dir(import_module("pypulseq"))})
 
 
-def _keep_compiled() -> None:
-    """Give numba a folder for what it has compiled, where it can write none: it fails otherwise."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
-    given = os.environ.get("NUMBA_CACHE_DIR")
-    # Of a user who has no home, ~ stays
-    places = [place for place in (home, given) if place and not place.startswith("~")]
-    if any(map(_can_be_written, [Path(__file__).parent, *map(Path, places)])):
-        return
-    # Nobody else's: what numba finds there it runs
-    folder = tempfile.TemporaryDirectory(prefix="pulseq-zero-")
-    atexit.register(folder.cleanup)
-    os.environ["NUMBA_CACHE_DIR"] = folder.name
-    if "numba" in sys.modules:
-        sys.modules["numba"].config.CACHE_DIR = folder.name
-    warnings.warn(
-        "there is no folder to keep compiled code in, so that every process compiles for a minute; "
-        "set NUMBA_CACHE_DIR to one that can be written",
-        stacklevel=2,
-    )
-
-
-def _can_be_written(folder: Path) -> bool:
-    # Path.exists would fail below a folder of somebody else's
-    there = next(p for p in (folder, *folder.absolute().parents) if os.path.exists(p))  # noqa: PTH110
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
-
-
 def _show_in_notebooks() -> None:
     """Let results show themselves as tables and figures, if this is IPython or a notebook."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
@@ -101,7 +71,7 @@ def _compute_alone() -> None:
         torch.set_num_threads(1)
 
 
-_keep_compiled()
+find_folder()
 _show_in_notebooks()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_compute_alone)

@@ -4,6 +4,7 @@ And the library, as pip does what it installs: where PYTHONDONTWRITEBYTECODE is 
 """
 
 import compileall
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +18,7 @@ import tse
 import pulseq_zero
 from pulseq_zero.experiments.validation import judged_phantom
 from pulseq_zero.imaging.model import ImagingModel
+from pulseq_zero.importing.loops import BESIDE
 from pulseq_zero.judge import converged_isochromats, read_course
 from pulseq_zero.phantom import build_phantom
 
@@ -29,6 +31,8 @@ STARTS = {
 
 def main():
     compileall.compile_dir(Path(pulseq_zero.__file__).parent, quiet=1)
+    for version in BESIDE.glob("loops-*"):
+        shutil.rmtree(version)
     phantom = build_phantom({"source": "icbm152"})
     for function, start in STARTS.items():
         for pulses in ("instantaneous", "played"):

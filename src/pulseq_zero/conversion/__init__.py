@@ -6,7 +6,7 @@ that the layers above take it without PyPulseq.
 
 from typing import TYPE_CHECKING
 
-from pulseq_zero.lazy import lazy_names
+from pulseq_zero.importing.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pulseq_zero.conversion.model import Conversion as Conversion

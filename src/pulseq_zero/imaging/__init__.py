@@ -6,7 +6,7 @@ experiments.
 
 from typing import TYPE_CHECKING
 
-from pulseq_zero.lazy import lazy_names
+from pulseq_zero.importing.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pulseq_zero.imaging.acquisition import Acquisition as Acquisition

@@ -6,7 +6,7 @@ It says whether a simulated signal is right, and so shares no code with the simu
 
 from typing import TYPE_CHECKING
 
-from pulseq_zero.lazy import lazy_names
+from pulseq_zero.importing.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pulseq_zero.judge.course import course_of as course_of

@@ -1,9 +1,6 @@
 """The loops of the isochromat simulation, compiled: one voxel after the other, step by step.
 
 Spins turn by exp(2πi f t), as Pulseq counts frequencies; `pulse_series` says what pulses do.
-
-Numba's cache on disk goes by the file of the function that is called from Python: after an edit
-of `placing`, `pulse_series`, `reading_out` or `trigonometry`, save this file as well.
 """
 
 # Compiled functions have no annotations: numba derives the types from the arguments.

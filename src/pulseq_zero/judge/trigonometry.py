@@ -10,18 +10,20 @@ import math
 import numpy as np
 from numba import njit
 
+from pulseq_zero.importing.loops import kept
+
 # Taylor series of sin πx and cos πx for |x| <= 1/2: what is left out is below 1e-9.
 _SINE = tuple((-1.0) ** n * math.pi ** (2 * n + 1) / math.factorial(2 * n + 1) for n in range(7))
 _COSINE = tuple((-1.0) ** n * math.pi ** (2 * n) / math.factorial(2 * n) for n in range(8))
 
-compiled = njit(cache=True, fastmath=True, nogil=True)
+compiled = kept(fastmath=True, nogil=True)
 # A helper that is called, and not inlined, is compiled with its caller and on its own, and which
 # of the two is linked differs between a process that compiles and one that reads numba's cache:
 # they would round differently.
-inlined = njit(cache=True, fastmath=True, nogil=True, forceinline=True)
+inlined = kept(fastmath=True, nogil=True, forceinline=True)
 
 
-@njit(cache=True, fastmath=True, nogil=True, inline="always")
+@njit(inline="always", fastmath=True, error_model="numpy")
 def cosine_and_sine(turns):
     """Of 2π turns, by the double angle; in this form a compiler vectorizes it."""
     x = turns - np.rint(turns)

@@ -5,7 +5,7 @@ Imports files and errors.
 
 from typing import TYPE_CHECKING
 
-from pulseq_zero.lazy import lazy_names
+from pulseq_zero.importing.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pulseq_zero.phantom.build import build_phantom as build_phantom

@@ -7,7 +7,7 @@ or by `compiled` loops) and MRzeroCore's (`mrzero`). Imports
 
 from typing import TYPE_CHECKING
 
-from pulseq_zero.lazy import lazy_names
+from pulseq_zero.importing.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pulseq_zero.simulation.convergence import Convergence as Convergence

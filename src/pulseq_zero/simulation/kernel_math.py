@@ -2,9 +2,6 @@
 
 The library functions are called one element at a time; polynomials run on whole vectors of
 elements, some ten times as fast.
-
-Numba's cache on disk goes by the file of the function that is called from Python: after an edit
-here, save `compiled.kernel` as well.
 """
 
 from __future__ import annotations

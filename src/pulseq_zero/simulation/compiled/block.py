@@ -4,9 +4,6 @@ Arrays of states are (states + 1, 2 * BLOCK): all real parts before all imaginar
 loops run on whole vectors, and a last state of zeros that stands in, by the number -1, for an
 ancestor that is not simulated. Voxels that a last block lacks are zeros everywhere. (Arrays of
 three dimensions, or slices handed to helpers, keep LLVM from vectorising.)
-
-Numba's cache on disk goes by the file of the function that is called from Python: after an edit
-of the steps, save `kernel`, `played_kernel` and `turning` as well.
 """
 
 # Compiled functions have no annotations: numba derives the types from the arguments, and hands
@@ -18,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from pulseq_zero.importing.loops import kept
 from pulseq_zero.simulation.kernel_math import to_cache_line, wide_vectors
 
 # The states of a block should stay in the processor's cache through the whole sequence.
@@ -38,7 +36,7 @@ _ZERO = np.float32(0)
 # A helper that is called, and not inlined, is compiled with its caller and on its own, and which
 # of the two is linked differs between a process that compiles and one that reads numba's cache:
 # they would round differently.
-inlined = njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)
+inlined = kept(fastmath=True, nogil=True, forceinline=True)
 
 
 @inlined

@@ -10,8 +10,8 @@ states are stored.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from pulseq_zero.importing.loops import kept
 from pulseq_zero.simulation.compiled.block import (
     BLOCK,
     TISSUE_ROWS,
@@ -58,7 +58,7 @@ from pulseq_zero.simulation.compiled.rotation_steps import (
 
 _ONE, _ZERO = np.float32(1), np.float32(0)
 
-_compiled = njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+_compiled = kept(fastmath=True, nogil=True)
 
 
 @_compiled

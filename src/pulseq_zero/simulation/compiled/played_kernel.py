@@ -10,8 +10,8 @@ after cell goes through the sequence, and a voxel's signal is summed before it t
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from pulseq_zero.importing.loops import kept
 from pulseq_zero.simulation.compiled.block import (
     BLOCK,
     TISSUE_ROWS,
@@ -62,7 +62,7 @@ from pulseq_zero.simulation.compiled.rotation_steps import ROTATION_ROWS, positi
 _ONE, _ZERO = np.float32(1), np.float32(0)
 _TURN = np.float32(2 * np.pi)
 
-_compiled = njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+_compiled = kept(fastmath=True, nogil=True)
 
 
 @_compiled

@@ -9,9 +9,6 @@ makes, of ancestors m,
 which is `propagation`'s rotation where a = cos(θ/2) and b = -i sin(θ/2) exp(iφ). States lie in the
 frame of the scanner throughout. A gradient g = ∂L/∂Re + i ∂L/∂Im of f x is ḡ-linear: conj(f) g for
 x and conj(x) g for f.
-
-Numba's cache on disk goes by the file of the function that is called from Python: after an edit
-here, save `played_kernel` as well.
 """
 
 # Compiled functions have no annotations: numba derives the types from the arguments.

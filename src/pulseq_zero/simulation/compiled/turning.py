@@ -1,7 +1,4 @@
-"""A compiled loop that turns what voxels emit by their places.
-
-Numba's cache on disk goes by this file: after an edit of `kernel_math` save it as well.
-"""
+"""A compiled loop that turns what voxels emit by their places."""
 
 # Compiled functions have no annotations: numba derives the types from the arguments.
 # mypy: disable-error-code="no-untyped-def, call-arg"
@@ -9,12 +6,12 @@ Numba's cache on disk goes by this file: after an edit of `kernel_math` save it 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from pulseq_zero.importing.loops import kept
 from pulseq_zero.simulation.compiled.block import BLOCK, aligned_zeros
 from pulseq_zero.simulation.kernel_math import sine_and_cosine, wide_vectors
 
-_compiled = njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+_compiled = kept(fastmath=True, nogil=True)
 
 
 @_compiled

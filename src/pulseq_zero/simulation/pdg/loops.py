@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from numba import njit
+from pulseq_zero.importing.loops import kept
 
 # Sums in any order, but no promise that there is nothing infinite.
 _FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
-compiled = njit(cache=True, error_model="numpy", fastmath=_FAST)
+compiled = kept(fastmath=_FAST)
 
 # What compiled loops call: `compiled.block` says why it has to be inlined.
-inlined = njit(cache=True, error_model="numpy", fastmath=_FAST, forceinline=True)
+inlined = kept(fastmath=_FAST, forceinline=True)
