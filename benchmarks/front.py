@@ -1,11 +1,11 @@
 """Tell how far the points of a front still move: search on where the pipeline's runs end.
 
-Usage: python benchmarks/front.py [config/experiments/tse_pareto.yaml ...] [--iterations 400]
+Usage: python benchmarks/front.py [config/experiments/tse_pareto.yaml ...] [--iterations 1000]
 
 Each run of experiments and sweeps over flip angles is made anew with more iterations. The table has
 the error in the brain and the power of the measured shots after as many iterations as the
 experiment has, and after all of them, simulated at the tight accuracy, and by how much they move.
-A run takes about a minute of processor time.
+A run takes about a minute and a half of processor time.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def main() -> None:
     """Search on in all runs, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("experiments", type=Path, nargs="*", default=FRONT)
-    parser.add_argument("--iterations", type=int, default=400)
+    parser.add_argument("--iterations", type=int, default=1000)
     options = parser.parse_args()
     config = read(Config, read_yaml(CONFIG), str(CONFIG))
     phantom = build_phantom(config.phantom)
