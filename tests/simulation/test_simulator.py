@@ -9,6 +9,7 @@ import torch
 from pulseq_zero.errors import SimulationError
 from pulseq_zero.simulation import Simulator, Thresholds, converged_accuracy, simulate
 from pulseq_zero.simulation.mrzero import compute_graph, rotation_table
+from pulseq_zero.simulation.pdg import main_pass
 from support.sequences import CASES, Writer, phantom, turbo_spin_echo
 
 
@@ -335,3 +336,21 @@ def test_gradients_of_moving_events_do_not_need_those_of_the_others(when):
 
     assert gradient(None).abs().min() > 0
     torch.testing.assert_close(gradient(moving), gradient(None), rtol=1e-6, atol=0.0)
+
+
+def test_encodings_that_fit_into_the_memory_are_made_once(monkeypatch):
+    made = []
+    plain = main_pass.encoding_matrix
+    monkeypatch.setattr(
+        main_pass, "encoding_matrix", lambda *given, **how: made.append(1) or plain(*given, **how)
+    )
+    spokes = CASES["radial"](32)
+    moved = dataclasses.replace(
+        spokes, gradient_moment=spokes.gradient_moment.clone().requires_grad_()
+    )
+    simulator = Simulator(phantom(96), 1e-2)
+    for _ in range(2):
+        before = len(made)
+        simulator(moved).signal.abs().sum().backward()
+    assert before > 0
+    assert len(made) == before

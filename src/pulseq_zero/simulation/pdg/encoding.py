@@ -87,8 +87,3 @@ class EncodingCache:
             _, dropped = self._matrices.popitem(last=False)
             self._used -= dropped.numel() * dropped.element_size()
         return matrix
-
-    def clear(self) -> None:
-        """Forget all matrices."""
-        self._matrices.clear()
-        self._used = 0

@@ -36,9 +36,7 @@ class Sampler:
 
     def __init__(self, phantom: PreparedPhantom) -> None:
         self._phantom = phantom
-        # Those of samples, of polynomials and of nodes
-        self._memory = phantom.numerics.memory // 3
-        self._cache = EncodingCache(self._memory)
+        self._cache = EncodingCache(phantom.numerics.memory)
         self._encodings: NodeEncodings | None = None
         self._interpolated: tuple[Voxels, Tensor | None, Interpolation] | None = None
         self._counted: tuple[StateGraph, Interpolation, Counts] | None = None
@@ -138,8 +136,10 @@ class Sampler:
             made = Interpolation(voxels, layer, numerics.accuracy, numerics.memory)
             known = (voxels, layer, made)
             self._interpolated = known
-            self._encodings = NodeEncodings(made.voxels, numerics.backend, self._memory)
-            self._cache.clear()
+            # Those of samples, of polynomials and of nodes
+            share = numerics.memory // 3
+            self._encodings = NodeEncodings(made.voxels, numerics.backend, share)
+            self._cache = EncodingCache(share)
         return known[2] if known[2].is_gain(repetitions) else None
 
     @torch.no_grad()
