@@ -81,6 +81,16 @@ class PlayedPulses:
         ends = torch.tensor([0, *self.step_count]).cumsum(0).tolist()
         return tuple(slice(a, b) for a, b in itertools.pairwise(ends))
 
+    @cached_property
+    def pulse_of_step(self) -> Tensor:
+        """Which of the pulses each step is one of, (steps,)."""
+        return torch.repeat_interleave(torch.tensor(self.step_count, dtype=torch.int64))
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Add up what the steps of each pulse have, (steps, ...), to (pulses, ...)."""
+        zeros = values.new_zeros(len(self.step_count), *values.shape[1:])
+        return zeros.index_add(0, self.pulse_of_step.to(values.device), values)
+
     @property
     def pieces(self) -> tuple[int, ...]:
         """In how many pieces each pulse was cut; nothing if none was."""

@@ -81,7 +81,7 @@ class Simulator:
     pulse_relaxation
         Part of the magnetisation by which a played pulse may err where relaxation acts before and
         after it and not on the way, and by which all of one shape may that are played within T1;
-        those of more are cut into as many pieces as it takes for a sixth of it.
+        those of more are cut into as many pieces as it takes for a fifth of it.
     backend
         Who propagates states, or None for compiled loops on the CPU in float32 and torch
         elsewhere.

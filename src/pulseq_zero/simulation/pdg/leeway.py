@@ -99,18 +99,12 @@ def _change_of_played(one: PlayedPulses, other: PlayedPulses) -> NDArray[np.floa
         torch.equal(getattr(one, n), getattr(other, n)) for n in ("time", "moment", "centre")
     ):
         return None
-    count = torch.tensor(one.step_count)
-    number = torch.repeat_interleave(torch.arange(len(count)), count)
-
-    def over_pulses(values: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(len(count), dtype=torch.float64).index_add(0, number, values)
-
     turn = 2 * math.pi * one.time.detach().double()
     signal, changed = one.signal.detach(), other.signal.detach()
-    size = over_pulses(signal.abs().square()).clamp_min(torch.finfo(torch.float64).tiny)
-    scale = over_pulses((signal.conj() * changed).real) / size
-    across = over_pulses(turn * (changed - scale[number] * signal).abs())
-    area = over_pulses(turn * signal.abs())[list(one.pulse)]
+    size = one.sums(signal.abs().square()).clamp_min(torch.finfo(torch.float64).tiny)
+    scale = one.sums((signal.conj() * changed).real) / size
+    across = one.sums(turn * (changed - scale[one.pulse_of_step] * signal).abs())
+    area = one.sums(turn * signal.abs())[list(one.pulse)]
     turned = (other.phase.detach() - one.phase.detach()).double()
     after = scale[list(one.pulse)] * area
     if bool((across > _ACROSS).any()) or bool(((after * turned.sin()).abs() > _ACROSS).any()):

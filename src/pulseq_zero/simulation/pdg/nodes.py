@@ -362,7 +362,7 @@ class Interpolation:
         counts = [beyond + math.ceil(field * most(repetitions.pulse_angle)), 1]
         if repetitions.played is not None:
             played = repetitions.played
-            each = torch.stack([played.time[steps].detach().sum() for steps in played.steps])
+            each = played.sums(played.time.detach())
             counts[1] = beyond + math.ceil(math.pi * offset * most(each[list(played.pulse)]))
         return counts[0], counts[1]
 

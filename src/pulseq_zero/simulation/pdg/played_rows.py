@@ -171,9 +171,7 @@ def followed_pulses(
     a, b = evaluate(strength)
     if not slopes:
         return PlayedPrepass(a, b, None, pulses.stack)
-    area = torch.stack(
-        [2 * np.pi * (played.signal[s].abs() * played.time[s]).sum() for s in played.steps]
-    )
+    area = 2 * np.pi * played.sums(played.signal.abs() * played.time)
     angle = _CHANGE * area.numpy()[list(played.pulse)]
     more_a, more_b = evaluate((1 + _CHANGE) * strength)
     # A pulse of no strength tells not how it would turn: as at once

@@ -70,8 +70,8 @@ def families_of(played: PlayedPulses) -> list[Family]:
     one = torch.ones(1, dtype=torch.float64)
     families: list[Family] = []
     left: dict[int, list[int]] = {}
-    for number, signal in enumerate(signals):
-        if not signal.detach().any():
+    for number, (signal, sounds) in enumerate(zip(signals, _sounding(played), strict=True)):
+        if not sounds:
             continue
         if played.scaled[number]:
             left.setdefault(number if apart else -len(signal), []).append(number)
@@ -96,8 +96,8 @@ def silent_pulses(played: PlayedPulses) -> list[SilentPulses]:
     """Gather the pulses of no strength that take as long under the same gradients."""
     signals, times, moments = _split(played)
     left: dict[int, list[int]] = {}
-    for number, signal in enumerate(signals):
-        if not signal.detach().any():
+    for number, (signal, sounds) in enumerate(zip(signals, _sounding(played), strict=True)):
+        if not sounds:
             left.setdefault(len(signal), []).append(number)
     found = []
     for numbers in left.values():
@@ -115,6 +115,12 @@ def silent_pulses(played: PlayedPulses) -> list[SilentPulses]:
             )
             numbers = _chosen(numbers, ~alike)
     return found
+
+
+def _sounding(played: PlayedPulses) -> list[bool]:
+    """Tell which of the pulses have any strength."""
+    sounds: list[bool] = (played.sums(played.signal.detach().abs()) != 0).tolist()
+    return sounds
 
 
 def _shape(signal: Tensor) -> Tensor:

@@ -78,10 +78,10 @@ def stack_of(played: PlayedPulses, voxel_size: Tensor, accuracy: float) -> Stack
     accuracy
         Of the simulation.
     """
-    own = [played.moment[steps].detach().abs().sum(0) for steps in played.steps]
+    own = played.sums(played.moment.detach().abs())
     # What the pieces of a pulse make of a slice is what all of it does
     whole = torch.tensor(played.whole or range(len(own)))
-    moments = torch.zeros(len(own), 3, dtype=own[0].dtype).index_add(0, whole, torch.stack(own))
+    moments = torch.zeros_like(own).index_add(0, whole, own)
     finer = 2 * max(-_A_DIGIT * math.log10(accuracy) - _FEWER, _LEAST)
     count = (finer * moments.amax(0).cpu() * voxel_size).ceil().clamp(min=1).long()
     axes = [
@@ -226,7 +226,7 @@ def _layers(played: PlayedPulses, position: Tensor) -> tuple[Tensor, Tensor]:
         return position[:1], torch.zeros(len(position), dtype=torch.int64)
     size, direction = torch.linalg.eigh(moments.T @ moments)
     direction = direction[:, size > _STRAIGHT**2 * size.amax().clamp_min(1e-300)]
-    reach = torch.stack([(moments[s] @ direction).abs().sum(0) for s in played.steps]).amax(0)
+    reach = played.sums((moments @ direction).abs()).amax(0)
     number = (position @ direction * reach / _SAME_TURN).round().long()
     # One number each, as torch sorts rows far more slowly
     first = number.amin(0)

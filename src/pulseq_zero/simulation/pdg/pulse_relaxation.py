@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 Spinor = tuple[NDArray[np.complex128], NDArray[np.complex128]]
 
 # Pulses that are cut may neglect less by this factor: their states are there already
-_ONCE_CUT = 1 / 6
+_ONCE_CUT = 1 / 5
 # Into how many pieces pulses are cut, as far as they have so many steps
 _PIECES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 # Steps of pulses turn spins by less than this, or are followed in shorter ones [rad]
