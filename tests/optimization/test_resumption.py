@@ -69,9 +69,10 @@ def test_runs_killed_at_random_moments(processes, unbroken, tmp_path, method):
     duration = time.monotonic() - begin
     check_equal(tmp_path / "timed", unbroken / method, ITERATIONS[method])
     moment = random.Random(method)
-    kills = kills_in_the_midst = 0
+    kills = kills_in_the_midst = rounds = 0
     while kills < KILLS[method]:
-        folder = tmp_path / f"killed_{kills}"
+        # Another one, also where a run was over before it was killed: it would always be
+        folder, rounds = tmp_path / f"round_{rounds}", rounds + 1
         process = start(processes, folder, method)
         while process.exitcode is None:
             process.join(moment.uniform(0.4, 1.0) * duration if kills < KILLS[method] else 60)
