@@ -62,8 +62,16 @@ def kept(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
 def _folder(given: str) -> Path:
     """Return the folder of these loops: in one that is given, or beside the library, or at home."""
-    places = [*([Path(given)] if given else []), BESIDE, _home() / "pulseq-zero"]
-    return next((p for p in places if _can_be_written(p)), places[0]) / f"loops-{_digest()}"
+    places = _places(given)
+    return next(filter(_can_be_written, places), places[0]) / f"loops-{_digest()}"
+
+
+def _places(given: str | None) -> list[Path]:
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    at_home = Path(home) / "pulseq-zero"
+    # Of a user who has no home, ~ stays
+    places = [*([Path(given)] if given else []), BESIDE, at_home]
+    return [place for place in places if not str(place).startswith("~")]
 
 
 @functools.cache
@@ -75,16 +83,9 @@ def _digest() -> str:
     return hashlib.sha256(loops.encode()).hexdigest()[:16]
 
 
-def _home() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111
-
-
 def find_folder() -> None:
     """Give numba a folder for what it has compiled, where it can write none: it fails otherwise."""
-    given = os.environ.get("NUMBA_CACHE_DIR")
-    # Of a user who has no home, ~ stays
-    places = [place for place in (str(_home()), given) if place and not place.startswith("~")]
-    if any(map(_can_be_written, [_LIBRARY, *map(Path, places)])):
+    if any(map(_can_be_written, _places(os.environ.get("NUMBA_CACHE_DIR")))):
         return
     # Nobody else's: what numba finds there it runs
     folder = tempfile.TemporaryDirectory(prefix="pulseq-zero-")
