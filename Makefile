@@ -41,8 +41,8 @@ $(EXAMPLE): | $(VENV)/.done
 	    "--config 'experiments=[gre_ernst,ir_flash_train,rf_pulse,t2star_echoes]'" >&2; exit 1; }
 
 gallery: $(VENV)/.done $(EXAMPLE)
-	snakemake --cores $(CORES) --configfile config/gallery.yaml
 	snakemake --cores $(CORES) --snakefile docs/gallery/Snakefile
+	snakemake --cores $(CORES) --configfile config/gallery.yaml
 
 test: $(VENV)/.done
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
