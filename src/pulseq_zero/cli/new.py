@@ -19,8 +19,8 @@ from pulseq_zero.files.store import atomic_path, save_json
 _TEMPLATES = Path(__file__).parent / "templates"
 # What the experiment of the templates is called
 _TEMPLATE_NAME = "my_sequence"
-# Named one by one: an installer compiles Python files, and leaves folders of that beside them
 _SEQUENCE = f"sequences/{_TEMPLATE_NAME}.py"
+# Named one by one: an installer compiles Python files, and leaves folders of that beside them
 _FILES = (
     f"config/experiments/{_TEMPLATE_NAME}.yaml",
     f"losses/{_TEMPLATE_NAME}_loss.py",

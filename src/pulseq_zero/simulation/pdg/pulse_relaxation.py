@@ -183,7 +183,7 @@ def _most(played: PlayedPulses, field: Array, tissue: MeanTissue) -> float:
     and after it from where it will be by no more than the area that is left.
     """
     counts = np.array(played.step_count)
-    first, number = np.cumsum(counts) - counts, np.repeat(np.arange(len(counts)), counts)
+    first, number = np.cumsum(counts) - counts, played.pulse_of_step.numpy()
     time = played.time.numpy()
     turn = 2 * math.pi * _FIELDS.max() * field[number] * played.signal.abs().numpy() * time
     now, passed = (np.append(0.0, values.cumsum()) for values in (time, turn))
