@@ -51,7 +51,7 @@ def apart(data):
 
 def simulated(sequence, by, data, **options):
     """Return the signal, its gradient by a tensor of the sequence, and the nodes."""
-    # Pieces of pulses would be states that are handed over
+    # Pieces of pulses would be more nodes
     simulator = Simulator(data, ACCURACY, pulse_relaxation=1.0, **options)
     signal = simulator(sequence).signal
     weight = torch.randn(signal.shape, dtype=signal.dtype, generator=torch.manual_seed(0))
@@ -94,6 +94,46 @@ def test_nodes_give_the_signal_and_gradients_of_all_voxels(make, backend, option
     assert nodes is not None and len(nodes.voxels) < len(data.PD) / 2
     assert relative_error(signal, expected) < ACCURACY
     assert relative_error(gradient, slope) < OF_GRADIENTS
+
+
+def handing_over():
+    """Make a train of intervals that are all different, in which states go on in others."""
+    sequence = sequences.fingerprinting(24)
+    angle = sequence.pulse_angle.clone().requires_grad_()
+    return dataclasses.replace(sequence, pulse_angle=angle), angle
+
+
+def handing_over_as_played():
+    """Make one of pulses that take a while."""
+    sequence = with_hard_pulses(sequences.fingerprinting(24), duration=1e-3)
+    signal = sequence.played.signal.clone().requires_grad_()
+    return dataclasses.replace(
+        sequence, played=dataclasses.replace(sequence.played, signal=signal)
+    ), signal
+
+
+@pytest.mark.parametrize("make", [handing_over, handing_over_as_played])
+@pytest.mark.parametrize("backend", [None, TorchBackend()], ids=["compiled", "torch"])
+@pytest.mark.parametrize("options", [{}, {"coils": 2, "B1_phase": 1.5}], ids=["plain", "coils"])
+def test_nodes_hand_over_as_voxels_do(make, backend, options):
+    """What is handed over turns by B0, of which there are nodes then, pulses at once or not."""
+    data, accuracy = tissues(**options), 1e-3
+    graph = Simulator(data, accuracy, pulse_relaxation=1.0).graph(make()[0])
+    assert len(graph.hand_over.giver) > 1000
+    assert np.abs(graph.hand_over.shift).max() > 5e-3
+    found = []
+    for phantom in (data, apart(data)):
+        sequence, by = make()
+        simulator = Simulator(phantom, accuracy, backend=backend, pulse_relaxation=1.0)
+        signal = simulator(sequence, graph).signal
+        weight = torch.randn(signal.shape, dtype=signal.dtype, generator=torch.manual_seed(0))
+        (slope,) = torch.autograd.grad((signal * weight).real.sum(), by)
+        found.append((signal.detach(), slope, simulator))
+    (signal, slope, simulator), (expected, its_slope, each) = found
+    assert simulator._sampler._counted[2][1] > 1
+    assert each._sampler._counted is None
+    assert relative_error(signal, expected) < accuracy
+    assert relative_error(slope, its_slope) < 3 * accuracy
 
 
 def test_nodes_are_as_many_as_the_fields_ask_for():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -103,6 +103,11 @@ class Job:
     encoded: EncodedNodes | None = None
     allowed: float = math.inf
     tissues: tuple[slice, ...] | None = None
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether there are states that go on in others."""
+        return len(self.plan.graph.hand_over.giver) > 0
 
     def within(self, where: slice) -> list[tuple[int, slice]]:
         """For each row of factors: its number, and its voxels' in a part."""
@@ -290,7 +295,12 @@ class _SampleStates(torch.autograd.Function):
                     _add_map_gradients(job, place, part, where, emitted, here, weighted, total)
         if job.nodes is not None:
             for where in _parts(job, job.nodes.voxels, adjoint=True):
-                part, given = job.nodes.voxels.part(where), at_nodes[..., where].contiguous()
+                part, given = (
+                    _part_of_nodes(job, job.nodes, where),
+                    at_nodes[..., where].contiguous(),
+                )
+                if job.hands_over:
+                    job.backend.turn(given[0], -drive.k_anchor, part)
                 played = _played(job, profiles, where)
                 found = job.backend.adjoint(job.plan, drive, part, given, None, wanted, played)
                 _add_sequence_gradients(found, total, by_pulses["profiles"])
@@ -329,9 +339,21 @@ def emit_at_nodes(job: Job, drive: Drive, profiles: Tensor | None) -> Tensor:
         return drive.angle.new_empty(0)
     emitted = _none_at_nodes(job, job.nodes.voxels.weight)[0]
     for where in _parts(job, job.nodes.voxels, adjoint=False):
-        part = job.nodes.voxels.part(where)
-        emitted[:, where] = job.backend.emit(job.plan, drive, part, _played(job, profiles, where))
+        part = _part_of_nodes(job, job.nodes, where)
+        found = job.backend.emit(job.plan, drive, part, _played(job, profiles, where))
+        if job.hands_over:
+            job.backend.turn(found, -drive.k_anchor, part)
+        emitted[:, where] = found
     return emitted
+
+
+def _part_of_nodes(job: Job, nodes: Nodes, where: slice) -> Voxels:
+    """Return some of the nodes; with B0 where that turns what is handed over.
+
+    What is emitted has to be turned back by B0 then: each voxel knows its own.
+    """
+    part = nodes.voxels.part(where)
+    return replace(part, B0=nodes.offset[where]) if job.hands_over else part
 
 
 def _none_at_nodes(job: Job, like: Tensor) -> Tensor:

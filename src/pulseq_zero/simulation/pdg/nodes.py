@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.simulation.pdg.chebyshev import Range, chebyshev_nodes, polynomials, to_terms
+from pulseq_zero.simulation.pdg.graph import HandOver
 from pulseq_zero.simulation.pdg.pulse_profiles import Profiles
 from pulseq_zero.simulation.pdg.voxels import Voxels
 
@@ -338,16 +339,17 @@ class Interpolation:
             self._known[counts] = self._tissues.nodes(*counts)
         return self._known[counts]
 
-    def is_gain(self, repetitions: Repetitions) -> bool:
+    def is_gain(self, repetitions: Repetitions, hand_over: HandOver) -> bool:
         """Tell whether a sequence probably takes fewer nodes than there are voxels."""
         known = len(self.tissues) <= _TISSUES
-        return known and self.nodes(self._first_counts(repetitions)) is not None
+        return known and self.nodes(self._first_counts(repetitions, hand_over)) is not None
 
-    def _first_counts(self, repetitions: Repetitions) -> Counts:
-        """Return how many nodes a sequence probably takes; by nothing but the sequence.
+    def _first_counts(self, repetitions: Repetitions, hand_over: HandOver) -> Counts:
+        """Return how many nodes a sequence probably takes; by its pulses and what is handed over.
 
         A product of pulses is of the exponential type of their angles' sum in B1, and of their
-        durations' in B0; as far as the magnetisation remembers them.
+        durations' in B0; as far as the magnetisation remembers them. What is handed over turns by
+        B0, by the time that it is shifted.
         """
         _, lasts = repetitions.sums_within_repetitions(repetitions.event_time.detach().double())
         begin = np.concatenate([[0.0], lasts.numpy().cumsum()[:-1]])
@@ -360,23 +362,30 @@ class Interpolation:
         field, offset = self._tissues.half_ranges
         beyond = math.ceil(-_A_DIGIT * math.log10(self.allowed))
         counts = [beyond + math.ceil(field * most(repetitions.pulse_angle)), 1]
+        turns = 2 * float(np.abs(hand_over.shift).max(initial=0.0))
         if repetitions.played is not None:
             played = repetitions.played
             each = played.sums(played.time.detach())
-            counts[1] = beyond + math.ceil(math.pi * offset * most(each[list(played.pulse)]))
+            turns += most(each[list(played.pulse)])
+        if turns:
+            counts[1] = beyond + math.ceil(math.pi * offset * turns)
         return counts[0], counts[1]
 
-    def count(self, repetitions: Repetitions, emit: Callable[[Nodes], Tensor]) -> Counts:
+    def count(
+        self, repetitions: Repetitions, hand_over: HandOver, emit: Callable[[Nodes], Tensor]
+    ) -> Counts:
         """Return how many nodes a sequence takes, by coefficients along each of the two fields.
 
         Parameters
         ----------
         repetitions
             The sequence.
+        hand_over
+            Its states that go on in others.
         emit
             Returns what items emit at nodes, (items, nodes) complex.
         """
-        counts = list(self._first_counts(repetitions))
+        counts = list(self._first_counts(repetitions, hand_over))
         for axis, count in enumerate(counts):
             while count > 1:
                 nodes = self._tissues.nodes(*((count, 1) if axis == 0 else (1, count)))

@@ -119,16 +119,14 @@ class Sampler:
     ) -> Interpolation | None:
         """Return how voxels are interpolated.
 
-        None where each has to be propagated: where there are gradients by positions, or by maps,
-        and where states are handed over, which turns them by B0.
+        None where each has to be propagated: where there are gradients by positions, or by maps.
         """
         phantom = self._phantom
         shims, _ = distinct_shims(repetitions)
         voxels, pulses = phantom.voxels(shims), phantom.pulses(repetitions)
         by_position = integrals.total.requires_grad or integrals.position.requires_grad
         by_maps = maps_require_grad(phantom.data) or voxels.B1.requires_grad
-        given = len(states.hand_over.giver) > 0
-        if by_position or by_maps or given or len(voxels.B1) > 1:
+        if by_position or by_maps or len(voxels.B1) > 1:
             return None
         layer = None if pulses is None else pulses.job.layer
         known, numerics = self._interpolated, phantom.numerics
@@ -140,7 +138,7 @@ class Sampler:
             share = numerics.memory // 3
             self._encodings = NodeEncodings(made.voxels, numerics.backend, share)
             self._cache = EncodingCache(share)
-        return known[2] if known[2].is_gain(repetitions) else None
+        return known[2] if known[2].is_gain(repetitions, states.hand_over) else None
 
     @torch.no_grad()
     def _count(
@@ -158,7 +156,7 @@ class Sampler:
             nodes = nodes if pulses is None else nodes.playing(pulses.profiles)
             return emit_at_nodes(replace(job, nodes=nodes), drive, profiles)
 
-        return known.count(made_of, emit)
+        return known.count(made_of, job.plan.graph.hand_over, emit)
 
     def _factor(self, timeline: Timeline, stack: Stack | None, known: Interpolation) -> Tensor:
         """Return what voxels of a tissue have in common, (tissues, rows); see `row_factor`."""
