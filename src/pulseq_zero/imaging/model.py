@@ -28,6 +28,7 @@ from pulseq_zero.phantom import Phantom
 from pulseq_zero.phantom.imaged import Imaged, data_of
 from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
 from pulseq_zero.simulation.simulator import made_simulator
+from pulseq_zero.simulation.slices import strengths
 
 SequenceFunction = Callable[..., pypulseq.Sequence]
 
@@ -98,7 +99,8 @@ class ImagingModel:
         is_slice = isinstance(phantom, Phantom) and not phantom.is_volume
         self._slice = phantom if is_slice and pulses == "played" else None
         self._thickness = 0.0 if self._slice is None else self._slice.slice_thickness
-        self._moments: Tensor | None = None
+        # What the slice was found to be excited by: moments of the pulses, and angles at most.
+        self._excited: tuple[Tensor, Tensor] | None = None
         self._matrix, self._fov = matrix, fov
         self._reconstruction = reconstruction
         self._uses: tuple[PulseUse, ...] = ()
@@ -176,10 +178,12 @@ class ImagingModel:
         """Let the slice go on to both sides, where played pulses excite beyond it."""
         if self._slice is None or repetitions.played is None:
             return
-        moments = repetitions.played.moment.detach()
-        if self._moments is not None and torch.equal(moments, self._moments):
-            return
-        self._moments = moments
+        moment, angle = repetitions.played.moment.detach(), strengths(repetitions)
+        if self._excited is not None and torch.equal(moment, self._excited[0]):
+            if not bool((angle > self._excited[1]).any()):
+                return
+            angle = angle.maximum(self._excited[1])
+        self._excited = moment, angle
         self._thicken(excited_slice(self._slice, repetitions).slice_thickness)
 
     def _thicken(self, thickness: float) -> None:

@@ -20,5 +20,8 @@ def excited_slice(phantom: Phantom, repetitions: Repetitions) -> Phantom:
     if phantom.is_volume:
         return phantom
     field = max(float(pool.B1.sum(0).abs().max()) for pool in phantom.pools.values())
-    thickness = excited_thickness(repetitions, field=field)
+    density = [(pool.PD.abs().double(), pool.T1) for pool in phantom.pools.values()]
+    rate = sum(float((PD / T1).nan_to_num().sum()) for PD, T1 in density)
+    T1 = sum(float(PD.sum()) for PD, _ in density) / rate
+    thickness = excited_thickness(repetitions, field=field, T1=T1)
     return phantom.thickened(thickness) if thickness > phantom.slice_thickness else phantom

@@ -1,7 +1,15 @@
-"""How far beyond its nominal thickness a slice is excited."""
+"""How far beyond its nominal thickness a slice is excited.
+
+What lies far out is excited little, but in a train of pulses it is not saturated, either. The
+middle, which is turned by α, has 1 + N (1 - cos α) times less magnetisation than that, where N is
+of how many earlier pulses the longitudinal magnetisation knows.
+"""
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,15 +19,27 @@ from pulseq_zero.simulation.pdg.pulse_tables import turned_by
 
 # Uses of pulses whose transverse magnetisation is never seen.
 _UNSEEN = ("inversion", "saturation", "preparation")
-# Where |b| is smaller a pulse turns by less than 4 degrees.
+# Where |b| of a right angle is smaller nothing is excited: less than 4 degrees. Relative to that of
+# pulses of other angles.
 _NOTHING = 0.03
+# Pulses are looked at with their angles rounded up to multiples of this [rad]: while these change,
+# a slice stays as thick.
+_STEP = math.pi / 8
 # Out to so many times the band of a pulse, which holds all but this part of its power, in so many
 # places it is looked for.
 _OUT_TO, _OUTSIDE, _PLACES = 3.0, 1e-4, 601
 
 
+def strengths(repetitions: Repetitions) -> Tensor:
+    """Return (repetitions,) what angles pulses are looked at with [rad]: theirs, rounded up."""
+    angle = repetitions.pulse_angle.detach().double().abs()
+    return (angle / _STEP - 1e-6).ceil() * _STEP
+
+
 @torch.no_grad()
-def excited_thickness(repetitions: Repetitions, axis: int = 2, field: float = 1.0) -> float:
+def excited_thickness(
+    repetitions: Repetitions, axis: int = 2, field: float = 1.0, T1: float = 1.0
+) -> float:
     """Return the extent around the isocentre along an axis in which pulses excite [m].
 
     Parameters
@@ -30,6 +50,8 @@ def excited_thickness(repetitions: Repetitions, axis: int = 2, field: float = 1.
         0 to 2 for x, y, z.
     field
         The largest transmit field, relative to the nominal one.
+    T1
+        Of what is excited [s].
 
     Returns
     -------
@@ -39,26 +61,43 @@ def excited_thickness(repetitions: Repetitions, axis: int = 2, field: float = 1.
     played = repetitions.played
     if played is None:
         return 0.0
-    seen = {
-        pulse
-        for pulse, use in zip(played.pulse, repetitions.pulse_use, strict=True)
-        if use not in _UNSEEN
-    }
+    angle, pulse = strengths(repetitions), torch.tensor(played.pulse)
+    stronger = angle / repetitions.pulse_angle.detach().double().abs().clamp_min(1e-9)
+    lasts = float(repetitions.event_time.detach().sum())
+    is_seen = np.array([use not in _UNSEEN for use in repetitions.pulse_use])
+    excites = is_seen & np.array([use != "refocusing" for use in repetitions.pulse_use])
     furthest = 0.0
     for family in families_of(played.map(Tensor.detach)):
         k = float(family.moment[:, axis].sum().abs())
-        if k == 0 or not seen.intersection(family.members):
+        those = np.isin(pulse.numpy(), family.members)
+        if k == 0 or not (those & is_seen).any():
             continue
-        scale = field * float(family.scale.abs().max())
+        own = torch.zeros(len(played.step_count), dtype=torch.float64)
+        own[family.members] = family.scale.detach().abs().double()
+        scale = field * float((own[pulse] * stronger)[those].max())
         reach = _OUT_TO * _band(family.signal) / k
         place = torch.zeros(_PLACES, 3, dtype=torch.float64)
         place[:, axis] = torch.linspace(-reach, reach, _PLACES)
         none = torch.zeros(1, dtype=torch.float64)
         _, b = turned_by(family, torch.tensor([scale], dtype=torch.float64), place, none)
-        turning = b[0, :, 0].abs() > _NOTHING
+        largest = float(angle[those].max())
+        remembered = _remembered(int((those & excites).sum()), lasts / T1)
+        turning = b[0, :, 0].abs() > _least(largest, remembered)
         if bool(turning.any()):
             furthest = max(furthest, float(place[turning, axis].abs().max()))
     return 2 * furthest
+
+
+def _remembered(count: int, lasts: float) -> float:
+    """Return how many earlier pulses of so many are remembered; ``lasts`` is in parts of T1."""
+    return sum(math.exp(-lasts * number / count) for number in range(1, count))
+
+
+def _least(angle: float, remembered: float) -> float:
+    """Return the |b| below which spins give nothing, beside those that are turned by an angle."""
+    angle = min(angle, math.pi / 2)
+    in_middle = math.sin(angle / 2) / math.sin(math.pi / 4)
+    return _NOTHING * in_middle / (1 + remembered * (1 - math.cos(angle)))
 
 
 def _band(signal: Tensor) -> float:
