@@ -103,6 +103,59 @@ def test_what_pulses_neglect_adds_up_in_a_steady_state():
     assert pieces_of_train("refocusing", 100) == 1
 
 
+def gradient_echoes(angle, *, increment, spoiler, count=60, TR=0.05):
+    """Play pulses of 2 ms under a slice gradient, whose phase grows quadratically."""
+    rf, gz, rewinder = pulses.selective(angle, "excitation", duration=2e-3)
+    spoil = rewinder
+    if spoiler:
+        spoil = pp.make_trapezoid("z", area=spoiler, duration=2e-3, system=pulses.SYSTEM)
+    sequence = pp.Sequence(pulses.SYSTEM)
+    for number in range(count):
+        rf.phase_offset = np.deg2rad(increment) * number * (number + 1) / 2 % (2 * np.pi)
+        sequence.add_block(rf, gz)
+        sequence.add_block(rewinder)
+        sequence.add_block(pulses.adc(1, phase_offset=rf.phase_offset))
+        sequence.add_block(spoil)
+        sequence.add_block(pp.make_delay(TR - 7e-3))
+    return sequence
+
+
+@pytest.mark.parametrize(
+    ("angle", "increment", "spoiler", "stays_whole"),
+    [
+        (1.0, 117, 800.0, True),
+        (0.3, 117, 800.0, True),
+        (1.0, 0, 800.0, False),
+        (1.0, 180, 800.0, False),
+        (1.0, 117, 0.0, False),
+    ],
+    ids=["spoiled", "spoiled, small angle", "no RF spoiling", "alternating", "no gradient"],
+)
+def test_a_spoiled_train_forgets_by_its_pulses(angle, increment, spoiler, stays_whole):
+    """Where transverse magnetisation comes back, all that is played in T1 is remembered."""
+    mean = MeanTissue.of(phantom(1e-2, B0=(0.0,), T1=1.0, T2=0.1))
+    train = gradient_echoes(angle, increment=increment, spoiler=spoiler)
+    (pieces,) = set(pieces_of(convert(train, pulses="played"), mean, DEFAULT_PULSE_RELAXATION))
+    assert (pieces == 1) == stays_whole
+
+
+@pytest.mark.parametrize("angle", [0.3, 0.6, 1.0])
+def test_spoiled_trains_that_stay_whole_are_within_the_bound(angle):
+    data = phantom(1e-2, B0=(0.0,), T1=1.0, T2=0.1)
+    sequence = gradient_echoes(angle, increment=117, spoiler=800.0)
+    repetitions, mean = convert(sequence, pulses="played"), MeanTissue.of(data)
+    # What it takes to stay whole is what the pulses are thought to neglect
+    low, high = 1e-5, 1.0
+    while high > 1.05 * low:
+        middle = (low * high) ** 0.5
+        whole = set(pieces_of(repetitions, mean, middle)) == {1}
+        low, high = (low, middle) if whole else (middle, high)
+    expected = bloch(sequence, data, spins=2401, step=2e-5)[-10:]
+    found = simulated(sequence, data, pulse_relaxation=1.0)[-10:]
+    assert distance(found, expected) < high
+    assert high < DEFAULT_PULSE_RELAXATION
+
+
 def test_what_pieces_leave_is_said():
     """A long strong lock has more turns than pieces."""
     sequence = pulses.after(block(2 * np.pi * 4e3 * 0.1, duration=0.1, use="preparation"))

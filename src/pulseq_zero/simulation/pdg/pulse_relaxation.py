@@ -6,7 +6,9 @@ a pulse and half after it make this integral a sum over the ends of the pieces, 
 rule: that tells how many pieces it takes.
 
 A pulse that neglects e of the longitudinal magnetisation each time, every TR, errs in the end by
-e / (1 - exp(-TR / T1)), in parts of the steady state: about as many times e as it is played in T1.
+e / (1 - q), in parts of the steady state, where q is what is left of the magnetisation until the
+next time. That is exp(-TR / T1), and where transverse magnetisation does not come back, as in
+spoiled gradient echoes, times what the pulse leaves along z.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -48,6 +50,16 @@ _FIELDS = np.array([0.5, 0.75, 1.0, 1.25])
 # So many digits of the field are enough, and so many courses are kept
 _DIGITS, _KEPT = 2, 64
 _OFFSETS = np.array([0.0, -0.5, 0.5])
+# RF spoiling adds more to the phase from pulse to pulse, each time by an angle whose sine is larger
+# than this, but for a few times: the sum of such turns is longer than this part of their number
+_QUADRATIC, _MOSTLY = 0.3, 0.9
+# Gradients spoil that turn a voxel by so much [periods]
+_DEPHASED = 0.9
+# Spoiled trains err by up to so many times what spins near resonance do, in parts of their signal:
+# held against Bloch's equation with up to 85 degrees, and pulses as long as half of TR
+_SPOILED = 2.0
+# Less than this is left at most, as a geometric series has its sum for
+_ALL = 1 - 1e-9
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,8 @@ class MeanTissue:
         (2,) the lowest and the highest off-resonance [Hz].
     reach
         (xyz,) of the voxels, to both sides of the isocentre [m].
+    size
+        (xyz,) of a voxel [m].
     courses
         How pulses turn spins here, as far as it is known, the last asked for at the end.
     """
@@ -76,6 +90,7 @@ class MeanTissue:
     B1: NDArray[np.complex128]
     B0: Array
     reach: Array
+    size: Array
     courses: OrderedDict[tuple[Hashable, ...], _Course] = field(
         default_factory=OrderedDict, repr=False, compare=False
     )
@@ -97,6 +112,7 @@ class MeanTissue:
             B1=data.B1.detach().cpu().to(torch.complex128).numpy(),
             B0=np.array([B0.min(), B0.max()]),
             reach=np.abs(values(data.voxel_pos)).max(0) + half,
+            size=2 * half,
         )
 
     def course(self, family: Family, largest: float) -> _Course:
@@ -122,19 +138,20 @@ def pieces_of(repetitions: Repetitions, tissue: MeanTissue, allowed: float) -> t
     tissue
         Where they are played.
     allowed
-        By how much of the magnetisation a pulse may err, and all that are played within T1.
+        By how much of the magnetisation a pulse may err, and all that it remembers.
     """
     if repetitions.played is None:
         return ()
     played = repetitions.played.map(Tensor.detach)
-    mean, often = _fields(repetitions, tissue), _often(repetitions, tissue)
-    pieces = [1] * len(played.step_count)
-    if _most(played, mean, tissue) * max(1.0, float(often.sum())) <= allowed:
+    mean, pieces = _fields(repetitions, tissue), [1] * len(played.step_count)
+    every = _Train.of(repetitions, range(len(pieces)), tissue)
+    if _most(played, mean, tissue) * max(1.0, every.remembered(np.ones(1)).max()) <= allowed:
         return tuple(pieces)
     for family in families_of(played):
         largest = float(max(family.scale.abs().numpy() * mean[family.members]))
         course = tissue.course(family, largest)
-        chosen, left = course.pieces(tissue, allowed, float(often[family.members].sum()))
+        train = _Train.of(repetitions, family.members, tissue)
+        chosen, left = course.pieces(tissue, allowed, train)
         for member in family.members:
             pieces[member] = chosen
         if left > allowed:
@@ -160,20 +177,68 @@ def _fields(repetitions: Repetitions, tissue: MeanTissue) -> Array:
     return field
 
 
-def _often(repetitions: Repetitions, tissue: MeanTissue) -> Array:
-    """Return (pulses,) how often each of the played pulses is played in T1.
+@dataclass(frozen=True)
+class _Train:
+    """How often pulses are played, but for those that refocus.
 
-    Those that refocus do not count: they act on transverse magnetisation, and the next excitation
-    makes another.
+    These act on transverse magnetisation, and the next excitation makes another.
+
+    Attributes
+    ----------
+    count
+        How often.
+    decay
+        By how much longitudinal magnetisation decays from one time to the next.
+    is_spoiled
+        Whether transverse magnetisation does not come back.
+    """
+
+    count: int
+    decay: float
+    is_spoiled: bool
+
+    @classmethod
+    def of(cls, repetitions: Repetitions, members: Iterable[int], tissue: MeanTissue) -> _Train:
+        """Look at the pulses of these numbers."""
+        played, those = repetitions.played, set(members)
+        each = zip(played.pulse if played else (), repetitions.pulse_use, strict=True)
+        times = [n for n, (pulse, use) in enumerate(each) if pulse in those and use != "refocusing"]
+        lasts = float(repetitions.event_time.detach().sum())
+        return cls(
+            count=len(times),
+            decay=math.exp(-tissue.R1 * lasts / max(len(times), 1)),
+            is_spoiled=_is_spoiled(repetitions, times, tissue),
+        )
+
+    def remembered(self, left: Array) -> Array:
+        """Return how many times what is neglected of the magnetisation adds up.
+
+        Parameters
+        ----------
+        left
+            What the pulses leave along z, from -1 to 1.
+        """
+        kept = self.decay * (np.abs(left) if self.is_spoiled else np.ones_like(left))
+        kept = np.minimum(kept, _ALL)
+        added: Array = (1 - kept**self.count) / (1 - kept)
+        return added
+
+
+def _is_spoiled(repetitions: Repetitions, times: Sequence[int], tissue: MeanTissue) -> bool:
+    """Tell whether RF and gradients spoil between pulses, which are played in these repetitions.
+
+    RF spoiling is a phase that grows quadratically (Zur, Wood and Neuringer, Magn Reson Med 21:251,
+    1991, doi:10.1002/mrm.1910210210).
     """
     played = repetitions.played
-    if played is None:
-        return np.zeros(0)
-    lasts = float(repetitions.event_time.detach().sum())
-    counts = np.zeros(len(played.step_count))
-    for pulse, use in zip(played.pulse, repetitions.pulse_use, strict=True):
-        counts[pulse] += use != "refocusing"
-    return counts / max(tissue.R1 * lasts, 1.0)
+    if played is None or len(times) < 3:
+        return False
+    phase = played.phase.detach().double().numpy()[times]
+    turn = np.exp(1j * np.diff(phase, 2)).mean()
+    _, total = repetitions.sums_within_repetitions(repetitions.gradient_moment.detach())
+    between = np.add.reduceat(total.numpy(), times)[:-1]
+    dephased = (np.abs(between) * tissue.size).max(1) >= _DEPHASED
+    return bool(abs(turn) > _MOSTLY and abs(turn.imag) > _QUADRATIC and dephased.all())
 
 
 def _most(played: PlayedPulses, field: Array, tissue: MeanTissue) -> float:
@@ -246,24 +311,24 @@ class _Course:
             centre=float(family.centre),
         )
 
-    def pieces(self, tissue: MeanTissue, allowed: float, often: float) -> tuple[int, float]:
-        """Return how many pieces do, and what is neglected with these, so often in T1."""
+    def pieces(self, tissue: MeanTissue, allowed: float, train: _Train) -> tuple[int, float]:
+        """Return how many pieces do, and what is neglected with these in a train."""
         steps = len(self.edge) - 1
-        best, left = 1, self._neglected(np.array([0, steps]), tissue, often)
+        best, left = 1, self._neglected(np.array([0, steps]), tissue, train)
         if left <= allowed:
             return best, left
         for pieces in _PIECES:
             if pieces > steps or left <= _ONCE_CUT * allowed:
                 break
-            neglected = self._neglected(piece_ends(steps, pieces), tissue, often)
+            neglected = self._neglected(piece_ends(steps, pieces), tissue, train)
             if neglected < left:
                 best, left = pieces, neglected
         return best, left
 
-    def _neglected(self, ends: NDArray[np.int64], tissue: MeanTissue, often: float) -> float:
+    def _neglected(self, ends: NDArray[np.int64], tissue: MeanTissue, train: _Train) -> float:
         """Return what is neglected between the ends of pieces, by the norm, at most.
 
-        Once, or of the longitudinal magnetisation each time.
+        Once, or of the longitudinal magnetisation each time, added up.
         """
         n, edge = self.axis[:, ends], self.edge[ends]
         weight = 0.5 * (np.diff(edge, append=edge[-1:]) + np.diff(edge, prepend=edge[:1]))
@@ -274,9 +339,13 @@ class _Course:
         difference = abs(tissue.R2 - tissue.R1)
         once = difference * np.linalg.norm(square, 2, (1, 2))
         once += tissue.R1 * np.linalg.norm(over, axis=1)
-        along = difference * np.abs(np.einsum("px,pxy,py->p", n[:, -1], square, n[:, 0]))
-        along += tissue.R1 * np.abs(np.einsum("px,px->p", n[:, -1], over))
-        return float(np.maximum(once, often * along).max())
+        lost = difference * np.abs(np.einsum("px,pxy,py->p", n[:, -1], square, n[:, 0]))
+        regained = tissue.R1 * np.abs(np.einsum("px,px->p", n[:, -1], over))
+        # What is regained is all that a steady state has, however little of that is left
+        lost *= train.remembered(n[:, -1, 2])
+        regained *= train.remembered(np.ones(1))
+        added = (_SPOILED if train.is_spoiled else 1.0) * (lost + regained)
+        return float(np.maximum(once, added).max())
 
 
 def piece_ends(steps: int, pieces: int) -> NDArray[np.int64]:
