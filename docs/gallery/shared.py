@@ -12,9 +12,11 @@ import pypulseq
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pulseq_zero.conversion import convert
 from pulseq_zero.experiments.validation import judged_phantom
 from pulseq_zero.figures.style import save_figure
 from pulseq_zero.files.store import save_json
+from pulseq_zero.imaging.slices import excited_slice
 from pulseq_zero.judge.isochromats import isochromat_signal
 from pulseq_zero.judge.seq import read_course
 from pulseq_zero.phantom import Phantom
@@ -28,7 +30,7 @@ def judged(sequence: pypulseq.Sequence, phantom: Phantom, spins: int = 64) -> Te
     sequence
         Of the plain script.
     phantom
-        A slice, whose spins reach as far again to both sides.
+        A slice, whose spins reach to both sides twice as far, or as far as the pulses excite.
     spins
         In each voxel, a power of 2.
 
@@ -41,7 +43,9 @@ def judged(sequence: pypulseq.Sequence, phantom: Phantom, spins: int = 64) -> Te
         file = Path(folder, "exported.seq")
         sequence.write(str(file))
         course = read_course(file)
-    return isochromat_signal(course, judged_phantom(phantom, 2 * phantom.slice_thickness), spins)
+    reach = excited_slice(phantom, convert(sequence, pulses="played")).slice_thickness
+    thickness = max(2 * phantom.slice_thickness, reach)
+    return isochromat_signal(course, judged_phantom(phantom, thickness), spins)
 
 
 def save_example(name: str, make: Callable[[], tuple[Figure, Mapping[str, Any]]]) -> None:

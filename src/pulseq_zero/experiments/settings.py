@@ -88,7 +88,7 @@ class JudgeSettings(Section):
     ] = 32768
     """Spins in a voxel at most, a power of 2"""
     thickness: Annotated[float, Field(ge=1)] = 2.0
-    """Of the slice of spins, full physics, relative to the phantom's"""
+    """Of the slice of spins, full physics, relative to the phantom's; more where more is excited"""
     full_accuracy: Annotated[float, Field(gt=0, lt=1)] = 1e-3
     """Of the simulation whose pulses are played, to be held against full physics"""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from pulseq_zero.conversion.repetitions import Repetitions
+from pulseq_zero.conversion.seq_import import imported_repetitions
 from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.modules import modules_at
 from pulseq_zero.experiments.reconstruction import make_reconstruction, shown_image
@@ -17,6 +18,7 @@ from pulseq_zero.experiments.validation import judged_phantom
 from pulseq_zero.files.store import load_tensors, save_tensors
 from pulseq_zero.imaging.acquisition import Acquisition
 from pulseq_zero.imaging.metrics import nrmse
+from pulseq_zero.imaging.slices import excited_slice
 from pulseq_zero.judge.isochromats import converged_isochromats
 from pulseq_zero.judge.seq import Physics, read_course
 from pulseq_zero.phantom import Phantom
@@ -46,14 +48,19 @@ def run(
         What is imaged.
     files
         The files of the run, of which `RunFiles.judge` is made: ``image`` (..., x, y[, z]) and
-        ``signal`` (samples, coils), with ``scatter`` between two runs, ``spins`` in a voxel, and
-        ``seconds``.
+        ``signal`` (samples, coils), with ``scatter`` between two runs, ``spins`` in a voxel,
+        ``seconds``, and ``thickness`` of the slice of spins [m].
     """
     imaged, begin = Phantom.load(phantom), time.perf_counter()
     is_full = physics == FULL
+    thickness = imaged.slice_thickness
+    if is_full:
+        played = imported_repetitions(files.seq(stage), "played", check_signature=True)
+        reach = excited_slice(imaged, played).slice_thickness
+        thickness = max(settings.thickness * thickness, reach)
     found = converged_isochromats(
         read_course(files.seq(stage), physics, check_signature=True),
-        judged_phantom(imaged, settings.thickness * imaged.slice_thickness if is_full else None),
+        judged_phantom(imaged, thickness),
         tolerance=settings.full_tolerance if is_full else settings.tolerance,
         largest=settings.largest,
     )
@@ -76,5 +83,5 @@ def run(
             shown_image(acquired.with_signal(signal)) for signal in (*found.seeds, found.signal)
         )
     scatter = nrmse(one - other + mean, mean)
-    told = {"scatter": scatter, "spins": found.spins, "seconds": seconds}
+    told = {"scatter": scatter, "spins": found.spins, "seconds": seconds, "thickness": thickness}
     save_tensors(files.judge(stage, physics), {"image": mean, "signal": found.signal}, told)

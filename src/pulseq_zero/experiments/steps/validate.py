@@ -80,22 +80,6 @@ def run(
     setups = setups_of(experiment)
     setup = next(iter(setups.values()))
     imaged = Phantom.load(phantom)
-    thickness = settings.thickness * imaged.slice_thickness
-    in_full = judged_phantom(imaged, thickness)
-    simulations: dict[str, tuple[Pulses, Simulator]] = {
-        "pdg": (
-            setup.pulses,
-            Simulator(
-                in_full if setup.pulses == "played" else judged_phantom(imaged),
-                accuracy=accuracy,
-                **simulator,
-            ),
-        ),
-        "pdg_played": (
-            "played",
-            Simulator(in_full, accuracy=settings.full_accuracy, **simulator),
-        ),
-    }
     as_optimized, *_ = judged_by(setup.pulses)
     images: dict[str, dict[str, Tensor]] = {}
     acquired: dict[str, dict[str, Acquisition]] = {}
@@ -114,11 +98,16 @@ def run(
         stored = {kind: load_tensors(file) for kind, file in files_of.items()}
         images[stage] = {kind: tensors["image"] for kind, (tensors, _) in stored.items()}
         scatter[stage] = {kind: stored[kind][1] for kind in ("bloch", "bloch_full")}
-        for kind, (pulses, simulates) in simulations.items():
+        simulations: dict[str, tuple[Pulses, str, float]] = {
+            "pdg": (setup.pulses, "bloch", accuracy),
+            "pdg_played": ("played", "bloch_full", settings.full_accuracy),
+        }
+        for kind, (pulses, judge, accurately) in simulations.items():
+            data_of_judge = judged_phantom(imaged, scatter[stage][judge]["thickness"])
             images[stage][kind] = shown_image(
                 acquire(
                     imported_repetitions(own.seq(stage), pulses, check_signature=True),
-                    simulates,
+                    Simulator(data_of_judge, accuracy=accurately, **simulator),
                     matrix=experiment.image.matrix,
                     fov=tuple(stored["tight"][1]["fov"]),
                     own_reconstruction=at[end].reconstruction,
