@@ -4,11 +4,17 @@ import math
 import subprocess
 import sys
 
+import pypulseq as pp
 import pytest
 import torch
 
 from pulseq_zero.conversion.seq_import import imported_repetitions
-from pulseq_zero.experiments.closed_forms import ernst_contrast, ernst_image, ernst_signal
+from pulseq_zero.experiments.closed_forms import (
+    ExcitedSlice,
+    ernst_contrast,
+    ernst_image,
+    ernst_signal,
+)
 from pulseq_zero.files.loading import load_function
 from pulseq_zero.imaging.metrics import nrmse, ssim
 from pulseq_zero.imaging.model import ImagingModel
@@ -84,6 +90,36 @@ def test_a_spoiled_gradient_echo_gives_ernst_s_signal(root, point):
     # The first pulse meets all of the magnetisation: the scale of the signal
     of_first = math.sin(0.7) * math.exp(-5e-3 / WHITE_MATTER["T2"])
     assert float(kspace[:, 4].abs().mean() / first) == pytest.approx(expected / of_first, rel=0.02)
+
+
+def test_the_closed_form_of_a_slice_is_what_is_played(root, point):
+    """The edges of the slice are turned by less, and give more than its middle."""
+    gre = load("sequences/gre.py:gre", root)
+    small = {"n_phase": 8, "n_read": 8}
+    # Pieces of pulses take a while, and tell nothing here
+    model = ImagingModel(gre, point, arguments=small, simulation={"pulse_relaxation": 1.0})
+    excited = ExcitedSlice.of(gre(flip_angle=1.0), 1.0, math.pi / 2, point.slice_thickness)
+    with torch.no_grad():
+        for degrees in (10, 25, 45):
+            angle = number(math.radians(degrees))
+            echoes = model({"flip_angle": angle}).signal[:, 0].reshape(8, 8)[:, 4].abs()
+            form = {"TR": 0.1, "TE": 5e-3, "matrix": (1, 1)}
+            expected = float(ernst_image(point, float(angle), **form, excited=excited))
+            assert float(echoes.mean()) == pytest.approx(expected, rel=0.02)
+            if degrees > 10:
+                alike = float(ernst_image(point, float(angle), **form))
+                assert float(echoes.mean()) > 1.05 * alike
+
+
+def test_a_short_pulse_turns_all_of_a_slice_alike():
+    sequence = pp.Sequence()
+    rf = pp.make_block_pulse(0.5, duration=1e-4, use="excitation")
+    sequence.add_block(rf)
+    assert ExcitedSlice.of(sequence, 0.5, 1.0, 5e-3) is None
+    sequence.add_block(rf, pp.make_trapezoid("z", amplitude=1.0, duration=2e-3))
+    excited = ExcitedSlice.of(sequence, 0.5, 1.0, 5e-3)
+    expected = excited.nominal[:, None].expand_as(excited.turned)
+    torch.testing.assert_close(excited.turned, expected, rtol=1e-6, atol=1e-9)
 
 
 def test_closed_forms_of_a_phantom_without_field_errors(ideal_brain):

@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pulseq_zero.experiments.closed_forms import ernst_contrast
+from pulseq_zero.experiments.closed_forms import ExcitedSlice, ernst_contrast
 from pulseq_zero.experiments.experiment import SequenceSetup, loss_setting, sequence_setup
 from pulseq_zero.experiments.kinds import kind
 from pulseq_zero.experiments.settings import Experiment
@@ -25,6 +25,7 @@ from pulseq_zero.figures.style import (
     show_pair,
     style,
 )
+from pulseq_zero.phantom import Phantom
 
 
 class Kind(kind.Kind):
@@ -61,13 +62,15 @@ class Kind(kind.Kind):
         setup = sequence_setup(kind.given(experiment.sequence), experiment.parameters)
         bright, dark = (loss_setting(experiment.loss, tissue) for tissue in ("bright", "dark"))
         x, y = results.start.shape
+        phantom, played = kind.given(results.phantom), setup.pulses == "played"
         contrast = ernst_contrast(
-            kind.given(results.phantom),
+            phantom,
             bright,
             dark,
             matrix=(x, y),
             TR=setup.argument("TR"),
             TE=setup.argument("TE"),
+            excited=_excited(setup, phantom) if played else None,
         )
         return ernst_angle_figure(
             results.start,
@@ -80,6 +83,15 @@ class Kind(kind.Kind):
             results.accuracy,
             f"{kind.tissue(bright)} minus {kind.tissue(dark)}",
         )
+
+
+def _excited(setup: SequenceSetup, phantom: Phantom) -> ExcitedSlice | None:
+    """Return what the pulses make of the slice, up to a right angle in all of the phantom."""
+    (name,) = setup.taken
+    field = max(float(pool.B1.sum(0).abs().max()) for pool in phantom.pools.values())
+    return ExcitedSlice.of(
+        setup.sequence({name: torch.tensor(1.0)}), 1.0, field * np.pi / 2, phantom.slice_thickness
+    )
 
 
 def ernst_angle_figure(
@@ -109,7 +121,8 @@ def ernst_angle_figure(
         ``loss`` over ``flip_angle`` [rad], of the simulation.
     closed_form
         Contrast over ``flip_angle`` [rad] by Ernst's formula: ``tissues`` with the values of the
-        tissue table alone, ``phantom`` with the phantom's B1 and mixed voxels.
+        tissue table alone, ``phantom`` with the phantom's B1, mixed voxels and, where pulses are
+        played, the slice profile.
     accuracy
         Accuracy of the simulation that images and scan were made with.
     difference
@@ -135,7 +148,7 @@ def ernst_angle_figure(
             formula_deg, closed_form["tissues"], color=GREY, ls="--", label="formula, tissues alone"
         )
         contrast.plot(
-            formula_deg, closed_form["phantom"], color=ORANGE, label="formula, phantom's B1"
+            formula_deg, closed_form["phantom"], color=ORANGE, label="formula, in each voxel"
         )
         contrast.plot(
             np.rad2deg(scan["flip_angle"]), -scan["loss"], ".", ms=4, color=BLACK, label="scan"
