@@ -92,6 +92,45 @@ def test_small_changes_of_the_angle_leave_a_slice_as_thick():
     assert model.simulator is simulator
 
 
+SAMPLES = np.full(100, 250.0)
+
+
+def shaped(samples=SAMPLES):
+    """Excite a slice by samples [Hz], a tenth of a millisecond each."""
+    sequence = pp.Sequence(pulses.SYSTEM)
+    rf, gz = pp.make_arbitrary_rf(
+        np.repeat(samples, 10),
+        0.0,
+        no_signal_scaling=True,
+        bandwidth=2e3,
+        slice_thickness=5e-3,
+        return_gz=True,
+        system=pulses.SYSTEM,
+        use="excitation",
+    )
+    sequence.add_block(rf, gz)
+    sequence.add_block(pp.make_trapezoid("z", area=-gz.area / 2, system=pulses.SYSTEM))
+    sequence.add_block(pulses.adc(1))
+    return sequence
+
+
+def test_a_slice_is_as_thick_as_the_shape_of_a_pulse_asks_for():
+    """Samples that change make a wider profile of the same strength."""
+    smooth = np.hanning(100) * 500
+    short = np.zeros(100)
+    short[45:55] = smooth.sum() / 10
+    model = ImagingModel(shaped, slice_phantom(2e-3), matrix=(1, 1), fov=(0.2, 0.2))
+    thickness = []
+    with torch.no_grad():
+        for share in (0.0, 0.01, 1.0, 0.99):
+            model({"samples": torch.from_numpy(share * short + (1 - share) * smooth)})
+            thickness.append(model.memory["thickness"])
+    assert thickness[0] <= thickness[1]
+    assert thickness[2] > 2 * thickness[1]
+    # There is a margin for what comes next
+    assert thickness[2] == thickness[3]
+
+
 def test_one_pulse_is_looked_at_as_far_as_it_turns():
     """Single pulses have no saturation: 4 degrees of a right angle are nothing."""
     one, train = (

@@ -30,6 +30,9 @@ from pulseq_zero.simulation.accuracy import DEFAULT_ACCURACY
 from pulseq_zero.simulation.simulator import made_simulator
 from pulseq_zero.simulation.slices import strengths
 
+# By so much more is a slice thickened than pulses excite that change their shape: they will again.
+_MARGIN = 1.1
+
 SequenceFunction = Callable[..., pypulseq.Sequence]
 
 
@@ -99,8 +102,8 @@ class ImagingModel:
         is_slice = isinstance(phantom, Phantom) and not phantom.is_volume
         self._slice = phantom if is_slice and pulses == "played" else None
         self._thickness = 0.0 if self._slice is None else self._slice.slice_thickness
-        # What the slice was found to be excited by: moments of the pulses, and angles at most.
-        self._excited: tuple[Tensor, Tensor] | None = None
+        # What the slice was found to be excited by: angles at most, and the pulses' shapes.
+        self._excited: tuple[Tensor, list[Tensor]] | None = None
         self._matrix, self._fov = matrix, fov
         self._reconstruction = reconstruction
         self._uses: tuple[PulseUse, ...] = ()
@@ -176,15 +179,22 @@ class ImagingModel:
 
     def _reach_as_far_as_excited(self, repetitions: Repetitions) -> None:
         """Let the slice go on to both sides, where played pulses excite beyond it."""
-        if self._slice is None or repetitions.played is None:
+        played, known, margin = repetitions.played, self._excited, 1.0
+        if self._slice is None or played is None:
             return
-        moment, angle = repetitions.played.moment.detach(), strengths(repetitions)
-        if self._excited is not None and torch.equal(moment, self._excited[0]):
-            if not bool((angle > self._excited[1]).any()):
+        angle, shapes = strengths(repetitions), [played.moment.detach()]
+        if not all(played.scaled):
+            shapes.append(played.signal.detach())
+        if known is not None:
+            angle = angle.maximum(known[0])
+            if not all(map(torch.equal, shapes, known[1])):
+                margin = _MARGIN
+            elif torch.equal(angle, known[0]):
                 return
-            angle = angle.maximum(self._excited[1])
-        self._excited = moment, angle
-        self._thicken(excited_slice(self._slice, repetitions).slice_thickness)
+        self._excited = angle, shapes
+        reach = excited_slice(self._slice, repetitions).slice_thickness
+        if reach > self._thickness:
+            self._thicken(margin * reach)
 
     def _thicken(self, thickness: float) -> None:
         """Let the slice be at least as thick."""
