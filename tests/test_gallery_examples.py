@@ -172,7 +172,7 @@ def test_the_closed_form_of_mprage_is_that_of_isochromats(example):
     mprage = example("mprage")
     protocol = mprage.PROTOCOLS["ADNI"]
     # The formula knows neither the decay until the echo, of some percent, nor imperfect spoiling
-    judged = mprage.judged_contrast(protocol, spins=256)
+    judged = mprage.judged_contrast(protocol)
     assert judged == pytest.approx(mprage.closed_form(**protocol), rel=0.07)
 
 

@@ -165,7 +165,7 @@ def optimized(
     )
 
 
-def judged_contrast(protocol: Mapping[str, float], spins: int = 4096) -> float:
+def judged_contrast(protocol: Mapping[str, float]) -> float:
     """Contrast of the middle of k-space per √s, by Bloch isochromats of the exported file."""
     sequence = mprage(**protocol, n_dummy=6, matrix=(MATRIX[0], 1, MATRIX[2]))
     middle = PARTITIONS // 2 * MATRIX[0] + MATRIX[0] // 2
@@ -173,7 +173,7 @@ def judged_contrast(protocol: Mapping[str, float], spins: int = 4096) -> float:
     for PD, *times in TISSUES.values():
         pool = TissuePool.of(torch.full((1, 1), PD), *times)
         voxel = Phantom({"tissue": pool}, {}, (7e-3, 7e-3), 8e-3)
-        found.append(float(judged(sequence, voxel, spins)[middle].abs()))
+        found.append(float(judged(sequence, voxel)[middle].abs()))
     # The judge's slice is twice as thick, for pulses that select one
     contrast = (found[0] - found[1]) / 2
     return contrast / math.sqrt(period(protocol["TI"], protocol["recovery"]))

@@ -27,7 +27,7 @@ from pulseq_zero.figures.style import (
 from pulseq_zero.files.loading import load_function
 from pulseq_zero.imaging.acquisition import Acquisition, acquire
 from pulseq_zero.judge.course import course_of
-from pulseq_zero.judge.isochromats import isochromat_signal
+from pulseq_zero.judge.isochromats import converged_isochromats
 from pulseq_zero.phantom.grid import voxel_centres
 
 gre = load_function("sequences/gre.py:gre")
@@ -158,7 +158,8 @@ def optimized(
 def judged_image(imaging: Imaging, phantom: pulseq_zero.Phantom, weights: Tensor) -> Tensor:
     """Return the (x, y) image of Bloch isochromats, whose pulses are rotations."""
     repetitions = imaging.with_weights(weights)
-    signal = isochromat_signal(course_of(repetitions), judged_phantom(phantom), 64)
+    course = course_of(repetitions)
+    signal = converged_isochromats(course, judged_phantom(phantom), tolerance=1e-2).signal
     return imaging(weights).with_signal(signal).image
 
 

@@ -211,7 +211,7 @@ def make(iterations: int = 40) -> tuple[Figure, dict[str, Any]]:
             theory = sense.deviation(acquisition) / of_full / factor
             measured = noisy.real.std(0) / (noise * of_full) / factor
             sequence = gre(lines=lines.numpy(), **ARGUMENTS)
-            by_judge = sense(acquisition.with_signal(judged(sequence, phantom, 16)))
+            by_judge = sense(acquisition.with_signal(judged(sequence, phantom)))
         numbers[name] = {
             "lines": lines,
             "error": {term: float(value) ** 0.5 for term, value in terms.items()},

@@ -13,16 +13,17 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pulseq_zero.conversion import convert
+from pulseq_zero.errors import ValidationError
 from pulseq_zero.experiments.validation import judged_phantom
 from pulseq_zero.figures.style import save_figure
 from pulseq_zero.files.store import save_json
 from pulseq_zero.imaging.slices import excited_slice
-from pulseq_zero.judge.isochromats import isochromat_signal
+from pulseq_zero.judge.isochromats import converged_isochromats
 from pulseq_zero.judge.seq import read_course
 from pulseq_zero.phantom import Phantom
 
 
-def judged(sequence: pypulseq.Sequence, phantom: Phantom, spins: int = 64) -> Tensor:
+def judged(sequence: pypulseq.Sequence, phantom: Phantom, tolerance: float = 1e-2) -> Tensor:
     """Simulate a sequence as its file has it, by Bloch isochromats in full physics.
 
     Parameters
@@ -31,8 +32,8 @@ def judged(sequence: pypulseq.Sequence, phantom: Phantom, spins: int = 64) -> Te
         Of the plain script.
     phantom
         A slice, whose spins reach to both sides twice as far, or as far as the pulses excite.
-    spins
-        In each voxel, a power of 2.
+    tolerance
+        Spins are added until the signals of two seeds differ by no more than this.
 
     Returns
     -------
@@ -45,7 +46,10 @@ def judged(sequence: pypulseq.Sequence, phantom: Phantom, spins: int = 64) -> Te
         course = read_course(file)
     reach = excited_slice(phantom, convert(sequence, pulses="played")).slice_thickness
     thickness = max(2 * phantom.slice_thickness, reach)
-    return isochromat_signal(course, judged_phantom(phantom, thickness), spins)
+    found = converged_isochromats(course, judged_phantom(phantom, thickness), tolerance=tolerance)
+    if found.scatter > tolerance:
+        raise ValidationError(f"two runs of the judge differ by {found.scatter:.2g}")
+    return found.signal
 
 
 def save_example(name: str, make: Callable[[], tuple[Figure, Mapping[str, Any]]]) -> None:

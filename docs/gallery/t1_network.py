@@ -286,7 +286,7 @@ def make(iterations: int = 150, steps: int = 1500) -> tuple[Figure, dict[str, An
             maps[name] = estimate(trial.noisy(noise, 1)[0])
             clean = estimate(contrasts(trial.clean))
             signals = {
-                each: acquired.with_signal(judged(epi_ir(TI=times[each], **ARGUMENTS), brain, 16))
+                each: acquired.with_signal(judged(epi_ir(TI=times[each], **ARGUMENTS), brain))
                 for each, acquired in trial.clean.items()
             }
             by_judge = estimate(contrasts(signals))

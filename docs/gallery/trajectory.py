@@ -310,7 +310,7 @@ def make(iterations: int = 40) -> tuple[Figure, dict[str, Any]]:
                 of_it["slew"], of_it["gradient"] = float(slew.max()), float(gradient.max())
                 shown[name] = (acquisition.kspace, acquisition.image.abs())
                 # By the limits of the system, which the script holds now
-                signal = judged(spiral(course=along), at.phantom, 16)
+                signal = judged(spiral(course=along), at.phantom)
                 by_judge = acquisition.with_signal(signal)
                 of_it["error by isochromats"] = error_of(at, by, by_judge)["image"]
         numbers[name] = of_it

@@ -242,7 +242,7 @@ def unseen(refocusing: Tensor, network: Network | None, noise: float) -> dict[st
         model = pulseq_zero.ImagingModel(single_shot, phantom, matrix=(PIXELS, PIXELS))
         with torch.no_grad():
             acquisition = model({"refocusing": refocusing})
-            signal = judged(single_shot(refocusing.numpy()), phantom, 16)
+            signal = judged(single_shot(refocusing.numpy()), phantom, 3e-2)
             for name, each in (
                 ("error", acquisition),
                 # Voxels of isochromats are boxes, as large as the pixels' share of k-space

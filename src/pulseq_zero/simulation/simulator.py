@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import MRzeroCore as mr0
 
 DEFAULT_MEMORY = 256 * 2**20
-DEFAULT_PULSE_RELAXATION = 6e-3
+DEFAULT_PULSE_RELAXATION = 7e-3
 
 # What is left out is judged by a simulation with thresholds smaller by this factor. MRzeroCore's
 # are of single states, of which thousands add up.
