@@ -131,6 +131,19 @@ def test_a_slice_is_as_thick_as_the_shape_of_a_pulse_asks_for():
     assert thickness[2] == thickness[3]
 
 
+def test_a_sequence_may_have_more_pulses_than_before():
+    def echoes(flip=0.3, TE=5e-3):
+        return gradient_echoes(flip, count=3 if TE < 1e-2 else 5)
+
+    model = ImagingModel(echoes, slice_phantom(), matrix=(1, 1), fov=(0.2, 0.2))
+    with torch.no_grad():
+        counts = [
+            len(model({"flip": torch.tensor(0.5), "TE": torch.tensor(TE)}).repetitions.pulse_use)
+            for TE in (5e-3, 2e-2)
+        ]
+    assert counts == [3, 5]
+
+
 def test_one_pulse_is_looked_at_as_far_as_it_turns():
     """Single pulses have no saturation: 4 degrees of a right angle are nothing."""
     one, train = (

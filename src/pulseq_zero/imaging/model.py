@@ -186,7 +186,9 @@ class ImagingModel:
         if not all(played.scaled):
             shapes.append(played.signal.detach())
         if known is not None:
-            angle = angle.maximum(known[0])
+            # A sequence traced anew may have other pulses
+            if len(angle) == len(known[0]):
+                angle = angle.maximum(known[0])
             if not all(map(torch.equal, shapes, known[1])):
                 margin = _MARGIN
             elif torch.equal(angle, known[0]):
