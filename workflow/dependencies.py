@@ -72,6 +72,9 @@ def _imported(file: Path) -> list[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             for alias in node.names:
                 names |= _sources(node.module, alias.name)
+    for node in ast.walk(_tree(file)):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == LIBRARY.name:
+            names |= _sources(LIBRARY.name, node.attr)
     return [
         path for name in names for loaded in _with_packages(name) for path in _library_file(loaded)
     ]
@@ -87,7 +90,8 @@ def _with_packages(name: str) -> list[str]:
 def _sources(module: str, name: str) -> set[str]:
     """Modules that a name comes from: packages tell type checkers where they have theirs from."""
     found = {module, f"{module}.{name}"}
-    blocks = [block for file in _library_file(module) for block in _tree(file).body]
+    files = [LIBRARY / "__init__.py"] if module == LIBRARY.name else _library_file(module)
+    blocks = [block for file in files for block in _tree(file).body]
     for block in filter(_is_for_type_checkers, blocks):
         for node in filter(lambda each: isinstance(each, ast.ImportFrom), block.body):
             if name in [alias.name for alias in node.names]:
@@ -98,7 +102,7 @@ def _sources(module: str, name: str) -> set[str]:
 @cache
 def _library_file(name: str) -> list[Path]:
     package, *parts = name.split(".")
-    if package != "pulseq_zero" or not parts:
+    if package != LIBRARY.name or not parts:
         # The package itself loads its modules on demand and holds nothing that matters here
         return []
     path = LIBRARY.joinpath(*parts)

@@ -36,3 +36,25 @@ def test_sections_are_declared(dependencies):
     assert dependencies.sections_of("scan")[-1] == "scan"
     with pytest.raises(LookupError, match="phantom declares no SECTIONS"):
         dependencies.sections_of("phantom")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pulseq_zero\nmodel = pulseq_zero.ImagingModel",
+        "from pulseq_zero import ImagingModel",
+    ],
+)
+def test_a_script_depends_on_what_it_uses_of_the_package_itself(dependencies, tmp_path, code):
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    files = dependencies.library_files(script)
+    for name in ("imaging/model", "simulation/simulator"):
+        assert f"src/pulseq_zero/{name}.py" in files
+    assert not [file for file in files if "optimization" in file]
+
+
+def test_the_gallery_s_examples_depend_on_the_library(dependencies, root):
+    for example in (root / "docs/gallery").glob("*_network.py"):
+        files = dependencies.library_files(example)
+        assert "src/pulseq_zero/simulation/simulator.py" in files

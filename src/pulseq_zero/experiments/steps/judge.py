@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from pulseq_zero.conversion.repetitions import Repetitions
-from pulseq_zero.conversion.seq_import import imported_repetitions
 from pulseq_zero.experiments.layout import RunFiles
 from pulseq_zero.experiments.modules import modules_at
 from pulseq_zero.experiments.reconstruction import make_reconstruction, shown_image
@@ -53,10 +52,11 @@ def run(
     """
     imaged, begin = Phantom.load(phantom), time.perf_counter()
     is_full = physics == FULL
+    tensors, metadata = load_tensors(files.sequence(stage))
+    repetitions = Repetitions.from_tensors(tensors, metadata)
     thickness = imaged.slice_thickness
     if is_full:
-        played = imported_repetitions(files.seq(stage), "played", check_signature=True)
-        reach = excited_slice(imaged, played).slice_thickness
+        reach = excited_slice(imaged, repetitions).slice_thickness
         thickness = max(settings.thickness * thickness, reach)
     found = converged_isochromats(
         read_course(files.seq(stage), physics, check_signature=True),
@@ -65,9 +65,7 @@ def run(
         largest=settings.largest,
     )
     seconds = time.perf_counter() - begin
-    # The trajectory, which labels a file's samples but does not enter their simulation
-    tensors, metadata = load_tensors(files.sequence(stage))
-    repetitions = Repetitions.from_tensors(tensors, metadata)
+    # The trajectory labels a file's samples, but does not enter their simulation
     acquired = Acquisition(
         found.signal,
         repetitions,
