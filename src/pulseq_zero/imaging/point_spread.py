@@ -13,6 +13,7 @@ from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import SequenceError
 from pulseq_zero.imaging.density import sample_areas
 from pulseq_zero.imaging.samples import imaged, samples_of_image
+from pulseq_zero.imaging.slices import excited_slice
 from pulseq_zero.phantom import Phantom
 from pulseq_zero.phantom.pool import TissuePool
 from pulseq_zero.simulation.simulator import made_simulator
@@ -59,7 +60,7 @@ def point_spread_width(
         If fewer than two lines cross the centre of k-space along x, or none has a signal; or if the
         samples are of several images, see `pulseq_zero.imaging.samples.samples_of_image`.
     """
-    data = _point(phantom, fov).simulation_data()
+    data = excited_slice(_point(phantom, fov), repetitions).simulation_data()
     simulator = made_simulator(data, accuracy, simulation)
     signal = simulator(repetitions).signal[:, 0].detach().cpu()
     kspace = repetitions.kspace().detach().cpu()
