@@ -131,6 +131,17 @@ def test_a_slice_is_as_thick_as_the_shape_of_a_pulse_asks_for():
     assert thickness[2] == thickness[3]
 
 
+@pytest.mark.parametrize("share", [1.0, 1e-3])
+def test_pulses_that_turn_forth_and_back_excite_no_more_than_they_do(share):
+    """On resonance they do nothing, and beside it as much as they are strong."""
+    smooth = np.hanning(50) * 500
+    plain, both = (
+        excited_thickness(convert(shaped(share * samples), pulses="played"))
+        for samples in (np.concatenate([smooth, smooth]), np.concatenate([smooth, -smooth]))
+    )
+    assert both == pytest.approx(plain, rel=0.25)
+
+
 def test_a_sequence_may_have_more_pulses_than_before():
     def echoes(flip=0.3):
         return gradient_echoes(flip, count=3 if flip < 0.4 else 5)

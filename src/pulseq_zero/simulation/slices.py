@@ -23,17 +23,29 @@ _UNSEEN = ("inversion", "saturation", "preparation")
 # pulses of other angles.
 _NOTHING = 0.03
 # Pulses are looked at with their angles rounded up to multiples of this [rad]: while these change,
-# a slice stays as thick.
-_STEP = math.pi / 8
+# a slice stays as thick. Those that turn forth and back have an angle of less than so much of what
+# their magnitude would turn by.
+_STEP, _ONE_WAY = math.pi / 8, 0.5
 # Out to so many times the band of a pulse, which holds all but this part of its power, in so many
 # places it is looked for.
 _OUT_TO, _OUTSIDE, _PLACES = 3.0, 1e-4, 601
 
 
 def strengths(repetitions: Repetitions) -> Tensor:
-    """Return (repetitions,) what angles pulses are looked at with [rad]: theirs, rounded up."""
-    angle = repetitions.pulse_angle.detach().double().abs()
-    return (angle / _STEP - 1e-6).ceil() * _STEP
+    """Return (repetitions,) what angles pulses are looked at with [rad]: theirs, rounded up.
+
+    Of pulses that turn forth and back, or about axes that turn, that of their magnitude.
+    """
+    return (_turns(repetitions) / _STEP - 1e-6).ceil() * _STEP
+
+
+def _turns(repetitions: Repetitions) -> Tensor:
+    angle, played = repetitions.pulse_angle.detach().double().abs(), repetitions.played
+    if played is None:
+        return angle
+    area = 2 * math.pi * played.sums(played.signal.detach().abs() * played.time.detach())
+    most = area.double()[list(played.pulse)]
+    return torch.where(angle > _ONE_WAY * most, angle, most)
 
 
 @torch.no_grad()
@@ -61,8 +73,8 @@ def excited_thickness(
     played = repetitions.played
     if played is None:
         return 0.0
-    angle, pulse = strengths(repetitions), torch.tensor(played.pulse)
-    stronger = angle / repetitions.pulse_angle.detach().double().abs().clamp_min(1e-9)
+    pulse = torch.tensor(played.pulse)
+    stronger = strengths(repetitions) / _turns(repetitions).clamp_min(1e-9)
     lasts = float(repetitions.event_time.detach().sum())
     is_seen = np.array([use not in _UNSEEN for use in repetitions.pulse_use])
     excites = is_seen & np.array([use != "refocusing" for use in repetitions.pulse_use])
@@ -80,9 +92,9 @@ def excited_thickness(
         place[:, axis] = torch.linspace(-reach, reach, _PLACES)
         none = torch.zeros(1, dtype=torch.float64)
         _, b = turned_by(family, torch.tensor([scale], dtype=torch.float64), place, none)
-        largest = float(angle[those].max())
         remembered = _remembered(int((those & excites).sum()), lasts / T1)
-        turning = b[0, :, 0].abs() > _least(largest, remembered)
+        size = b[0, :, 0].abs()
+        turning = size > _least(2 * math.asin(min(float(size.max()), 1.0)), remembered)
         if bool(turning.any()):
             furthest = max(furthest, float(place[turning, axis].abs().max()))
     return 2 * furthest
