@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pulseq_zero.conversion import convert
+from pulseq_zero.conversion.seq_import import imported_repetitions
 from pulseq_zero.imaging.model import ImagingModel
 from pulseq_zero.phantom import Phantom, TissuePool
 from pulseq_zero.simulation.slices import excited_thickness
@@ -152,6 +153,21 @@ def test_a_sequence_may_have_more_pulses_than_before():
             len(model({"flip": torch.tensor(flip)}).repetitions.pulse_use) for flip in (0.3, 0.5)
         ]
     assert counts == [3, 5]
+
+
+def test_an_exported_sequence_excites_as_far(tmp_path):
+    """Files round amplitudes: a right angle may be a little more."""
+    for degrees in (45.0, 90.0):
+        sequence = gradient_echoes(np.deg2rad(degrees), count=3)
+        sequence.write(str(tmp_path / "a.seq"))
+        traced, imported = (
+            excited_thickness(repetitions)
+            for repetitions in (
+                convert(sequence, pulses="played"),
+                imported_repetitions(tmp_path / "a.seq", "played"),
+            )
+        )
+        assert imported == pytest.approx(traced, rel=1e-3)
 
 
 def test_one_pulse_is_looked_at_as_far_as_it_turns():

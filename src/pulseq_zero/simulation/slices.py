@@ -26,6 +26,8 @@ _NOTHING = 0.03
 # a slice stays as thick. Those that turn forth and back have an angle of less than so much of what
 # their magnitude would turn by.
 _STEP, _ONE_WAY = math.pi / 8, 0.5
+# Angles that differ by this part of it are the same: files have six digits of amplitudes.
+_ALIKE = 1e-3
 # Out to so many times the band of a pulse, which holds all but this part of its power, in so many
 # places it is looked for.
 _OUT_TO, _OUTSIDE, _PLACES = 3.0, 1e-4, 601
@@ -36,7 +38,7 @@ def strengths(repetitions: Repetitions) -> Tensor:
 
     Of pulses that turn forth and back, or about axes that turn, that of their magnitude.
     """
-    return (_turns(repetitions) / _STEP - 1e-6).ceil() * _STEP
+    return (_turns(repetitions) / _STEP - _ALIKE).ceil() * _STEP
 
 
 def _turns(repetitions: Repetitions) -> Tensor:
