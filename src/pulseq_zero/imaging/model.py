@@ -182,9 +182,10 @@ class ImagingModel:
         played, known, margin = repetitions.played, self._excited, 1.0
         if self._slice is None or played is None:
             return
-        angle, shapes = strengths(repetitions), [played.moment.detach()]
-        if not all(played.scaled):
-            shapes.append(played.signal.detach())
+        # The shapes of others stay as they are
+        shaped = ~torch.tensor(played.scaled)[played.pulse_of_step]
+        angle = strengths(repetitions)
+        shapes = [played.moment.detach(), played.signal.detach()[shaped]]
         if known is not None:
             # A sequence traced anew may have other pulses
             if len(angle) == len(known[0]):
