@@ -65,15 +65,16 @@ def _running(code: ast.AST) -> Iterator[ast.AST]:
 
 @cache
 def _imported(file: Path) -> list[Path]:
-    names = set()
+    names, packages = set(), set()
     for node in _running(_tree(file)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
+            packages |= {a.asname or a.name for a in node.names if a.name == LIBRARY.name}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             for alias in node.names:
                 names |= _sources(node.module, alias.name)
-    for node in ast.walk(_tree(file)):
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == LIBRARY.name:
+    for node in ast.walk(_tree(file)) if packages else ():
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in packages:
             names |= _sources(LIBRARY.name, node.attr)
     return [
         path for name in names for loaded in _with_packages(name) for path in _library_file(loaded)

@@ -42,6 +42,7 @@ def test_sections_are_declared(dependencies):
     "code",
     [
         "import pulseq_zero\nmodel = pulseq_zero.ImagingModel",
+        "import pulseq_zero as pz\nmodel = pz.ImagingModel",
         "from pulseq_zero import ImagingModel",
     ],
 )
