@@ -14,10 +14,9 @@ from torch import Tensor
 
 from pulseq_zero.conversion import convert
 from pulseq_zero.errors import ValidationError
-from pulseq_zero.experiments.validation import judged_phantom
+from pulseq_zero.experiments.validation import judged_phantom, judged_thickness
 from pulseq_zero.figures.style import save_figure
 from pulseq_zero.files.store import save_json
-from pulseq_zero.imaging.slices import excited_slice
 from pulseq_zero.judge.isochromats import converged_isochromats
 from pulseq_zero.judge.seq import read_course
 from pulseq_zero.phantom import Phantom
@@ -44,8 +43,7 @@ def judged(sequence: pypulseq.Sequence, phantom: Phantom, tolerance: float = 1e-
         file = Path(folder, "exported.seq")
         sequence.write(str(file))
         course = read_course(file)
-    reach = excited_slice(phantom, convert(sequence, pulses="played")).slice_thickness
-    thickness = max(2 * phantom.slice_thickness, reach)
+    thickness = judged_thickness(phantom, convert(sequence, pulses="played"), 2.0)
     found = converged_isochromats(course, judged_phantom(phantom, thickness), tolerance=tolerance)
     if found.scatter > tolerance:
         raise ValidationError(f"two runs of the judge differ by {found.scatter:.2g}")

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.errors import ValidationError
 from pulseq_zero.experiments.evaluation import region_errors
 from pulseq_zero.experiments.stages import START, point_of
 from pulseq_zero.imaging.metrics import nrmse, ssim
+from pulseq_zero.imaging.slices import excited_slice
 from pulseq_zero.phantom import Phantom
 
 if TYPE_CHECKING:
@@ -55,6 +57,20 @@ def judged_phantom(phantom: Phantom, thickness: float | None = None) -> mr0.SimD
     data = phantom.simulation_data("box")
     data.D = torch.zeros_like(data.D)
     return data
+
+
+def judged_thickness(phantom: Phantom, repetitions: Repetitions, relative: float) -> float:
+    """Return how thick a slice is judged in full physics [m].
+
+    Parameters
+    ----------
+    phantom, repetitions
+        The slice and the sequence, of whose pulses those count that are played.
+    relative
+        What it is at least, relative to the phantom's; more where the pulses excite farther.
+    """
+    reach = excited_slice(phantom, repetitions).slice_thickness
+    return max(relative * phantom.slice_thickness, reach)
 
 
 def validation_row(

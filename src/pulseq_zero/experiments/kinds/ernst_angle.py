@@ -25,6 +25,7 @@ from pulseq_zero.figures.style import (
     show_pair,
     style,
 )
+from pulseq_zero.imaging.slices import largest_field
 from pulseq_zero.phantom import Phantom
 
 
@@ -88,10 +89,11 @@ class Kind(kind.Kind):
 def _excited(setup: SequenceSetup, phantom: Phantom) -> ExcitedSlice | None:
     """Return what the pulses make of the slice, up to a right angle in all of the phantom."""
     (name,) = setup.taken
-    field = max(float(pool.B1.sum(0).abs().max()) for pool in phantom.pools.values())
-    return ExcitedSlice.of(
-        setup.sequence({name: torch.tensor(1.0)}), 1.0, field * np.pi / 2, phantom.slice_thickness
+    sequence, largest = (
+        setup.sequence({name: torch.tensor(1.0)}),
+        largest_field(phantom) * np.pi / 2,
     )
+    return ExcitedSlice.of(sequence, 1.0, largest, phantom.slice_thickness)
 
 
 def ernst_angle_figure(

@@ -13,11 +13,10 @@ from pulseq_zero.experiments.modules import modules_at
 from pulseq_zero.experiments.reconstruction import make_reconstruction, shown_image
 from pulseq_zero.experiments.settings import Experiment, JudgeSettings
 from pulseq_zero.experiments.stages import FULL
-from pulseq_zero.experiments.validation import judged_phantom
+from pulseq_zero.experiments.validation import judged_phantom, judged_thickness
 from pulseq_zero.files.store import load_tensors, save_tensors
 from pulseq_zero.imaging.acquisition import Acquisition
 from pulseq_zero.imaging.metrics import nrmse
-from pulseq_zero.imaging.slices import excited_slice
 from pulseq_zero.judge.isochromats import converged_isochromats
 from pulseq_zero.judge.seq import Physics, read_course
 from pulseq_zero.phantom import Phantom
@@ -56,8 +55,7 @@ def run(
     repetitions = Repetitions.from_tensors(tensors, metadata)
     thickness = imaged.slice_thickness
     if is_full:
-        reach = excited_slice(imaged, repetitions).slice_thickness
-        thickness = max(settings.thickness * thickness, reach)
+        thickness = judged_thickness(imaged, repetitions, settings.thickness)
     found = converged_isochromats(
         read_course(files.seq(stage), physics, check_signature=True),
         judged_phantom(imaged, thickness),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,15 @@ def run(
     setups = setups_of(experiment)
     setup = next(iter(setups.values()))
     imaged = Phantom.load(phantom)
+
+    @cache
+    def simulates(thickness: float, accurately: float) -> Simulator:
+        return Simulator(judged_phantom(imaged, thickness), accuracy=accurately, **simulator)
+
+    simulations: dict[str, tuple[Pulses, str, float]] = {
+        "pdg": (setup.pulses, "bloch", accuracy),
+        "pdg_played": ("played", "bloch_full", settings.full_accuracy),
+    }
     as_optimized, *_ = judged_by(setup.pulses)
     images: dict[str, dict[str, Tensor]] = {}
     acquired: dict[str, dict[str, Acquisition]] = {}
@@ -98,16 +108,11 @@ def run(
         stored = {kind: load_tensors(file) for kind, file in files_of.items()}
         images[stage] = {kind: tensors["image"] for kind, (tensors, _) in stored.items()}
         scatter[stage] = {kind: stored[kind][1] for kind in ("bloch", "bloch_full")}
-        simulations: dict[str, tuple[Pulses, str, float]] = {
-            "pdg": (setup.pulses, "bloch", accuracy),
-            "pdg_played": ("played", "bloch_full", settings.full_accuracy),
-        }
         for kind, (pulses, judge, accurately) in simulations.items():
-            data_of_judge = judged_phantom(imaged, scatter[stage][judge]["thickness"])
             images[stage][kind] = shown_image(
                 acquire(
                     imported_repetitions(own.seq(stage), pulses, check_signature=True),
-                    Simulator(data_of_judge, accuracy=accurately, **simulator),
+                    simulates(scatter[stage][judge]["thickness"], accurately),
                     matrix=experiment.image.matrix,
                     fov=tuple(stored["tight"][1]["fov"]),
                     own_reconstruction=at[end].reconstruction,
