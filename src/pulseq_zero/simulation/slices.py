@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pulseq_zero.conversion.repetitions import Repetitions
 from pulseq_zero.simulation.pdg.pulse_families import families_of
+from pulseq_zero.simulation.pdg.pulse_relaxation import decay_between, remembered
 from pulseq_zero.simulation.pdg.pulse_tables import turned_by
 
 # Uses of pulses whose transverse magnetisation is never seen.
@@ -38,7 +39,11 @@ def strengths(repetitions: Repetitions) -> Tensor:
 
     Of pulses that turn forth and back, or about axes that turn, that of their magnitude.
     """
-    return (_turns(repetitions) / _STEP - _ALIKE).ceil() * _STEP
+    return _rounded_up(_turns(repetitions))
+
+
+def _rounded_up(angle: Tensor) -> Tensor:
+    return (angle / _STEP - _ALIKE).ceil() * _STEP
 
 
 def _turns(repetitions: Repetitions) -> Tensor:
@@ -75,43 +80,41 @@ def excited_thickness(
     played = repetitions.played
     if played is None:
         return 0.0
-    pulse = torch.tensor(played.pulse)
-    stronger = strengths(repetitions) / _turns(repetitions).clamp_min(1e-9)
+    pulse, turns = np.array(played.pulse), _turns(repetitions)
+    stronger = np.ones(len(played.step_count))
+    stronger[pulse] = (_rounded_up(turns) / turns.clamp_min(1e-9)).numpy()
     lasts = float(repetitions.event_time.detach().sum())
     is_seen = np.array([use not in _UNSEEN for use in repetitions.pulse_use])
     excites = is_seen & np.array([use != "refocusing" for use in repetitions.pulse_use])
     furthest = 0.0
     for family in families_of(played.map(Tensor.detach)):
         k = float(family.moment[:, axis].sum().abs())
-        those = np.isin(pulse.numpy(), family.members)
+        those = np.isin(pulse, family.members)
         if k == 0 or not (those & is_seen).any():
             continue
-        own = torch.zeros(len(played.step_count), dtype=torch.float64)
-        own[family.members] = family.scale.detach().abs().double()
-        scale = field * float((own[pulse] * stronger)[those].max())
+        scale = field * float((family.scale.abs().numpy() * stronger[family.members]).max())
         reach = _OUT_TO * _band(family.signal) / k
         place = torch.zeros(_PLACES, 3, dtype=torch.float64)
         place[:, axis] = torch.linspace(-reach, reach, _PLACES)
         none = torch.zeros(1, dtype=torch.float64)
         _, b = turned_by(family, torch.tensor([scale], dtype=torch.float64), place, none)
-        remembered = _remembered(int((those & excites).sum()), lasts / T1)
-        size = b[0, :, 0].abs()
-        turning = size > _least(2 * math.asin(min(float(size.max()), 1.0)), remembered)
+        count, size = int((those & excites).sum()), b[0, :, 0].abs()
+        known = float(remembered(np.array(decay_between(count, lasts / T1)), count))
+        earlier = max(known - 1, 0.0)
+        turning = size > _least(2 * math.asin(min(float(size.max()), 1.0)), earlier)
         if bool(turning.any()):
             furthest = max(furthest, float(place[turning, axis].abs().max()))
     return 2 * furthest
 
 
-def _remembered(count: int, lasts: float) -> float:
-    """Return how many earlier pulses of so many are remembered; ``lasts`` is in parts of T1."""
-    return sum(math.exp(-lasts * number / count) for number in range(1, count))
+def _least(angle: float, earlier: float) -> float:
+    """Return the |b| below which spins give nothing, beside those that are turned by an angle.
 
-
-def _least(angle: float, remembered: float) -> float:
-    """Return the |b| below which spins give nothing, beside those that are turned by an angle."""
+    ``earlier`` is how many pulses before the last one are remembered.
+    """
     angle = min(angle, math.pi / 2)
     in_middle = math.sin(angle / 2) / math.sin(math.pi / 4)
-    return _NOTHING * in_middle / (1 + remembered * (1 - math.cos(angle)))
+    return _NOTHING * in_middle / (1 + earlier * (1 - math.cos(angle)))
 
 
 def _band(signal: Tensor) -> float:

@@ -89,10 +89,8 @@ class Kind(kind.Kind):
 def _excited(setup: SequenceSetup, phantom: Phantom) -> ExcitedSlice | None:
     """Return what the pulses make of the slice, up to a right angle in all of the phantom."""
     (name,) = setup.taken
-    sequence, largest = (
-        setup.sequence({name: torch.tensor(1.0)}),
-        largest_field(phantom) * np.pi / 2,
-    )
+    sequence = setup.sequence({name: torch.tensor(1.0)})
+    largest = largest_field(phantom) * np.pi / 2
     return ExcitedSlice.of(sequence, 1.0, largest, phantom.slice_thickness)
 
 

@@ -206,7 +206,7 @@ class _Train:
         lasts = float(repetitions.event_time.detach().sum())
         return cls(
             count=len(times),
-            decay=math.exp(-tissue.R1 * lasts / max(len(times), 1)),
+            decay=decay_between(len(times), tissue.R1 * lasts),
             is_spoiled=_is_spoiled(repetitions, times, tissue),
         )
 
@@ -218,10 +218,28 @@ class _Train:
         left
             What the pulses leave along z, from -1 to 1.
         """
-        kept = self.decay * (np.abs(left) if self.is_spoiled else np.ones_like(left))
-        kept = np.minimum(kept, _ALL)
-        added: Array = (1 - kept**self.count) / (1 - kept)
-        return added
+        kept = np.abs(left) if self.is_spoiled else np.ones_like(left)
+        return remembered(self.decay * kept, self.count)
+
+
+def remembered(kept: Array, count: int) -> Array:
+    """Return how many of so many pulses the magnetisation remembers, the last one included.
+
+    Parameters
+    ----------
+    kept
+        What is left of it from one to the next, from 0 to 1.
+    count
+        How many there are.
+    """
+    kept = np.minimum(kept, _ALL)
+    added: Array = (1 - kept**count) / (1 - kept)
+    return added
+
+
+def decay_between(count: int, lasts: float) -> float:
+    """Return by how much magnetisation decays between so many pulses; ``lasts`` is in T1."""
+    return math.exp(-lasts / max(count, 1))
 
 
 def _is_spoiled(repetitions: Repetitions, times: Sequence[int], tissue: MeanTissue) -> bool:
